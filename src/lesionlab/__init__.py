@@ -1,0 +1,1 @@
+"""LesionLab: from a medical scan to lesions, biomarkers and a report."""

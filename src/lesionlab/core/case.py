@@ -1,0 +1,77 @@
+"""A case: one patient at one timepoint, with its channels, its truth and what the scanner said.
+
+Facts are plain values keyed by DICOM keyword, so that stages after `read/` need no DICOM library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from lesionlab.core.errors import DatasetError
+from lesionlab.core.volume import Geometry, Volume
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFacts:
+    """What is known about the files behind one channel.
+
+    `header` holds series-wide DICOM attributes by keyword (nested sequences flattened to the keyword of
+    the inner attribute, e.g. RadionuclideTotalDose; dates and times as DICOM strings, numbers as
+    float); `slices` holds the attributes that differ by slice, one mapping per array z index.
+    Both are empty for files that are not DICOM. `sha256` identifies the input files' content.
+    """
+
+    modality: str = ""
+    files: tuple[str, ...] = ()
+    sha256: str = ""
+    header: Mapping[str, Any] = field(default_factory=dict)
+    slices: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AcquisitionFacts:
+    """Facts per channel, and notes (repairs, assumptions, conversions) in reading order."""
+
+    channels: Mapping[str, ChannelFacts] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def with_notes(self, *notes: str) -> AcquisitionFacts:
+        """The same facts with more notes behind the present ones."""
+        return replace(self, notes=self.notes + notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One patient at one timepoint.
+
+    `channels` maps a channel name (`suv`, `pet`, `ct`, `mr`, `us`, ...) to its volume; `reference` names
+    the channel whose grid masks and results live on. `truth` is an integer label volume (0 =
+    background) on the reference grid, or None when unknown (all zeros means known to be
+    lesion-free). Raises DatasetError when the reference is not among the channels.
+    """
+
+    id: str
+    patient_id: str
+    channels: Mapping[str, Volume]
+    reference: str
+    truth: Volume | None = None
+    facts: AcquisitionFacts = field(default_factory=AcquisitionFacts)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", MappingProxyType(dict(self.channels)))
+        if self.reference not in self.channels:
+            known = ", ".join(sorted(self.channels)) or "none"
+            raise DatasetError(self.id, f"channels {known}", f"the reference channel {self.reference!r}")
+
+    @property
+    def geometry(self) -> Geometry:
+        """The reference grid."""
+        return self.channels[self.reference].geometry
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes from reading and standardising, in order."""
+        return self.facts.notes

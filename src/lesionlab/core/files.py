@@ -1,0 +1,77 @@
+"""Writing files so that a reader never meets half of one: a temporary name first, then a rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lesionlab.core.errors import WriteError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success rename it there, on failure remove it.
+
+    Works for a file and for a folder (create whichever at the given path); the temporary name keeps all
+    suffixes. An existing file is replaced, an existing folder is replaced as a whole. Raises
+    WriteError for any OSError (full disk, no permission).
+    """
+    suffix = "".join(path.suffixes[-2:])
+    temporary = path.with_name(f".{path.name.removesuffix(suffix)}.{uuid.uuid4().hex[:8]}.part{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except OSError as error:
+        raise WriteError(path, error.strerror or str(error), "a writable place with enough space") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text through a temporary name."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON (NaN and infinities become null) through a temporary name."""
+    write_text(path, json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n")
+
+
+def jsonable(value: Any) -> Any:
+    """The value in JSON's own types: numpy scalars and arrays, paths and tuples converted, NaN to None."""
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [jsonable(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return jsonable(value.tolist())
+    if isinstance(value, np.generic):
+        return jsonable(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | type(None)) else str(value)
+
+
+def sha256_of(paths: Iterable[Path]) -> str:
+    """One hash over the content of several files, in the given order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,228 @@
+"""The recipe: every setting of a run as data, read from TOML, strict and frozen.
+
+A recipe says which channels go in, how they are scaled, which method finds lesions, how it is trained,
+how masks are refined and what is measured. What follows from data (patch size, spacing) is the
+plan's business; a recipe may only pin it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lesionlab.core.errors import RecipeError
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of all recipe sections: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ChannelSettings(Settings):
+    """How one channel reaches the network.
+
+    `fixed`: clip to `clip`, then divide by `divide_by`, the same scale for every patient, as SUV
+    deserves. `ct`: nnU-Net's CT scheme (clip to the 0.5 and 99.5 percentile of the training
+    lesions, z-score). `zscore`: per case. `none`: as it is.
+    """
+
+    normalisation: Literal["fixed", "ct", "zscore", "none"] = "zscore"
+    clip: tuple[float, float] | None = None
+    divide_by: Positive = 1.0
+
+
+class ThresholdSettings(Settings):
+    """Threshold segmentation of a PET channel, no weights needed.
+
+    `fixed`: SUVbw >= `suv`. `relative`: candidates are components with SUVbw >= `suv`; each keeps its voxels
+    at or above `fraction` of its own maximum. `body_mask` restricts both to the body found on CT.
+    """
+
+    rule: Literal["fixed", "relative"] = "fixed"
+    suv: Positive = 4.0
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.41
+    body_mask: bool = False
+
+
+class NetworkSettings(Settings):
+    """Which network, and what of nnU-Net's plan is pinned (None = planned from the data)."""
+
+    configuration: Literal["2d", "3d_fullres"] = "3d_fullres"
+    architecture: Literal["plain", "residual"] = "plain"
+    spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    patch_size: tuple[Count, ...] | None = None
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    first_features: Count | None = None
+    max_features: Count | None = None
+    stages: Annotated[int, Field(ge=2)] | None = None
+
+
+class TrainingSettings(Settings):
+    """Length and manner of training. An epoch is `iterations` optimiser steps."""
+
+    epochs: Count = 1000
+    iterations: Count = 250
+    validation_iterations: Count = 50
+    learning_rate: Positive = 0.01
+    momentum: Share = 0.99
+    weight_decay: NonNegative = 3e-5
+    foreground_share: Share = 0.33
+    stop_after: Count | None = None
+    """Stop when the smoothed validation Dice has not improved for this many epochs."""
+    stop_improvement: NonNegative = 0.002
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of an exponential moving average of the weights; 0 = off."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: int = 12345
+
+
+class PredictionSettings(Settings):
+    """Sliding window: overlap step as a share of the patch, flips, numeric precision."""
+
+    step: Annotated[float, Field(gt=0, le=1)] = 0.5
+    mirror: bool = True
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+
+
+class RefineSettings(Settings):
+    """Mask clean-up. `keep = "largest"` deletes metastases, so it is never a default for PET."""
+
+    keep: Literal["all", "largest"] = "all"
+    minimum_ml: NonNegative = 0.0
+    fill_holes: bool = False
+    connectivity: Literal[6, 18, 26] = 26
+
+
+class BiomarkerSettings(Settings):
+    """What is measured per lesion; `channel` None means the reference channel."""
+
+    channel: str | None = None
+    peak_ml: Positive = 1.0
+
+
+class Recipe(Settings):
+    """Everything that decides a result besides data and weights.
+
+    `channels` are named in network order; `labels` map names to the integers of the truth. A case may
+    hold more channels than these; the others are dropped by `standardise`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    description: str = ""
+    channels: Annotated[dict[str, ChannelSettings], Field(min_length=1)]
+    optional_channels: tuple[str, ...] = ()
+    """Channels used when present (the body mask's CT) and never required."""
+    reference: str
+    labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: {"lesion": 1})
+    method: Literal["network", "threshold"] = "network"
+    threshold: ThresholdSettings = ThresholdSettings()
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings()
+    prediction: PredictionSettings = PredictionSettings()
+    refine: RefineSettings = RefineSettings()
+    biomarkers: BiomarkerSettings = BiomarkerSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.reference not in self.channels:
+            raise ValueError(f"reference {self.reference!r} is not among the channels {list(self.channels)}")
+        if sorted(self.labels.values()) != list(range(1, len(self.labels) + 1)):
+            raise ValueError(f"labels must be numbered 1, 2, ...; found {self.labels}")
+        if not set(self.optional_channels).isdisjoint(self.channels):
+            raise ValueError("optional_channels repeats a channel")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all settings, the same for equal recipes however their files are written."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def changed(self, **sections: Any) -> Recipe:
+        """A copy with changes, a section given as a dict of its changed keys.
+
+        `recipe.changed(training={"epochs": 250})`. Raises RecipeError as loading does.
+        """
+        data = self.model_dump(mode="json")
+        for key, value in sections.items():
+            data[key] = {**data[key], **value} if isinstance(value, dict) and key in data else value
+        return parse_recipe(data, self.name)
+
+
+def parse_recipe(data: dict[str, Any], subject: str) -> Recipe:
+    """Build a recipe from plain data; RecipeError names each bad key and lists the known ones."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        problems = [_explain(item) for item in error.errors()]
+        raise RecipeError(
+            subject, "; ".join(p[0] for p in problems), "; ".join(dict.fromkeys(p[1] for p in problems))
+        ) from None
+
+
+def _explain(item: Any) -> tuple[str, str]:
+    where = ".".join(str(part) for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(item["loc"][:-1])
+        return f"unknown key {where!r}", f"one of {', '.join(known)}"
+    return f"{where} = {str(item.get('input'))[:60]!r}" if item["loc"] else "recipe", str(item["msg"])
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in location:
+        if part == "channels":
+            model = ChannelSettings
+        elif model is Recipe and str(part) in Recipe.model_fields:
+            default = Recipe.model_fields[str(part)].default
+            model = type(default) if isinstance(default, BaseModel) else model
+    return list(model.model_fields)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe from a TOML file; RecipeError when it is missing, not TOML, or not a recipe."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(path, str(error.strerror or error), "a readable recipe file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(path, str(error), "a TOML file") from None
+    return parse_recipe(data, str(path))
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as TOML text that `load_recipe` reads back to an equal recipe."""
+    data = recipe.model_dump(mode="json", exclude_none=True)
+    plain = [f"{key} = {_toml(value)}" for key, value in data.items() if key not in _tables(data)]
+    blocks = ["\n".join(plain)]
+    for key in _tables(data):
+        if key == "channels":
+            blocks += [_table(f"channels.{name}", body) for name, body in data[key].items()]
+        else:
+            blocks.append(_table(key, data[key]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _tables(data: dict[str, Any]) -> list[str]:
+    return [key for key, value in data.items() if isinstance(value, dict)]
+
+
+def _table(name: str, body: dict[str, Any]) -> str:
+    return "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in body.items())])
+
+
+def _toml(value: Any) -> str:
+    """TOML for the scalar and list values that a recipe holds (JSON's forms are valid TOML for these)."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,93 @@
+"""What a run produces: prediction, lesion table, scores, provenance, and all of it as findings.
+
+Only containers. Computing them belongs to the stages, writing them to `report/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lesionlab.core.case import Case
+from lesionlab.core.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Where the method sees lesions, on the case's reference grid.
+
+    `mask` holds integer labels (0 = background); after `refine`, `raw_mask` keeps the mask as predicted.
+    `probability` is float32 in [0, 1] for the first label, or None when the method has none or it
+    was not asked for. `notes` say what happened on the way.
+    """
+
+    mask: Volume
+    probability: Volume | None = None
+    raw_mask: Volume | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A measured quantity: short name, UCUM unit, what it is, and its code ("DCM:126401", "IBSI:0GBQ")."""
+
+    name: str
+    unit: str
+    meaning: str
+    code: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class LesionTable:
+    """Lesions numbered from 1 in rows; patient totals beside them.
+
+    `labels` is the int32 volume of lesion numbers on the reference grid (0 = none). A value that cannot be
+    computed is NaN, with the reason in `notes`. No lesion gives no rows, zero totals and NaN
+    where a total is undefined.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[Mapping[str, float], ...]
+    total_columns: tuple[Column, ...]
+    totals: Mapping[str, float]
+    labels: Volume
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Agreement of one mask with the truth: metric name to value, undefined ones NaN with a note."""
+
+    case_id: str
+    values: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where every number comes from; goes into run.json and onto the report's last section."""
+
+    versions: Mapping[str, str]
+    recipe_name: str
+    recipe_sha256: str
+    bundle: str
+    bundle_sha256: str
+    inputs: Mapping[str, str]
+    """Channel name to the hash of its files' content."""
+    seconds: Mapping[str, float]
+    device: str
+    started: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """The whole recipe as data."""
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """One patient's result: everything that `report/` reads."""
+
+    case: Case
+    prediction: Prediction
+    lesions: LesionTable
+    provenance: Provenance
+    scores: Scores | None = None
+    """Present when the case came with a truth."""

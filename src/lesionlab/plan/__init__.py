@@ -1,0 +1,1 @@
+"""What follows from a set of cases: folds, and nnU-Net's raw folder, fingerprint and plans."""

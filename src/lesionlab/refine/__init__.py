@@ -1,0 +1,1 @@
+"""Mask to mask: components kept, holes filled."""

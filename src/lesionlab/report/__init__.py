@@ -1,0 +1,1 @@
+"""Findings as pages, tables and files; nothing is computed here that a table holds."""

@@ -1,0 +1,1 @@
+"""Case to case: SUV, one grid, the channels that a recipe asks for."""
