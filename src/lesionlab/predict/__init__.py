@@ -1,1 +1,25 @@
 """From a case to a mask and, where there is one, a probability."""
+
+from __future__ import annotations
+
+from lesionlab.core.case import Case
+from lesionlab.core.results import Prediction
+from lesionlab.core.tasks import Progress, silent
+from lesionlab.predict.bundle import Bundle, load_bundle, write_bundle
+
+__all__ = ["Bundle", "load_bundle", "predict", "write_bundle"]
+
+
+def predict(case: Case, bundle: Bundle, *, device: str = "auto", progress: Progress = silent) -> Prediction:
+    """Segment a standardised case on its reference grid.
+
+    `device` is auto, cpu, cuda or mps; weight-free recipes ignore it. An empty mask is a valid result. Raises
+    BundleError when the case lacks a channel that the bundle needs.
+    """
+    if bundle.recipe.method == "threshold":
+        from lesionlab.predict.threshold import threshold_mask
+
+        return threshold_mask(case, bundle.recipe)
+    from lesionlab.predict.nnunet import predict_network
+
+    return predict_network(case, bundle, device=device, progress=progress)

@@ -1,0 +1,88 @@
+"""The folder that planning and training work in, in place of nnU-Net's three environment variables."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesionlab.core.errors import DatasetError
+from lesionlab.core.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths of one planned data set: nnU-Net's raw, preprocessed and results folders and our notes."""
+
+    root: Path
+    name: str
+
+    @property
+    def dataset(self) -> str:
+        """nnU-Net's name of the data set; one workspace holds one."""
+        return f"Dataset001_{re.sub(r'[^A-Za-z0-9]', '', self.name) or 'lesions'}"
+
+    @property
+    def raw(self) -> Path:
+        """imagesTr, labelsTr and dataset.json."""
+        return self.root / "raw" / self.dataset
+
+    @property
+    def preprocessed(self) -> Path:
+        """Plans, fingerprint, folds and preprocessed cases."""
+        return self.root / "preprocessed" / self.dataset
+
+    @property
+    def plans_name(self) -> str:
+        """Name of the plans, which carries the recipe's."""
+        return f"LesionLab_{self.name}"
+
+    @property
+    def recipe_file(self) -> Path:
+        """The recipe that the workspace was planned with."""
+        return self.root / "recipe.toml"
+
+    @property
+    def cases_file(self) -> Path:
+        """Case ids, patients, and the cases that could not be used with their reasons."""
+        return self.root / "cases.json"
+
+    def model(self, configuration: str) -> Path:
+        """nnU-Net's model folder: becomes the bundle."""
+        return self.root / "results" / self.dataset / f"nnUNetTrainer__{self.plans_name}__{configuration}"
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """Point nnU-Net at this workspace for this process, and put the variables back afterwards.
+
+        Data loading stays in this process (no spawned workers that outlive an interruption).
+        """
+        wanted = {
+            "nnUNet_raw": str(self.root / "raw"),
+            "nnUNet_preprocessed": str(self.root / "preprocessed"),
+            "nnUNet_results": str(self.root / "results"),
+            "nnUNet_n_proc_DA": "0",
+            "nnUNet_def_n_proc": str(max(1, min(8, os.cpu_count() or 1))),
+        }
+        before = {key: os.environ.get(key) for key in wanted}
+        os.environ.update(wanted)
+        try:
+            yield
+        finally:
+            for key, value in before.items():
+                if value is None:
+                    os.environ.pop(key, None)
+                else:
+                    os.environ[key] = value
+
+
+def open_workspace(root: Path) -> tuple[Workspace, Recipe]:
+    """A planned workspace and its recipe; DatasetError when the folder was never planned."""
+    file = root / "recipe.toml"
+    if not file.is_file():
+        raise DatasetError(root, "no recipe.toml", "a workspace made by `lesionlab plan`")
+    recipe = load_recipe(file)
+    return Workspace(root, recipe.name), recipe

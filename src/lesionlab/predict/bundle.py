@@ -1,0 +1,144 @@
+"""A bundle: a recipe and, where it needs weights, nnU-Net's model folder beside it.
+
+Any nnU-Net v2 model folder is a bundle too: its channel names tell which channels of a case it wants.
+Building networks and running them belongs to `predict/nnunet.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesionlab.core.errors import BundleError, RecipeError
+from lesionlab.core.files import sha256_of, write_text, writing
+from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
+from lesionlab.core.registry import RECIPES, find_recipe
+
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+SUV_NAMES = frozenset({"pet", "suv", "pt", "fdg", "fdg-pet"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A method ready to be applied: its recipe, and the model folder unless it needs no weights."""
+
+    name: str
+    recipe: Recipe
+    folder: Path | None
+    checkpoints: tuple[Path, ...]
+    sha256: str
+
+
+def load_bundle(source: str | Path, channels: tuple[str, ...] | None = None) -> Bundle:
+    """Open a bundle folder, any nnU-Net v2 model folder, or a weight-free recipe by name or file.
+
+    `channels` names a foreign model's input channels in order, where its dataset.json does not tell. Raises
+    BundleError when files are missing, channel counts disagree or the recipe needs weights.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return _from_folder(folder, channels)
+    if str(source) not in RECIPES and folder.suffix != ".toml":
+        weightless = ", ".join(name for name in RECIPES if "threshold" in name)
+        raise BundleError(source, "no such folder or recipe", f"a bundle folder or one of {weightless}")
+    recipe = find_recipe(source)
+    if recipe.method == "network":
+        raise BundleError(source, "a recipe without weights", "the bundle folder of a trained model")
+    return Bundle(recipe.name, recipe, None, (), recipe.sha256)
+
+
+def _from_folder(folder: Path, channels: tuple[str, ...] | None) -> Bundle:
+    recipe_file = folder / "recipe.toml"
+    if recipe_file.is_file():
+        recipe = load_recipe(recipe_file)
+        if recipe.method == "threshold":
+            return Bundle(recipe.name, recipe, folder, (), recipe.sha256)
+    dataset = _json(folder / "dataset.json")
+    plans = _json(folder / "plans.json")
+    checkpoints = _checkpoints(folder)
+    if not recipe_file.is_file():
+        recipe = _foreign_recipe(folder, dataset, plans, channels)
+    names = dataset.get("channel_names", dataset.get("modality", {}))
+    if len(names) != len(recipe.channels):
+        raise BundleError(
+            folder, f"a model of {len(names)} channels", f"{len(recipe.channels)} as in recipe.toml"
+        )
+    files = [folder / "plans.json", folder / "dataset.json", *checkpoints]
+    return Bundle(recipe.name, recipe, folder, checkpoints, sha256_of(files))
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        raise BundleError(file.parent, f"no {file.name}", "an nnU-Net v2 model folder") from None
+    except ValueError:
+        raise BundleError(file, "text that is not JSON", "nnU-Net's JSON") from None
+    if not isinstance(content, dict):
+        raise BundleError(file, "JSON that is no object", "nnU-Net's JSON")
+    return content
+
+
+def _checkpoints(folder: Path) -> tuple[Path, ...]:
+    found = []
+    for fold in sorted(path for path in folder.glob("fold_*") if path.is_dir()):
+        file = next((fold / name for name in CHECKPOINTS if (fold / name).is_file()), None)
+        if file is not None:
+            found.append(file)
+    if not found:
+        raise BundleError(folder, "no trained fold", f"fold_*/{CHECKPOINTS[0]}")
+    return tuple(found)
+
+
+def _foreign_recipe(
+    folder: Path, dataset: dict[str, Any], plans: dict[str, Any], channels: tuple[str, ...] | None
+) -> Recipe:
+    """A recipe for a model that LesionLab did not train: nnU-Net's own plan does all normalising."""
+    stated = [str(name) for name in dataset.get("channel_names", dataset.get("modality", {})).values()]
+    names = list(channels) if channels else [_channel_name(name) for name in stated]
+    if len(set(names)) != len(stated) or "nonorm" in names:
+        raise BundleError(folder, f"channel names {stated}", "the channels in order, e.g. --channels suv,ct")
+    labels = {key: value for key, value in dataset.get("labels", {}).items() if key != "background"}
+    reference = "suv" if "suv" in names else names[0]
+    try:
+        return parse_recipe(
+            {
+                "name": re.sub(r"[^A-Za-z0-9_.-]+", "-", str(plans.get("dataset_name", folder.name))),
+                "description": "an nnU-Net v2 model folder",
+                "channels": {name: {"normalisation": "none"} for name in names},
+                "reference": reference,
+                "labels": labels,
+            },
+            str(folder),
+        )
+    except RecipeError as error:
+        raise BundleError(folder, error.found, "integer labels 1, 2, ... without regions") from None
+
+
+def _channel_name(stated: str) -> str:
+    name = stated.strip().lower()
+    return "suv" if name in SUV_NAMES else re.sub(r"[^a-z0-9]+", "_", name)
+
+
+def write_bundle(model: Path, recipe: Recipe, card: str, target: Path) -> Path:
+    """Copy nnU-Net's model folder to `target` as a bundle: final checkpoints, recipe.toml, model card.
+
+    Stock nnU-Net loads the result. Raises BundleError when no fold has a final checkpoint.
+    """
+    finals = sorted(model.glob(f"fold_*/{CHECKPOINTS[0]}"))
+    if not finals:
+        raise BundleError(model, "no finished fold", "fold_*/checkpoint_final.pth; train first")
+    with writing(target) as folder:
+        folder.mkdir()
+        for name in ("dataset.json", "plans.json", "dataset_fingerprint.json"):
+            shutil.copyfile(model / name, folder / name)
+        for final in finals:
+            (folder / final.parent.name).mkdir()
+            shutil.copyfile(final, folder / final.parent.name / final.name)
+        write_text(folder / "recipe.toml", dump_recipe(recipe))
+        write_text(folder / "MODEL_CARD.md", card)
+    return target
