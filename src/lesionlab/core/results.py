@@ -79,6 +79,10 @@ class Provenance:
     started: str
     settings: Mapping[str, object] = field(default_factory=dict)
     """The whole recipe as data."""
+    source: str = ""
+    """Path of the scan, so that a report can be made again from it; empty when it had none."""
+    truth: str = ""
+    """Path of the truth given separately; empty when none was."""
 
 
 @dataclass(frozen=True, eq=False)
