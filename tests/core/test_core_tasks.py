@@ -1,0 +1,79 @@
+"""Tasks: order, failures that stay their own, and a store that lets an interrupted run go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lesionlab.core.errors import ReadError
+from lesionlab.core.tasks import Outcome, Task, run_here, run_tasks, silent
+
+
+def fail() -> int:
+    raise ReadError("case 2", "no slices", "at least one")
+
+
+def crash() -> int:
+    raise ZeroDivisionError("by nought")
+
+
+def test_outcomes_come_in_order_and_one_failure_stops_nobody() -> None:
+    tasks = [Task("one", lambda: 1), Task("two", fail), Task("three", crash), Task("four", lambda: 4)]
+    outcomes = run_tasks(tasks)
+    assert [o.value for o in outcomes] == [1, None, None, 4]
+    assert [o.name for o in outcomes] == ["one", "two", "three", "four"]
+    assert outcomes[1].error == "case 2: found no slices; needed at least one"
+    assert outcomes[2].error == "three: ZeroDivisionError: by nought"
+
+
+def test_an_interruption_is_not_swallowed() -> None:
+    def interrupt() -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_here(Task("one", interrupt))
+
+
+def test_a_store_keeps_results_and_forgets_failures(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def work() -> dict[str, float]:
+        calls.append("work")
+        return {"dice": 0.5}
+
+    def flaky() -> dict[str, float]:
+        calls.append("flaky")
+        if calls.count("flaky") == 1:
+            raise ReadError("x", "y", "z")
+        return {"dice": 1.0}
+
+    tasks = [Task("work", work, {"epochs": 3}), Task("flaky", flaky)]
+    first = run_tasks(tasks, store=tmp_path)
+    second = run_tasks(tasks, store=tmp_path)
+    assert calls == ["work", "flaky", "flaky"]
+    assert [o.reused for o in first] == [False, False]
+    assert [o.reused for o in second] == [True, False]
+    assert [o.value for o in second] == [{"dice": 0.5}, {"dice": 1.0}]
+
+
+def test_the_key_is_the_content_of_name_and_inputs() -> None:
+    base = Task("a", lambda: 1, {"x": 1, "y": [1, 2]})
+    assert base.key == Task("a", lambda: 2, {"y": (1, 2), "x": 1}).key
+    assert base.key != Task("b", lambda: 1, {"x": 1, "y": [1, 2]}).key
+    assert base.key != Task("a", lambda: 1, {"x": 2, "y": [1, 2]}).key
+
+
+def test_progress_goes_from_nought_to_one() -> None:
+    seen: list[tuple[str, float]] = []
+    run_tasks([Task("a", lambda: 1), Task("b", lambda: 2)], progress=lambda m, s: seen.append((m, s)))
+    assert seen == [("a", 0.0), ("b", 0.5), ("done", 1.0)]
+    assert run_tasks([]) == []
+    silent("nothing", 0.5)
+
+
+def test_another_executor_takes_the_tasks() -> None:
+    def elsewhere(task: Task[int]) -> Outcome[int]:
+        return Outcome(task.name, 41, None, 0.0)
+
+    assert [o.value for o in run_tasks([Task("a", lambda: 1)], elsewhere)] == [41]
