@@ -20,7 +20,7 @@ Connectivity = Literal[6, 18, 26]
 
 
 def labels_of(subject: str, mask: Volume) -> NDArray[Any]:
-    """The mask's array as integers (bool becomes uint8); DatasetError when its voxels are not integers >= 0."""
+    """The mask's array as integers (bool becomes uint8); DatasetError unless its voxels are integers >= 0."""
     array = mask.array
     if array.dtype == np.bool_:
         return array.view(np.uint8)
@@ -60,7 +60,8 @@ def components(array: NDArray[Any], connectivity: Connectivity = 26) -> tuple[ND
     box = foreground_box(array)
     if box is None:
         return numbers, []
-    found = cc3d.connected_components(np.ascontiguousarray(array[box]), connectivity=connectivity)
+    # cc3d refuses read-only arrays, so it gets a copy of its own.
+    found = cc3d.connected_components(np.array(array[box], order="C"), connectivity=connectivity)
     facts = cc3d.statistics(found)
     count = len(facts["voxel_counts"]) - 1
     order = np.argsort(-facts["voxel_counts"][1:].astype(np.int64), kind="stable")
