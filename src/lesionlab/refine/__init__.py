@@ -1,1 +1,5 @@
-"""Mask to mask: components kept, holes filled."""
+"""Mask to mask: cleaning up what a method found."""
+
+from lesionlab.refine.components import fill_holes, refine
+
+__all__ = ["fill_holes", "refine"]
