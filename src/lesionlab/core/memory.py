@@ -16,7 +16,7 @@ M_MMAP_MAX = -4
 def keep_freed_memory() -> bool:
     """Tell the allocator never to trim and never to map; True where that took effect.
 
-    Call before the first large allocation (before torch is imported). On systems without glibc it does nothing
+    Call before the first large allocation (before torch is imported). Without glibc it does nothing
     and returns False. Source: mallopt(3).
     """
     if not sys.platform.startswith("linux"):

@@ -55,16 +55,17 @@ class Workspace:
         return self.root / "results" / self.dataset / f"nnUNetTrainer__{self.plans_name}__{configuration}"
 
     @contextmanager
-    def environment(self) -> Iterator[None]:
+    def environment(self, loaders: int = 0) -> Iterator[None]:
         """Point nnU-Net at this workspace for this process, and put the variables back afterwards.
 
-        Data loading stays in this process (no spawned workers that outlive an interruption).
+        `loaders` is the number of processes that load training data; 0 keeps it in this process (none
+        that outlive an interruption). nnU-Net's planner needs at least 1, and starts none.
         """
         wanted = {
             "nnUNet_raw": str(self.root / "raw"),
             "nnUNet_preprocessed": str(self.root / "preprocessed"),
             "nnUNet_results": str(self.root / "results"),
-            "nnUNet_n_proc_DA": "0",
+            "nnUNet_n_proc_DA": str(loaders),
             "nnUNet_def_n_proc": str(max(1, min(8, os.cpu_count() or 1))),
         }
         before = {key: os.environ.get(key) for key in wanted}

@@ -1,1 +1,117 @@
 """What follows from a set of cases: folds, and nnU-Net's raw folder, fingerprint and plans."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lesionlab.core.case import Case
+from lesionlab.core.errors import DatasetError
+from lesionlab.core.files import write_json, write_text
+from lesionlab.core.grid import require_same_grid
+from lesionlab.core.inputs import network_input
+from lesionlab.core.recipe import Recipe, dump_recipe
+from lesionlab.core.tasks import Progress, silent
+from lesionlab.core.volume import Volume
+from lesionlab.core.workspace import Workspace
+from lesionlab.plan.fingerprint import CaseFingerprint, fingerprint_case, fingerprint_dataset
+from lesionlab.plan.folds import patient_folds
+
+__all__ = ["Plan", "patient_folds", "plan_dataset"]
+
+SaveVolume = Callable[[Volume, Path], None]
+CHANNEL_NAMES = {"fixed": "noNorm", "none": "noNorm", "ct": "CT"}
+"""What nnU-Net's dataset.json calls a channel decides how stock planning would normalise it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A planned workspace: where it is, its cases with their patients, its folds, nnU-Net's plans."""
+
+    workspace: Workspace
+    patients: dict[str, str]
+    folds: list[dict[str, list[str]]]
+    plans: dict[str, Any]
+
+
+def plan_dataset(
+    cases: Iterable[Case], recipe: Recipe, root: Path, save: SaveVolume, progress: Progress = silent
+) -> Plan:
+    """Write nnU-Net's raw folder from standardised cases, plan, split by patient and preprocess.
+
+    `save` writes a volume as NIfTI. The raw file of a `fixed` channel already holds the scaled
+    values and the plan says NoNormalization, so that stock nnU-Net computes the same. Cases are
+    taken one at a time. Raises DatasetError when a case has no truth, a label that the recipe does not
+    know, a truth on another grid, or when no case has a lesion.
+    """
+    workspace = Workspace(root, recipe.name)
+    prints: list[CaseFingerprint] = []
+    patients: dict[str, str] = {}
+    with_lesion: dict[str, bool] = {}
+    for case in cases:
+        name = nnunet_id(case.id)
+        if name in patients:
+            raise DatasetError(case.id, f"a second case named {name!r}", "case ids that differ")
+        prints.append(_write_case(case, name, recipe, workspace, save))
+        patients[name] = case.patient_id
+        with_lesion[name] = bool(prints[-1].foreground[0].size)
+    if not prints:
+        raise DatasetError(root, "no case with a truth", "at least as many patients as folds")
+    fingerprint = fingerprint_dataset(prints)
+    folds = patient_folds(patients, recipe.training.folds, recipe.training.seed, with_lesion=with_lesion)
+    write_json(workspace.raw / "dataset.json", dataset_json(recipe, len(patients)))
+    write_json(workspace.preprocessed / "dataset_fingerprint.json", fingerprint)
+    write_json(workspace.preprocessed / "splits_final.json", folds)
+    write_json(workspace.cases_file, {"patients": patients, "with_lesion": with_lesion})
+
+    from lesionlab.plan.nnunet import make_plans, preprocess
+
+    plans = make_plans(workspace, recipe)
+    preprocess(workspace, recipe, list(patients), progress)
+    write_text(workspace.recipe_file, dump_recipe(recipe))
+    return Plan(workspace, patients, folds, plans)
+
+
+def dataset_json(recipe: Recipe, cases: int) -> dict[str, Any]:
+    """nnU-Net's dataset.json for a recipe and a number of training cases."""
+    return {
+        "channel_names": {
+            str(i): CHANNEL_NAMES.get(channel.normalisation, name)
+            for i, (name, channel) in enumerate(recipe.channels.items())
+        },
+        "labels": {"background": 0, **recipe.labels},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+        "name": recipe.name,
+        "description": recipe.description,
+    }
+
+
+def nnunet_id(case_id: str) -> str:
+    """The case id with only characters that nnU-Net's file names survive."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", case_id)
+
+
+def _write_case(
+    case: Case, name: str, recipe: Recipe, workspace: Workspace, save: SaveVolume
+) -> CaseFingerprint:
+    if case.truth is None:
+        raise DatasetError(case.id, "no truth", "a mask or contour for training")
+    require_same_grid(f"truth of {case.id}", case.channels[case.reference], case.truth)
+    found = {int(label) for label in np.unique(case.truth.array)} - {0}
+    unknown = found - set(recipe.labels.values())
+    if unknown:
+        raise DatasetError(case.id, f"labels {sorted(unknown)}", f"labels of the recipe {recipe.labels}")
+    volumes = network_input(case, recipe)
+    for channel, volume in enumerate(volumes):
+        save(volume, workspace.raw / "imagesTr" / f"{name}_{channel:04d}.nii.gz")
+    save(
+        case.truth.with_array(case.truth.array.astype(np.uint8)),
+        workspace.raw / "labelsTr" / f"{name}.nii.gz",
+    )
+    return fingerprint_case([v.array for v in volumes], case.truth.array, case.geometry.spacing)

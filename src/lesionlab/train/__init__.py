@@ -1,1 +1,29 @@
 """Training a network as a recipe says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lesionlab.core.errors import TrainingError
+from lesionlab.core.memory import keep_freed_memory
+from lesionlab.core.tasks import Progress, silent
+from lesionlab.core.workspace import open_workspace
+from lesionlab.train.curves import EpochRow, read_curves, write_curves
+
+__all__ = ["EpochRow", "read_curves", "train_fold", "write_curves"]
+
+
+def train_fold(root: Path, fold: int | str, *, device: str = "auto", progress: Progress = silent) -> Path:
+    """Train one fold (0, 1, ... or "all") of the workspace planned at `root`.
+
+    Goes on where an interrupted training stopped; a finished fold is returned at once. Returns the
+    fold's folder, with `checkpoint_final.pth` and `curves.csv`. Raises TrainingError for a fold that the plan
+    does not have or a loss that is not finite, DatasetError for a folder that was not planned.
+    """
+    workspace, recipe = open_workspace(root)
+    if isinstance(fold, int) and not 0 <= fold < recipe.training.folds:
+        raise TrainingError(root, f"fold {fold}", f"0 to {recipe.training.folds - 1}, or all")
+    keep_freed_memory()
+    from lesionlab.train.nnunet import train_network
+
+    return train_network(workspace, recipe, fold, device, progress)

@@ -1,0 +1,1 @@
+"""Networks and the device they run on; shared by training and prediction."""

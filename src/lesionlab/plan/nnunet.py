@@ -1,0 +1,149 @@
+"""Driving nnU-Net's planner and preprocessor in this process, and pinning what the recipe pins.
+
+The only place in `plan/` that imports nnunetv2. nnU-Net prints as it plans; that goes to `plan.log`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lesionlab.core.errors import RecipeError
+from lesionlab.core.files import write_json
+from lesionlab.core.recipe import NetworkSettings, Recipe
+from lesionlab.core.tasks import Progress
+from lesionlab.core.workspace import Workspace
+
+SCHEMES = {
+    "fixed": "NoNormalization",
+    "none": "NoNormalization",
+    "ct": "CTNormalization",
+    "zscore": "ZScoreNormalization",
+}
+MINIMUM_EDGE = 4
+"""Smallest feature map edge, nnU-Net's UNet_featuremap_min_edge_length."""
+
+
+def make_plans(workspace: Workspace, recipe: Recipe) -> dict[str, Any]:
+    """Run nnU-Net's planner on raw folder and fingerprint, apply the recipe's pins, write plans.json.
+
+    Returns the plans. Raises RecipeError when the planned data has no such configuration (a 3D
+    network for 2D images) or a pinned patch fits no network.
+    """
+    from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import (
+        ExperimentPlanner,
+    )
+    from nnunetv2.experiment_planning.experiment_planners.residual_unets import (
+        residual_encoder_unet_planners,
+    )
+
+    settings = recipe.network
+    residual = residual_encoder_unet_planners.ResEncUNetPlanner
+    kind = residual if settings.architecture == "residual" else ExperimentPlanner
+    spacing = None if settings.spacing_mm is None else list(settings.spacing_mm)
+    with workspace.environment(loaders=1), _nnunet_output(workspace.root / "plan.log"):
+        planner = kind(workspace.dataset, plans_name=workspace.plans_name, overwrite_target_spacing=spacing)
+        if settings.first_features is not None:
+            planner.UNet_base_num_features = settings.first_features
+        if settings.max_features is not None:
+            planner.UNet_max_features_2d = planner.UNet_max_features_3d = settings.max_features
+        planner.plan_experiment()
+    file = workspace.preprocessed / f"{workspace.plans_name}.json"
+    plans: dict[str, Any] = json.loads(file.read_text())
+    _pin(plans, recipe)
+    write_json(file, plans)
+    return plans
+
+
+def _pin(plans: dict[str, Any], recipe: Recipe) -> None:
+    """Change the recipe's configuration in place to what the recipe pins."""
+    settings = recipe.network
+    configuration = plans["configurations"].get(settings.configuration)
+    if configuration is None:
+        raise RecipeError(
+            recipe.name,
+            f"network.configuration = {settings.configuration!r}",
+            f"one of {', '.join(plans['configurations'])} for this data",
+        )
+    configuration["normalization_schemes"] = [SCHEMES[c.normalisation] for c in recipe.channels.values()]
+    configuration["use_mask_for_norm"] = [False] * len(recipe.channels)
+    if settings.batch_size is not None:
+        configuration["batch_size"] = settings.batch_size
+    if settings.patch_size is not None or settings.stages is not None:
+        _pin_topology(configuration, settings, recipe.name)
+    configuration["lesionlab_recipe"] = {"name": recipe.name, "sha256": recipe.sha256}
+
+
+def _pin_topology(configuration: dict[str, Any], settings: NetworkSettings, name: str) -> None:
+    """Set the patch, and the strides and kernels that nnU-Net's rules give for it."""
+    from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
+
+    spacing = configuration["spacing"]
+    patch = list(settings.patch_size or configuration["patch_size"])
+    if len(patch) != len(spacing):
+        raise RecipeError(name, f"patch_size {patch}", f"{len(spacing)} sizes for this configuration")
+    most = 999 if settings.stages is None else settings.stages - 1
+    _, strides, kernels, padded, divisor = get_pool_and_conv_props(spacing, patch, MINIMUM_EDGE, most)
+    if list(padded) != patch:
+        raise RecipeError(name, f"patch_size {patch}", f"multiples of {list(map(int, divisor))}")
+    stages = len(strides)
+    network = configuration["architecture"]["arch_kwargs"]
+    features = network["features_per_stage"]
+    blocks = "n_blocks_per_stage" if "n_blocks_per_stage" in network else "n_conv_per_stage"
+    top = settings.max_features or 320
+    network.update(
+        n_stages=stages,
+        strides=[list(map(int, s)) for s in strides],
+        kernel_sizes=[list(map(int, k)) for k in kernels],
+        features_per_stage=[min(top, features[0] * 2**i) for i in range(stages)],
+    )
+    network[blocks] = _stretched(network[blocks], stages)
+    network["n_conv_per_stage_decoder"] = _stretched(network["n_conv_per_stage_decoder"], stages - 1)
+    configuration["patch_size"] = patch
+
+
+def _stretched(values: list[int], length: int) -> list[int]:
+    """The list cut, or continued with its last value, to a length."""
+    return (values + [values[-1]] * length)[:length]
+
+
+def preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progress: Progress) -> None:
+    """Preprocess each case with nnU-Net's preprocessor, one after another in this process.
+
+    Cases already preprocessed with the same plans are kept, so that an interrupted run goes on.
+    """
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    plans = PlansManager(str(workspace.preprocessed / f"{workspace.plans_name}.json"))
+    configuration = plans.get_configuration(recipe.network.configuration)
+    folder = workspace.preprocessed / configuration.data_identifier
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = json.loads((workspace.raw / "dataset.json").read_text())
+    with workspace.environment(), _nnunet_output(workspace.root / "plan.log"):
+        preprocessor = configuration.preprocessor_class(verbose=False)
+        for number, case in enumerate(case_ids):
+            progress(f"preprocessing {case}", number / len(case_ids))
+            images = [
+                str(workspace.raw / "imagesTr" / f"{case}_{c:04d}.nii.gz")
+                for c in range(len(recipe.channels))
+            ]
+            label = str(workspace.raw / "labelsTr" / f"{case}.nii.gz")
+            if not (folder / f"{case}.pkl").is_file():
+                preprocessor.run_case_save(str(folder / case), images, label, plans, configuration, dataset)
+
+
+@contextlib.contextmanager
+def _nnunet_output(log: Path) -> Iterator[None]:
+    """Send what nnU-Net prints to a log file, and keep its library warnings from the user."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("a", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield

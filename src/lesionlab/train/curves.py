@@ -1,0 +1,58 @@
+"""The training's course as rows, one per epoch, kept as CSV beside the checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from lesionlab.core.files import write_text
+
+CURVES_FILE = "curves.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One epoch: mean losses, validation Dice on patches (nnU-Net's pseudo Dice) and its moving average."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    dice: float
+    smoothed_dice: float
+    learning_rate: float
+    seconds: float
+
+
+def write_curves(rows: Sequence[EpochRow], folder: Path) -> None:
+    """Write all epochs to `folder/curves.csv`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in asdict(row).items()} for row in rows)
+    write_text(folder / CURVES_FILE, text.getvalue())
+
+
+def read_curves(folder: Path) -> list[EpochRow]:
+    """The epochs of a training folder, none where it has not begun."""
+    file = folder / CURVES_FILE
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [
+            EpochRow(int(row["epoch"]), *(float(row[field.name]) for field in fields(EpochRow)[1:]))
+            for row in csv.DictReader(lines)
+        ]
+
+
+def converged(rows: Sequence[EpochRow], patience: int | None, improvement: float) -> bool:
+    """True when the smoothed Dice of the last `patience` epochs never beat what came before by `improvement`.
+
+    None as patience never stops. At least `patience` + 1 epochs are needed.
+    """
+    if patience is None or len(rows) <= patience:
+        return False
+    before = max(row.smoothed_dice for row in rows[:-patience])
+    return max(row.smoothed_dice for row in rows[-patience:]) < before + improvement
