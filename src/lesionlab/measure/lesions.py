@@ -1,0 +1,133 @@
+"""From a mask to the lesion table: number the lesions, measure each inside its box, add up the patient.
+
+The order of the work; the measuring itself is in `uptake`, `shape` and `spread`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlab.core import units
+from lesionlab.core.case import Case
+from lesionlab.core.components import Box, components, labels_of
+from lesionlab.core.errors import RecipeError
+from lesionlab.core.grid import require_same_grid
+from lesionlab.core.recipe import BiomarkerSettings
+from lesionlab.core.results import LesionTable
+from lesionlab.core.volume import Geometry, Volume
+from lesionlab.measure.catalogue import lesion_columns, total_columns
+from lesionlab.measure.shape import centroid_index, diameter_3d, diameters_in_slice
+from lesionlab.measure.spread import largest_distance
+from lesionlab.measure.uptake import peak, sphere_weights
+
+Row = Mapping[str, float]
+
+
+def measure(case: Case, mask: Volume, biomarkers: BiomarkerSettings) -> LesionTable:
+    """The lesions of a mask and what they measure on one channel of the case.
+
+    A lesion is a 26-connected component of one label; lesions are numbered from 1 by descending volume.
+    SUV names (SUVmax, MTV, TLG ...) are used where the channel's unit is SUVbw, plain ones (max,
+    volume ...) elsewhere; units and definitions stand in the columns. No lesion gives no rows, zero
+    volume and NaN for SUVmax and Dmax, with a note; every NaN has a note. Raises RecipeError for a
+    channel that the case lacks, GeometryError for a mask on another grid and DatasetError for a
+    mask that is not integer.
+    """
+    name = biomarkers.channel or case.reference
+    if name not in case.channels:
+        known = ", ".join(case.channels)
+        raise RecipeError(case.id, f"biomarkers.channel = {name!r}", f"one of the case's channels: {known}")
+    image = case.channels[name]
+    require_same_grid(f"{case.id}: mask against channel {name}", image, mask)
+    labels = labels_of(case.id, mask)
+    numbers, boxes = components(labels, 26)
+    suv = image.unit == units.SUVBW
+    weights = sphere_weights(image.geometry.spacing, biomarkers.peak_ml) if suv else None
+    rows: list[Row] = []
+    notes: list[str] = []
+    for number, box in enumerate(boxes, start=1):
+        lesion = numbers[box] == number
+        label = int(labels[box][lesion][0])
+        row = {"lesion": float(number), "label": float(label), "voxels": float(lesion.sum())}
+        intensity, remarks = _intensity(image, lesion, box, weights)
+        rows.append(row | intensity | _shape(lesion, box, image.geometry))
+        notes += [f"lesion {number}: {remark}" for remark in remarks]
+    totals, remarks = _totals(rows, suv)
+    return LesionTable(
+        columns=lesion_columns(image.unit, biomarkers.peak_ml),
+        rows=tuple(rows),
+        total_columns=total_columns(image.unit),
+        totals=totals,
+        labels=mask.with_array(numbers, units.ONE),
+        notes=(*notes, *remarks),
+    )
+
+
+def _intensity(
+    image: Volume, lesion: NDArray[np.bool_], box: Box, weights: NDArray[np.float64] | None
+) -> tuple[dict[str, float], list[str]]:
+    """The intensity columns of one lesion, and remarks; `weights` are given for an SUV channel."""
+    values: NDArray[Any] = image.array[box][lesion]
+    volume_ml = len(values) * image.geometry.voxel_ml
+    notes = []
+    broken = int(np.count_nonzero(~np.isfinite(values)))
+    highest = mean = highest_mean = math.nan
+    if broken:
+        notes.append(f"no intensity: {broken} of {len(values)} voxels are not finite numbers")
+    else:
+        highest, mean = float(values.max()), float(values.mean(dtype=np.float64))
+    if weights is None:
+        return {"max": highest, "mean": mean, "volume": volume_ml}, notes
+    if not broken:
+        highest_mean, cut = peak(image.array, lesion, box, weights)
+        if cut:
+            notes.append("the sphere of SUVpeak is cut by the border of the image; the rest of it counts")
+        if highest_mean > highest * (1 + 1e-6):
+            notes.append("SUVpeak is above SUVmax: the sphere reaches hotter tissue outside the lesion")
+    uptake = {"SUVmax": highest, "SUVmean": mean, "SUVpeak": highest_mean}
+    return uptake | {"MTV": volume_ml, "TLG": volume_ml * mean}, notes
+
+
+def _shape(lesion: NDArray[np.bool_], box: Box, geometry: Geometry) -> dict[str, float]:
+    corner = np.array([s.start for s in box])
+    x, y, z = geometry.to_world(centroid_index(lesion) + corner)
+    long, wide = diameters_in_slice(lesion, geometry.spacing)
+    touches = any(n > 1 and (s.start == 0 or s.stop == n) for s, n in zip(box, geometry.shape, strict=True))
+    return {
+        "diameter_3d": diameter_3d(lesion, geometry.spacing),
+        "diameter_in_slice": long,
+        "width_in_slice": wide,
+        "x": float(x),
+        "y": float(y),
+        "z": float(z),
+        "touches_border": float(touches),
+    }
+
+
+def _totals(rows: Sequence[Row], suv: bool) -> tuple[dict[str, float], list[str]]:
+    """Patient totals, with a note for each that is undefined."""
+    centroids = np.array([[row["x"], row["y"], row["z"]] for row in rows]).reshape(-1, 3)
+    highest = "SUVmax" if suv else "max"
+    maxima = [row[highest] for row in rows]
+    # NaN must win over every number: a patient's maximum is unknown where one lesion's is.
+    maximum = math.nan if not rows or any(math.isnan(m) for m in maxima) else max(maxima)
+    totals = {"lesions": float(len(rows))}
+    if suv:
+        totals["TMTV"] = math.fsum(row["MTV"] for row in rows)
+        totals["TLG"] = math.fsum(row["TLG"] for row in rows)
+    else:
+        totals["volume"] = math.fsum(row["volume"] for row in rows)
+    totals |= {highest: maximum, "Dmax": largest_distance(centroids)}
+    notes = []
+    if not rows:
+        notes.append(f"no lesion: {highest} and Dmax of the patient are undefined")
+    elif len(rows) == 1:
+        notes.append("Dmax needs two lesions; found 1")
+    if rows and math.isnan(maximum):
+        notes.append(f"{highest} of the patient is undefined where that of a lesion is")
+    return totals, notes
