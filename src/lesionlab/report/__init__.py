@@ -1,1 +1,21 @@
-"""Findings as pages, tables and files; nothing is computed here that a table holds."""
+"""Findings as pages, tables and files; nothing is computed here that a table holds.
+
+`page` writes one patient, `cohort` many; `tables` and `volumes` the files beside the pages; `figures` chooses
+the pictures, `canvas` draws them, `display` cuts them; `html` knows markup, `folder` how files appear.
+"""
+
+from __future__ import annotations
+
+from lesionlab.report.cohort import CohortEntry, cohort_entry, write_cohort
+from lesionlab.report.figures import training_curves
+from lesionlab.report.page import write_findings
+from lesionlab.report.volumes import save_volume
+
+__all__ = [
+    "CohortEntry",
+    "cohort_entry",
+    "save_volume",
+    "training_curves",
+    "write_cohort",
+    "write_findings",
+]

@@ -1,0 +1,298 @@
+"""The report of many patients: one page, one table of lesions, one of patients, one JSON file.
+
+An entry keeps what the cohort's page needs of a patient and nothing of the volumes. Scores are summarised
+elsewhere and handed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from lesionlab.core.files import write_json
+from lesionlab.core.results import Column, Findings
+from lesionlab.report import tables
+from lesionlab.report.figures import thumbnail
+from lesionlab.report.folder import filled
+from lesionlab.report.html import (
+    Html,
+    document,
+    escaped,
+    join,
+    listing,
+    number,
+    picture,
+    table,
+    tag,
+    unit_words,
+)
+from lesionlab.report.page import COUNT_NAMES, PURPOSE, counted, definitions, extra_figures, headline
+
+PICTURED = 120
+"""So many thumbnails at most: each is 10 to 30 kB in the page."""
+SCORES_SHOWN = 6
+LESIONS = Column("lesions", "1", "number of lesions found")
+
+
+@dataclass(frozen=True)
+class CohortEntry:
+    """One patient of a cohort: numbers and a thumbnail, or the reason why there are none.
+
+    `page` is the patient's report.html relative to the cohort's folder, empty when there is none. `headline`
+    holds the totals shown, with their columns. Made by `cohort_entry`, or by hand for a failure:
+    `CohortEntry(case_id, error="...")`.
+    """
+
+    case_id: str
+    patient_id: str = ""
+    page: str = ""
+    error: str | None = None
+    method: str = ""
+    columns: tuple[Column, ...] = ()
+    rows: tuple[Mapping[str, float], ...] = ()
+    headline: tuple[tuple[Column, float], ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    thumbnail: bytes = b""
+
+
+def cohort_entry(findings: Findings, page: str | Path) -> CohortEntry:
+    """What a cohort's report keeps of one patient; the volumes can be let go afterwards.
+
+    `page` is the path of the patient's report.html relative to the folder of the cohort's.
+    """
+    run = findings.provenance
+    return CohortEntry(
+        case_id=findings.case.id,
+        patient_id=findings.case.patient_id,
+        page=Path(page).as_posix(),
+        method=f"{run.bundle}, recipe {run.recipe_name} ({run.recipe_sha256[:12]})",
+        columns=findings.lesions.columns,
+        rows=findings.lesions.rows,
+        headline=tuple(headline(findings)),
+        scores={} if findings.scores is None else dict(findings.scores.values),
+        notes=tuple(tables.all_notes(findings)),
+        thumbnail=thumbnail(findings),
+    )
+
+
+def write_cohort(
+    entries: Sequence[CohortEntry],
+    folder: Path,
+    *,
+    title: str,
+    summary: Mapping[str, Any] | None = None,
+    figures: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write a cohort's results into a folder and return the path of its report.html.
+
+    Beside the page: lesions.csv (every lesion), patients.csv (a row per patient, failed ones with their
+    reason), columns.csv and cohort.json. `summary` holds scores over cases, shown as they are: a value, or a
+    mapping of statistics. `figures` are further pictures (PNG) by caption. Other files in the folder,
+    the patients' own among them, stay. No entry gives empty tables. All files appear or, on
+    WriteError, none.
+    """
+    folder = Path(folder)
+    done = [entry for entry in entries if entry.error is None]
+    lesion_columns = _union(entry.columns for entry in done)
+    totals = _union([column for column, _ in entry.headline] for entry in done)
+    metrics = list(dict.fromkeys(name for entry in done for name in entry.scores))
+    with filled(folder) as inside:
+        rows = [row for e in done for row in tables.lesion_rows(e.case_id, lesion_columns, e.rows)]
+        tables.write_csv(inside / "lesions.csv", tables.lesion_head(lesion_columns), rows)
+        head = ["case_id", "patient_id", "page", "error", "lesions", *(c.name for c in totals), *metrics]
+        tables.write_csv(inside / "patients.csv", head, [_row(e, totals, metrics) for e in entries])
+        columns = tables.column_rows({"lesions": lesion_columns, "patients": (LESIONS, *totals)})
+        tables.write_csv(inside / "columns.csv", tables.COLUMNS_HEAD, columns)
+        write_json(inside / "cohort.json", _record(entries, title, summary))
+        page = _page(entries, title, summary or {}, figures or {})
+        (inside / "report.html").write_text(page, encoding="utf-8")
+    return folder / "report.html"
+
+
+def _union(groups: Iterable[Iterable[Column]]) -> tuple[Column, ...]:
+    return tuple({column.name: column for group in groups for column in group}.values())
+
+
+def _row(entry: CohortEntry, totals: Sequence[Column], metrics: Sequence[str]) -> list[object]:
+    values = {column.name: value for column, value in entry.headline}
+    count = len(entry.rows) if entry.error is None else math.nan
+    return [
+        entry.case_id,
+        entry.patient_id,
+        entry.page,
+        entry.error or "",
+        count,
+        *(values.get(column.name, math.nan) for column in totals),
+        *(entry.scores.get(name, math.nan) for name in metrics),
+    ]
+
+
+def _record(entries: Sequence[CohortEntry], title: str, summary: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "title": title,
+        "patients": [
+            {
+                "case_id": entry.case_id,
+                "patient_id": entry.patient_id,
+                "page": entry.page,
+                "method": entry.method,
+                "lesion_count": len(entry.rows),
+                "totals": {column.name: value for column, value in entry.headline},
+                "units": {column.name: column.unit for column, _ in entry.headline},
+                "scores": dict(entry.scores) or None,
+                "notes": list(entry.notes),
+            }
+            for entry in entries
+            if entry.error is None
+        ],
+        "failed": [
+            {"case_id": entry.case_id, "reason": entry.error} for entry in entries if entry.error is not None
+        ],
+        "summary": summary,
+        "purpose": "research software, not a medical device",
+    }
+
+
+def _page(
+    entries: Sequence[CohortEntry], title: str, summary: Mapping[str, Any], extra: Mapping[str, bytes]
+) -> Html:
+    done = [entry for entry in entries if entry.error is None]
+    failed = [entry for entry in entries if entry.error is not None]
+    return document(
+        title,
+        _head(done, failed, title),
+        _failures(failed),
+        _summary(summary),
+        _patients(done),
+        _grid(done),
+        extra_figures(extra),
+        _origin(done),
+        tag("footer", f"LesionLab. {PURPOSE}"),
+    )
+
+
+def _head(done: Sequence[CohortEntry], failed: Sequence[CohortEntry], title: str) -> Html:
+    lesions = sum(len(entry.rows) for entry in done)
+    without = sum(not entry.rows for entry in done)
+    cards = [
+        ("main", len(done), "patient examined" if len(done) == 1 else "patients examined"),
+        (None, len(failed), "failed"),
+        (None, lesions, "lesion found" if lesions == 1 else "lesions found"),
+        (None, without, "without any lesion"),
+    ]
+    methods = list(dict.fromkeys(entry.method for entry in done if entry.method))
+    return tag(
+        "header",
+        tag("h1", title),
+        tag("p", "method " + "; ".join(methods) if methods else "no patient could be examined", class_="sub"),
+        tag("ul", *(tag("li", tag("b", n), tag("span", w), class_=c) for c, n, w in cards), class_="answer"),
+    )
+
+
+def _failures(failed: Sequence[CohortEntry]) -> Html:
+    if not failed:
+        return Html("")
+    items = [join([tag("b", entry.case_id), f": {entry.error}"]) for entry in failed]
+    return tag("section", tag("h2", f"Failed ({len(failed)})"), tag("div", listing(items), class_="failed"))
+
+
+def _summary(summary: Mapping[str, Any]) -> Html:
+    """Scores over cases: mappings of statistics as one table, single values as a list above it."""
+    if not summary:
+        return Html("")
+    nested = {name: value for name, value in summary.items() if isinstance(value, Mapping) and value}
+    single = [
+        f"{_words(name)}: {_value(value)}"
+        for name, value in summary.items()
+        if not isinstance(value, Mapping)
+    ]
+    statistics = list(dict.fromkeys(key for value in nested.values() for key in value))
+    rows = [
+        [_words(name), *(_value(value.get(key, math.nan)) for key in statistics)]
+        for name, value in nested.items()
+    ]
+    return tag(
+        "section",
+        tag("h2", "Agreement with the truth, over patients"),
+        listing(single) if single else "",
+        table(["Measure", *map(_words, statistics)], rows, class_="numbers") if rows else "",
+    )
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return number(math.nan)
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return " to ".join(_value(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(str(key))} {_value(item)}" for key, item in value.items())
+    return number(value)
+
+
+def _patients(done: Sequence[CohortEntry]) -> Html:
+    if not done:
+        return tag("section", tag("h2", "Patients"), tag("p", "None examined."))
+    totals = _union([column for column, _ in entry.headline] for entry in done)
+    totals = tuple(column for column in totals if column.name.lower() not in COUNT_NAMES)
+    metrics = list(dict.fromkeys(name for entry in done for name in entry.scores))
+    head: list[object] = ["Patient", "Lesions"]
+    head += [join([c.name, tag("span", unit_words(c.unit), class_="unit")]) for c in totals]
+    head += [_words(name) for name in metrics[:SCORES_SHOWN]]
+    rows = []
+    for entry in done:
+        values = {column.name: value for column, value in entry.headline}
+        cells: list[object] = [_link(entry), len(entry.rows)]
+        cells += [number(values.get(c.name, math.nan), c.unit) for c in totals]
+        cells += [number(entry.scores.get(name, math.nan)) for name in metrics[:SCORES_SHOWN]]
+        rows.append(cells)
+    hidden = len(metrics) - SCORES_SHOWN
+    more = f" {hidden} more measures per patient are in patients.csv." if hidden > 0 else ""
+    words = f"– means not computed or undefined.{more}"
+    return tag("section", tag("h2", "Patients"), table(head, rows, class_="numbers", caption=words))
+
+
+def _link(entry: CohortEntry) -> Html:
+    return tag("a", entry.case_id, href=quote(entry.page)) if entry.page else escaped(entry.case_id)
+
+
+def _grid(done: Sequence[CohortEntry]) -> Html:
+    pictured = [entry for entry in done if entry.thumbnail]
+    if not pictured:
+        return Html("")
+    items = (
+        tag(
+            "li",
+            picture(entry.thumbnail, f"Projection of {entry.case_id}: {counted(len(entry.rows)).lower()}"),
+            _link(entry),
+            tag("br"),
+            counted(len(entry.rows)),
+        )
+        for entry in pictured[:PICTURED]
+    )
+    rest = len(pictured) - PICTURED
+    more = tag("p", f"The first {PICTURED} of {len(pictured)} patients.") if rest > 0 else ""
+    words = "Coronal projections (or the image itself): refined mask red, truth blue where known."
+    return tag("section", tag("h2", "Pictures"), tag("p", words), more, tag("ul", *items, class_="grid"))
+
+
+def _origin(done: Sequence[CohortEntry]) -> Html:
+    columns = {
+        "patient": (LESIONS, *_union([column for column, _ in entry.headline] for entry in done)),
+        "lesion": _union(entry.columns for entry in done),
+    }
+    words = (
+        "Each patient's page and run.json name versions, hashes, timings and conversions. All numbers are in "
+        f"patients.csv, lesions.csv and cohort.json. {PURPOSE}"
+    )
+    return tag("section", tag("h2", "Where every number comes from"), tag("p", words), definitions(columns))

@@ -1,0 +1,295 @@
+"""The report of one patient: one self-contained HTML page with the answer first, and the files beside it.
+
+Nothing is measured here; numbers come from the findings. Several patients together are `cohort.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lesionlab.core.files import jsonable
+from lesionlab.core.results import Column, Findings
+from lesionlab.report import display, tables
+from lesionlab.report import figures as drawing
+from lesionlab.report.canvas import png, width_px
+from lesionlab.report.folder import filled
+from lesionlab.report.html import (
+    Html,
+    document,
+    join,
+    listing,
+    number,
+    picture,
+    quantity,
+    table,
+    tag,
+    unit_words,
+)
+from lesionlab.report.volumes import save_volume
+
+LESIONS_PICTURED = 12
+LESIONS_LISTED = 60
+MISSED_PICTURED = 6
+NOTES_ON_TOP = 8
+COUNT_NAMES = ("lesions", "lesion_count", "lesioncount", "count")
+PURPOSE = "Research software, not a medical device: no diagnosis or treatment may rest on this page."
+
+
+def write_findings(findings: Findings, folder: Path, *, figures: Mapping[str, bytes] | None = None) -> Path:
+    """Write one patient's results into a folder and return the path of its report.html.
+
+    Beside the page: lesions.csv, columns.csv, patient.json, run.json, mask.nii.gz (the refined mask with the
+    recipe's labels) and lesions.nii.gz (lesion numbers), both on the reference grid. `figures` are
+    further pictures (PNG) by caption, such as training curves. No lesion gives a page that says so,
+    an empty lesions.csv and all-zero masks. All files appear together or, on WriteError, none.
+    """
+    folder = Path(folder)
+    with filled(folder) as inside:
+        tables.write_tables(findings, inside)
+        save_volume(findings.prediction.mask, inside / "mask.nii.gz")
+        save_volume(findings.lesions.labels, inside / "lesions.nii.gz")
+        (inside / "report.html").write_text(patient_page(findings, figures or {}), encoding="utf-8")
+    return folder / "report.html"
+
+
+def patient_page(findings: Findings, extra: Mapping[str, bytes]) -> Html:
+    """The page as text."""
+    return document(
+        f"{findings.case.id}: lesion report",
+        _head(findings),
+        _notes(findings),
+        _overview(findings),
+        _lesion_table(findings),
+        _lesion_pictures(findings),
+        _missed_pictures(findings),
+        _agreement(findings),
+        extra_figures(extra),
+        _origin(findings),
+        tag("footer", f"LesionLab. {PURPOSE}"),
+    )
+
+
+def counted(count: int) -> str:
+    """The number of lesions in words."""
+    return "No lesion found" if count == 0 else "1 lesion" if count == 1 else f"{count} lesions"
+
+
+def headline(findings: Findings) -> list[tuple[Column, float]]:
+    """Patient totals for the head of the page, and the highest SUVmax of any lesion behind them."""
+    lesions = findings.lesions
+    shown = [
+        (column, float(lesions.totals.get(column.name, math.nan)))
+        for column in lesions.total_columns
+        if column.name.lower() not in COUNT_NAMES
+    ]
+    highest = next((column for column in lesions.columns if column.name == "SUVmax"), None)
+    if highest is not None and lesions.rows and "SUVmax" not in lesions.totals:
+        values = (float(row.get("SUVmax", math.nan)) for row in lesions.rows)
+        shown.append((highest, max((value for value in values if not math.isnan(value)), default=math.nan)))
+    return shown
+
+
+def _head(findings: Findings) -> Html:
+    case, run = findings.case, findings.provenance
+    patient = "" if case.patient_id == case.id else f"patient {case.patient_id} · "
+    cards = [tag("li", tag("b", counted(len(findings.lesions.rows))), tag("span", "found"), class_="main")]
+    if not findings.lesions.rows:
+        cards = [tag("li", tag("b", counted(0)), tag("span", "the mask is empty"), class_="main")]
+    for column, value in headline(findings):
+        unit = unit_words(column.unit)
+        text = tag("b", number(value, column.unit), tag("small", f" {unit}") if unit else "")
+        cards.append(tag("li", text, tag("span", column.name), title=column.meaning))
+    return tag(
+        "header",
+        tag("h1", case.id),
+        tag("p", f"{patient}method {run.bundle} · examined {run.started}", class_="sub"),
+        tag("ul", join(cards), class_="answer"),
+    )
+
+
+def _notes(findings: Findings) -> Html:
+    """The notes of predicting, measuring and scoring, then reading, as many as fit above the pictures."""
+    scored = () if findings.scores is None else findings.scores.notes
+    weighty = (*findings.prediction.notes, *findings.lesions.notes, *scored, *findings.case.notes)
+    notes = list(dict.fromkeys(weighty))
+    if not notes:
+        return Html("")
+    shown = notes[:NOTES_ON_TOP]
+    rest = len(notes) - len(shown)
+    more = tag("p", f"{rest} more under “Where every number comes from”.") if rest else Html("")
+    return tag("section", tag("h2", "Notes"), tag("div", listing(shown), more, class_="notes"))
+
+
+def _overview(findings: Findings) -> Html:
+    case = findings.case
+    figure = drawing.projections(findings)
+    turn = display.orientation(case.geometry)
+    flat = turn.flat
+    kind = "The image" if flat else "Coronal and sagittal maximum-intensity projections"
+    alt = f"{kind} of {drawing.channel_words(case.reference)}: {counted(len(findings.lesions.rows)).lower()}"
+    caption = (
+        "Shown as stored."
+        if flat
+        else "Head up; in the coronal view the patient's right (R) is at the left, as seen from the front."
+    )
+    if turn.oblique_degrees > 1.0:
+        caption += f" The grid is oblique by {turn.oblique_degrees:.0f}°; pictures follow its nearest axes."
+    return tag(
+        "section",
+        tag("h2", "Image" if flat else "Overview"),
+        picture(png(figure), alt, caption, width_px(figure)),
+    )
+
+
+def _lesion_table(findings: Findings) -> Html:
+    lesions = findings.lesions
+    heading = tag("h2", "Lesions")
+    if not lesions.rows:
+        return tag("section", heading, tag("p", "No lesion found: there is nothing to measure."))
+    columns = [column for column in lesions.columns if column.name != tables.LESION]
+    head = ["Lesion", *(_column_head(column) for column in columns)]
+    rows = [
+        [
+            tables.lesion_number(row, position),
+            *(number(row.get(column.name, math.nan), column.unit) for column in columns),
+        ]
+        for position, row in enumerate(lesions.rows[:LESIONS_LISTED])
+    ]
+    hidden = len(lesions.rows) - len(rows)
+    more = tag("p", f"{hidden} more lesions are in lesions.csv.") if hidden else Html("")
+    words = "– means not computed; what each column is stands at the end of the page and in columns.csv."
+    return tag("section", heading, table(head, rows, class_="numbers", caption=words), more)
+
+
+def _column_head(column: Column) -> Html:
+    return join([column.name.replace("_", " "), tag("span", unit_words(column.unit), class_="unit")])
+
+
+def _lesion_pictures(findings: Findings) -> Html:
+    labels = findings.lesions.labels.array
+    numbers = list(drawing.lesion_boxes(labels))
+    if not numbers:
+        return Html("")
+    by_number = {
+        tables.lesion_number(row, position): row for position, row in enumerate(findings.lesions.rows)
+    }
+    parts = [
+        _slices(findings, f"Lesion {n}", _facts(findings, by_number.get(n, {})), labels == n)
+        for n in numbers[:LESIONS_PICTURED]
+    ]
+    rest = len(numbers) - LESIONS_PICTURED
+    more = f" These are the {LESIONS_PICTURED} largest; all are in lesions.csv." if rest > 0 else ""
+    intro = (
+        "Slices through the centre of each lesion, in the plane of the images. The first panel carries the "
+        "scale bar and the orientation; all panels of a row show the same field." + more
+    )
+    return tag("section", tag("h2", "Each lesion"), tag("p", intro), join(parts))
+
+
+def _facts(findings: Findings, row: Mapping[str, float]) -> str:
+    units = {column.name: column.unit for column in findings.lesions.columns}
+    wanted = [name for name in ("SUVmax", "SUVpeak", "MTV", "TLG", "volume") if name in units and name in row]
+    return " · ".join(f"{name} {quantity(row[name], units[name])}" for name in wanted)
+
+
+def _slices(findings: Findings, title: str, facts: str, region: display.Array) -> Html:
+    figure = drawing.region_slices(findings, region)
+    alt = f"{title}: slices of each channel and masks side by side" + (f". {facts}" if facts else "")
+    heading = tag("h3", title, tag("small", f" {facts}") if facts else "")
+    return tag("div", heading, picture(png(figure), alt, "", width_px(figure)), class_="lesion")
+
+
+def _missed_pictures(findings: Findings) -> Html:
+    parts, missed = drawing.missed(findings)
+    if not missed:
+        return Html("")
+    voxel_ml = findings.case.geometry.voxel_ml
+    rows = []
+    for position, n in enumerate(missed[:MISSED_PICTURED], start=1):
+        region = parts == n
+        facts = f"{region.sum() * voxel_ml:.2f} ml in the truth"
+        rows.append(_slices(findings, f"Not found {position}", facts, region))
+    words = f"{len(missed)} connected part(s) of the truth that the refined mask does not touch"
+    rest = len(missed) - MISSED_PICTURED
+    words += f"; the {MISSED_PICTURED} largest are shown." if rest > 0 else "."
+    return tag("section", tag("h2", "In the truth, not found"), tag("p", words), join(rows))
+
+
+def _agreement(findings: Findings) -> Html:
+    scores = findings.scores
+    if scores is None:
+        return Html("")
+    rows = [[name.replace("_", " "), number(value)] for name, value in scores.values.items()]
+    return tag(
+        "section",
+        tag("h2", "Agreement with the truth"),
+        table(["Measure", "Value"], rows, class_="numbers", caption="– means undefined for this case."),
+        listing(scores.notes) if scores.notes else Html(""),
+    )
+
+
+def extra_figures(extra: Mapping[str, bytes]) -> Html:
+    """Further pictures by caption, each full width."""
+    if not extra:
+        return Html("")
+    parts = (picture(data, caption, caption, round(drawing.WIDTH * 96)) for caption, data in extra.items())
+    return tag("section", tag("h2", "Further figures"), join(parts))
+
+
+def _origin(findings: Findings) -> Html:
+    run, case = findings.provenance, findings.case
+    facts = [
+        ["Method", f"{run.bundle}, recipe {run.recipe_name}"],
+        ["Recipe SHA-256", tag("code", run.recipe_sha256)],
+        ["Bundle SHA-256", tag("code", run.bundle_sha256)],
+        *([f"Input {name} SHA-256", tag("code", digest)] for name, digest in run.inputs.items()),
+        *([["Scan", tag("code", run.source)]] if run.source else []),
+        *([["Truth", tag("code", run.truth)]] if run.truth else []),
+        ["Device", run.device],
+        ["Started", run.started],
+        ["Time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())],
+        ["Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())],
+        ["Reference grid", f"{case.reference}: {case.geometry.describe()}"],
+    ]
+    settings = [[key, tag("code", value)] for key, value in _flat(jsonable(run.settings))]
+    return tag(
+        "section",
+        tag("h2", "Where every number comes from"),
+        table(["What", "Value"], facts, class_="facts"),
+        *_listed("How the data were read, converted and measured", tables.all_notes(findings)),
+        tag("h3", "What the columns mean"),
+        tag(
+            "div",
+            definitions({"lesion": findings.lesions.columns, "patient": findings.lesions.total_columns}),
+        ),
+        *(
+            [tag("h3", "All settings"), tag("div", table(["Setting", "Value"], settings), class_="small")]
+            if settings
+            else []
+        ),
+        tag("p", f"The same, for programs: run.json. {PURPOSE}"),
+    )
+
+
+def _listed(title: str, items: list[str]) -> tuple[Html, ...]:
+    return (tag("h3", title), listing(items)) if items else ()
+
+
+def definitions(columns: Mapping[str, tuple[Column, ...]]) -> Html:
+    """A table of columns: name, unit in words and as UCUM code, meaning, code."""
+    rows = [
+        [column.name, of, tag("code", column.unit), column.meaning, column.code or "–"]
+        for of, group in columns.items()
+        for column in group
+    ]
+    return tag("div", table(["Column", "Of", "Unit (UCUM)", "Meaning", "Code"], rows), class_="small")
+
+
+def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    elif prefix:
+        yield prefix, "not set" if value is None else str(value)
