@@ -1,0 +1,78 @@
+"""The metrics of one case, with their units, and the written rule for empty masks.
+
+Only the table. `docs/reference/evaluation.md` shows the same table to users; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from lesionlab.core import units
+
+UNDEFINED: Final = math.nan
+COMPUTED: Final = "computed"
+"""The metric's own formula holds; nothing special happens."""
+Rule = float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: name, unit, meaning, and its value when the truth, the prediction or both are empty.
+
+    `higher_is_better` is None for what is neither good nor bad (volumes, counts).
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    truth_empty: Rule
+    prediction_empty: Rule
+    both_empty: Rule
+    higher_is_better: bool | None = None
+
+
+_ML = units.MILLILITRE
+_1 = units.ONE
+
+METRICS: Final = (
+    # name, unit, meaning, truth empty, prediction empty, both empty, higher is better
+    Metric("dice", _1, "voxel-wise 2 TP / (2 TP + FP + FN)", UNDEFINED, 0.0, UNDEFINED, True),
+    Metric("iou", _1, "voxel-wise TP / (TP + FP + FN)", UNDEFINED, 0.0, UNDEFINED, True),
+    Metric("ppv", _1, "voxel-wise TP / (TP + FP)", 0.0, UNDEFINED, UNDEFINED, True),
+    Metric("sensitivity", _1, "voxel-wise TP / (TP + FN)", UNDEFINED, 0.0, UNDEFINED, True),
+    Metric("predicted_ml", _ML, "volume of the prediction", COMPUTED, 0.0, 0.0),
+    Metric("truth_ml", _ML, "volume of the truth", 0.0, COMPUTED, 0.0),
+    Metric("overlap_ml", _ML, "volume in both", 0.0, 0.0, 0.0),
+    Metric("volume_error_ml", _ML, "predicted minus true volume", COMPUTED, COMPUTED, 0.0),
+    Metric("volume_error_percent", "%", "volume error / true volume", UNDEFINED, -100.0, UNDEFINED),
+    Metric("lesions_true", _1, "lesions in the truth", 0.0, COMPUTED, 0.0),
+    Metric("lesions_predicted", _1, "lesions in the prediction", COMPUTED, 0.0, 0.0),
+    Metric("lesions_found", _1, "true lesions that the prediction touches", 0.0, 0.0, 0.0, True),
+    Metric("lesions_missed", _1, "true lesions that it does not touch", 0.0, COMPUTED, 0.0, False),
+    Metric("lesions_false", _1, "predicted lesions that touch no true one", COMPUTED, 0.0, 0.0, False),
+    Metric("lesion_sensitivity", _1, "lesions found / true lesions", UNDEFINED, 0.0, UNDEFINED, True),
+    Metric("lesion_ppv", _1, "1 - false / predicted lesions", 0.0, UNDEFINED, UNDEFINED, True),
+    Metric("fp_volume_ml", _ML, "volume of the false lesions", COMPUTED, 0.0, 0.0, False),
+    Metric("fn_volume_ml", _ML, "volume of the missed lesions", UNDEFINED, COMPUTED, UNDEFINED, False),
+    Metric("prediction_missing", _1, "1 where there was no prediction at all", 0.0, 0.0, 0.0, False),
+)
+
+
+def apply_rule(values: dict[str, float], truth_empty: bool, prediction_empty: bool) -> list[str]:
+    """Put the rule's values into `values`; returns one note that names the undefined metrics, if any."""
+    if not (truth_empty or prediction_empty):
+        return []
+    undefined = []
+    for metric in METRICS:
+        both = truth_empty and prediction_empty
+        rule = metric.both_empty if both else metric.truth_empty if truth_empty else metric.prediction_empty
+        if not isinstance(rule, str):
+            values[metric.name] = rule
+            if math.isnan(rule):
+                undefined.append(metric.name)
+    what = " and ".join(
+        name for name, empty in (("truth", truth_empty), ("prediction", prediction_empty)) if empty
+    )
+    return [f"empty {what}: {', '.join(undefined)} undefined"] if undefined else [f"empty {what}"]
