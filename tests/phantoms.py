@@ -1,3 +1,31 @@
 """Small volumes with known answers, made on the fly."""
 
 from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from lesionlab.core.case import Case
+from lesionlab.core.units import SUVBW
+from lesionlab.core.volume import Geometry, Volume
+
+
+OBLIQUE = tuple(Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix().ravel())
+"""Directions of a grid that lies askew in the patient."""
+
+
+def ball_mask(geometry: Geometry, centre_mm: tuple[float, float, float], radius_mm: float) -> np.ndarray:
+    """True where a voxel centre lies within `radius_mm` of an LPS position."""
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in geometry.shape], indexing="ij"), -1)
+    return np.linalg.norm(geometry.to_world(index) - np.asarray(centre_mm), axis=-1) <= radius_mm
+
+
+def ball_ml(radius_mm: float) -> float:
+    """Volume of a ball in ml."""
+    return 4.0 / 3.0 * np.pi * radius_mm**3 / 1000.0
+
+
+def pet_case(array: np.ndarray, geometry: Geometry, case_id: str = "P1", **channels: Volume) -> Case:
+    """A case with the SUVbw channel `suv` as reference, and any other channels."""
+    suv = Volume(np.asarray(array, dtype=np.float32), geometry, SUVBW)
+    return Case(case_id, case_id, {"suv": suv, **channels}, "suv")
