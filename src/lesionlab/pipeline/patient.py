@@ -7,14 +7,16 @@ Nothing is written here; `report/` writes findings, `cohort.py` walks over many 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from lesionlab.core.case import Case
+from lesionlab.core.errors import ReadError
 from lesionlab.core.grid import require_same_grid
-from lesionlab.core.recipe import Recipe
+from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.results import Findings, Prediction
 from lesionlab.core.tasks import Progress, silent
-from lesionlab.evaluate import score_case
+from lesionlab.evaluate import merge_scores, score_biomarkers, score_case
 from lesionlab.measure import measure
 from lesionlab.pipeline.record import Stopwatch, device_of, part, provenance
 from lesionlab.predict import Bundle, load_bundle, predict
@@ -29,14 +31,16 @@ def examine(
     *,
     truth: str | Path | None = None,
     device: str = "auto",
+    case_id: str | None = None,
     progress: Progress = silent,
 ) -> Findings:
     """Find and measure the lesions of one patient.
 
     `source` is anything `open_case` takes; `bundle` a loaded bundle, a bundle folder or the name of a recipe
     that needs no weights; `truth` a mask or contours, if they are not found with the scan. `device`
-    is auto, cpu, cuda or mps. No lesion is a result like any other: no rows, zero totals. Raises
-    LesionLabError, naming the file or case, for input that cannot be used.
+    is auto, cpu, cuda or mps; `case_id` replaces the name that the files give. No lesion is a result like
+    any other: no rows, zero totals. Raises LesionLabError, naming the file or case, for input that cannot be
+    used.
     """
     watch = Stopwatch()
     if not isinstance(bundle, Bundle):
@@ -55,24 +59,57 @@ def examine(
 def findings_of_mask(
     source: str | Path,
     mask: str | Path,
-    recipe: Recipe,
+    method: Recipe | Bundle,
     *,
     truth: str | Path | None = None,
+    case_id: str | None = None,
     progress: Progress = silent,
 ) -> Findings:
-    """Measure lesions that somebody else has drawn: the same road, with a mask file in place of a method.
+    """Measure lesions that are already drawn: the same road, with a mask file in place of a prediction.
 
     The mask is taken as it is (no refinement) and must lie on the scan's reference grid; contours (RTSTRUCT)
-    are drawn onto it. Raises GeometryError, naming both grids, when it lies on another.
+    are drawn onto it. `method` is the recipe to measure by, or the bundle that drew the mask. Raises
+    GeometryError, naming both grids, when the mask lies on another.
     """
     watch = Stopwatch()
-    case = open_standardised(source, recipe, truth=truth, watch=watch, progress=part(progress, 0, 0.6))
+    bundle = method if isinstance(method, Bundle) else Bundle("mask file", method, None, (), "")
+    opened = part(progress, 0.0, 0.6)
+    case = open_standardised(
+        source, bundle.recipe, truth=truth, case_id=case_id, watch=watch, progress=opened
+    )
     with watch.stage("read"):
         drawn = load_mask(Path(mask), case.geometry)
-        require_same_grid(str(mask), case.channels[case.reference], drawn)
-    given = Prediction(drawn, notes=(f"mask given as a file: {Path(mask).name}",))
-    as_bundle = Bundle("mask file", recipe, None, (), recipe.sha256)
-    return _measured(case, given, as_bundle, watch, (_path(source), _path(truth)), "cpu", progress)
+        require_same_grid(f"{mask} on {case.id}", case.channels[case.reference], drawn)
+    given = Prediction(drawn, notes=(f"mask as given in the file {Path(mask).name}",))
+    return _measured(case, given, bundle, watch, (_path(source), _path(truth)), "cpu", progress)
+
+
+def findings_again(folder: str | Path, *, progress: Progress = silent) -> Findings:
+    """The findings of a folder that `examine` wrote, measured anew from its mask.nii.gz and the same scan.
+
+    For a mask that was corrected by hand. Raises ReadError for a folder that is none of ours, or whose scan
+    is gone.
+    """
+    file = Path(folder) / "run.json"
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+        settings, source, truth = dict(run["settings"]), str(run["source"]), str(run["truth"])
+        names = str(run["case_id"]), str(run["bundle"]), str(run["bundle_sha256"])
+    except OSError as error:
+        raise ReadError(folder, f"no run.json ({error.strerror})", "a folder that `examine` wrote") from None
+    except (ValueError, KeyError, TypeError):
+        raise ReadError(file, "no record of a run", "the run.json that `examine` wrote") from None
+    if not source or not Path(source).exists():
+        raise ReadError(folder, f"its scan gone from {source or 'nowhere'}", "the scan where it was examined")
+    bundle = Bundle(names[1], parse_recipe(settings, str(file)), None, (), names[2])
+    return findings_of_mask(
+        source,
+        Path(folder) / "mask.nii.gz",
+        bundle,
+        truth=truth or None,
+        case_id=names[0],
+        progress=progress,
+    )
 
 
 def open_standardised(
@@ -80,6 +117,7 @@ def open_standardised(
     recipe: Recipe,
     *,
     truth: str | Path | None = None,
+    case_id: str | None = None,
     watch: Stopwatch | None = None,
     progress: Progress = silent,
 ) -> Case:
@@ -87,7 +125,7 @@ def open_standardised(
     watch = watch or Stopwatch()
     with watch.stage("read"):
         progress("reading", 0.0)
-        case = open_case(Path(source), truth=_path(truth))
+        case = open_case(Path(source), truth=_path(truth), case_id=case_id)
     with watch.stage("standardise"):
         progress("standardising", 0.6)
         return standardise(case, recipe)
@@ -109,7 +147,10 @@ def _measured(
     if case.truth is not None:
         with watch.stage("evaluate"):
             progress("comparing with the truth", 0.95)
-            scores = score_case(case.id, prediction.mask, case.truth)
+            true = measure(case, case.truth, bundle.recipe.biomarkers)
+            scores = merge_scores(
+                score_case(case.id, prediction.mask, case.truth), score_biomarkers(lesions, true)
+            )
     record = provenance(case, bundle, watch, device=device_of(bundle, device), paths=paths)
     progress("done", 1.0)
     return Findings(case, prediction, lesions, record, scores)

@@ -94,8 +94,8 @@ def provenance(
 
 def device_of(bundle: Bundle, device: str) -> str:
     """The device that a bundle's prediction runs on: cpu for methods without a network."""
-    if bundle.recipe.method != "network":
+    if bundle.recipe.method != "network" or not bundle.checkpoints:
         return "cpu"
-    from lesionlab.predict.nnunet import choose_device
+    from lesionlab.networks.device import pick_device
 
-    return str(choose_device(device))
+    return str(pick_device(device))

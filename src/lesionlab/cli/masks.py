@@ -1,0 +1,185 @@
+"""Verbs that start from masks: refine, measure, evaluate, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lesionlab.cli.scans import NO_MODEL, SHOWN_SCORES, Scan, list_failures, tell_findings
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, table
+
+if TYPE_CHECKING:
+    from lesionlab.core.results import Scores
+
+Mask = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MASK", help="Lesions as NIfTI, MHA, NRRD, RTSTRUCT or DICOM SEG.", show_default=False
+    ),
+]
+RecipeName = Annotated[
+    str,
+    typer.Option("--recipe", "-r", metavar="RECIPE", help="A recipe's name, TOML file or a bundle folder."),
+]
+
+
+def refine(
+    mask: Mask,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Cleaned mask.", show_default=False)
+    ],
+    recipe: RecipeName = NO_MODEL,
+    keep: Annotated[
+        str | None, typer.Option(help="all, or largest: only the largest component (deletes metastases).")
+    ] = None,
+    minimum_ml: Annotated[
+        float | None, typer.Option(help="Drop components smaller than this, in ml.")
+    ] = None,
+    fill_holes: Annotated[bool | None, typer.Option(help="Fill holes enclosed by a lesion.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Clean a mask up: small components, holes, largest component, as a recipe or the options say.
+
+    Example: `lesionlab refine patient7.nii.gz --minimum-ml 0.5 --fill-holes -o clean.nii.gz`
+    """
+    from lesionlab import pipeline
+
+    given = {"keep": keep, "minimum_ml": minimum_ml, "fill_holes": fill_holes}
+    changes = {key: value for key, value in given.items() if value is not None}
+    chosen = pipeline.recipe_of(recipe).changed(refine=changes)
+    path, notes = pipeline.refine_file(mask, chosen, out)
+    if as_json:
+        answer_json({"mask": str(path), "notes": notes})
+    else:
+        for note in notes or ["refine: nothing to change"]:
+            answer(note)
+        answer(str(path))
+
+
+def measure(
+    image: Scan,
+    mask: Mask,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Also write the whole table as CSV.")
+    ] = None,
+    recipe: RecipeName = NO_MODEL,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure lesions that are already drawn: SUVmax, SUVpeak, MTV, TLG, diameters, position.
+
+    Every connected component of the mask is a lesion. The recipe says which channel is measured.
+
+    Example: `lesionlab measure dicom/patient7 patient7.nii.gz -o lesions.csv`
+    """
+    from lesionlab import pipeline
+    from lesionlab.report.tables import patient_record
+
+    with progress_bar() as progress:
+        findings = pipeline.findings_of_mask(image, mask, pipeline.recipe_of(recipe), progress=progress)
+    if out is not None:
+        pipeline.write_lesions(findings, out)
+    if as_json:
+        answer_json(patient_record(findings))
+    else:
+        tell_findings(findings)
+
+
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PRED", help="A mask, or a folder of masks.", show_default=False)
+    ],
+    truths: Annotated[
+        Path,
+        typer.Argument(metavar="TRUTH", help="The expert's mask, or a folder of them.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where cases.csv and summary.json go."),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare masks with the truth: Dice, IoU, PPV, sensitivity, volume error, by case and over cases.
+
+    Folders are paired by case id: the file's name, or the name of a folder with mask.nii.gz (from
+    `examine`) or truth.nii.gz (from `convert`) in it. A case that cannot be scored is listed at the end.
+
+    Example: `lesionlab evaluate out/ nifti/ -o scores/`
+    """
+    from lesionlab import pipeline
+
+    with progress_bar() as progress:
+        outcomes = pipeline.evaluate_files(predictions, truths, progress=progress)
+    summary = pipeline.evaluation_of(outcomes) if out is None else pipeline.write_evaluation(outcomes, out)
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    if as_json:
+        cases = [{"case_id": s.case_id, "scores": dict(s.values), "notes": s.notes} for s in done]
+        answer_json({"summary": summary, "cases": cases})
+    elif done:
+        answer(score_table(done, summary["metrics"]))
+        if out is not None:
+            answer(f"\nall metrics: {out / 'cases.csv'}, {out / 'summary.json'}")
+    list_failures([outcome for outcome in outcomes if outcome.error is not None])
+
+
+def score_table(scores: Sequence[Scores], metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """The metrics worth a terminal's width by case, and over cases where there are several."""
+    rows: list[list[object]] = [[s.case_id, *(s.values[name] for name in SHOWN_SCORES)] for s in scores]
+    if len(scores) > 1:
+        for statistic in ("mean", "median"):
+            rows.append([statistic, *(metrics[name][statistic] for name in SHOWN_SCORES)])
+    return table(["case", *SHOWN_SCORES], rows)
+
+
+def report(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A folder that `examine` wrote, or a scan (then with --mask).",
+            show_default=False,
+        ),
+    ],
+    mask: Annotated[
+        Path | None, typer.Option("--mask", metavar="MASK", help="Lesions to report on, drawn by whomever.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Where the report goes.", show_default="the examined folder"
+        ),
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Expert contours or mask.")] = None,
+    recipe: RecipeName = NO_MODEL,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make a report again after its mask was corrected by hand, or make one for a scan and a mask.
+
+    A folder from `examine` knows its scan and recipe: its mask.nii.gz is measured again and all files are
+    written anew.
+
+    Example: `lesionlab report out/patient7`, or
+    `lesionlab report dicom/patient7 --mask drawn.nii.gz -o out/drawn`
+    """
+    from lesionlab import pipeline
+    from lesionlab.report import write_findings
+
+    with progress_bar() as progress:
+        if mask is None:
+            findings = pipeline.findings_again(source, progress=progress)
+        elif out is None:
+            raise typer.BadParameter("a report on a scan and a mask needs -o FOLDER", param_hint="--out")
+        else:
+            chosen = pipeline.recipe_of(recipe)
+            findings = pipeline.findings_of_mask(source, mask, chosen, truth=truth, progress=progress)
+        page = write_findings(findings, out or source)
+    if as_json:
+        answer_json({"report": str(page)})
+    else:
+        answer(f"report: {page}")

@@ -1,0 +1,250 @@
+"""Verbs that start from scans: examine, convert, predict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lesionlab.cli.terminal import (
+    Debug,
+    Device,
+    Json,
+    answer,
+    answer_json,
+    complain,
+    progress_bar,
+    say,
+    shown,
+    table,
+)
+
+if TYPE_CHECKING:
+    from lesionlab.core.results import Column, Findings
+    from lesionlab.core.tasks import Outcome
+    from lesionlab.report import CohortEntry
+
+NO_MODEL = "pet-threshold"
+NO_MODEL_NOTE = (
+    "note: no model given (-m), so the weight-free recipe pet-threshold is used: everything at or above "
+    "SUVbw 4.0, which includes normal uptake (brain, heart, kidneys, bladder)"
+)
+
+SHOWN_COLUMNS = ("SUVmax", "SUVmean", "SUVpeak", "MTV", "TLG", "max", "mean", "volume", "diameter_3d")
+"""What of the lesion table is worth a terminal's width; lesions.csv has all of it."""
+
+SHOWN_SCORES = ("dice", "iou", "ppv", "sensitivity", "volume_error_ml", "lesions_missed", "lesions_false")
+"""What of the metrics is worth a terminal's width; patient.json and cases.csv have all of them."""
+
+Scan = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help="A patient (DICOM folder or file, NIfTI, MHA, NRRD, NPY, TIFF, PNG) or a folder of patients.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="BUNDLE",
+        help="A trained bundle, any nnU-Net v2 model folder, or a recipe that needs no weights.",
+        show_default=NO_MODEL,
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.", show_default=False)
+]
+Truth = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Expert contours or mask (NIfTI, RTSTRUCT, SEG) of a single patient."),
+]
+
+
+def examine(
+    source: Scan,
+    out: Out,
+    model: Model = None,
+    truth: Truth = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find and measure lesions, and write a report: the whole road from a scan to an answer.
+
+    Writes report.html, lesions.csv, patient.json, run.json and mask.nii.gz into FOLDER; for a folder of
+    patients, one such folder for each and a report over all. A patient who fails is listed at the
+    end and does not stop the others (exit code 1).
+
+    Example: `lesionlab examine dicom/patient7 -m models/pet -o out/patient7`
+    """
+    from lesionlab import pipeline
+    from lesionlab.predict import load_bundle
+    from lesionlab.report import write_findings
+
+    if model is None:
+        say(NO_MODEL_NOTE)
+    bundle = load_bundle(model or NO_MODEL)
+    if not pipeline.is_one_case(source):
+        if truth is not None:
+            raise typer.BadParameter("--truth belongs to a single patient", param_hint="--truth")
+        with progress_bar() as progress:
+            outcomes = pipeline.examine_cohort(source, bundle, out, device=device, progress=progress)
+        _tell_cohort(outcomes, out, as_json)
+        return
+    with progress_bar() as progress:
+        findings = pipeline.examine(source, bundle, truth=truth, device=device, progress=progress)
+        page = write_findings(findings, out)
+    if as_json:
+        answer_json(_record(findings, page))
+    else:
+        tell_findings(findings)
+        answer(f"\nreport: {page}")
+
+
+def convert(
+    source: Scan,
+    out: Out,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="Which channels, and on whose grid: a recipe's name or TOML file.",
+            metavar="RECIPE",
+        ),
+    ] = NO_MODEL,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Turn scans into NIfTI: PET in SUVbw, all channels and contours on one grid.
+
+    Writes FOLDER/CASE/ with suv.nii.gz, ct.nii.gz, ..., truth.nii.gz and case.json. Cases already converted
+    are kept, so an interrupted run goes on where it stopped.
+
+    Example: `lesionlab convert dicom/ -r petct -o nifti/`
+    """
+    from lesionlab import pipeline
+    from lesionlab.core.registry import find_recipe
+
+    with progress_bar() as progress:
+        outcomes = pipeline.convert_cohort(source, out, find_recipe(recipe), progress=progress)
+    tell_paths(outcomes, as_json)
+
+
+def predict(
+    source: Scan,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Mask file of one case, or a folder for many.",
+            show_default=False,
+        ),
+    ],
+    model: Model = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the mask that a method draws, as it draws it: no clean-up, no measuring.
+
+    Example: `lesionlab predict dicom/patient7 -m models/pet -o patient7.nii.gz`
+    """
+    from lesionlab import pipeline
+    from lesionlab.core.tasks import Outcome
+    from lesionlab.predict import load_bundle
+
+    if model is None:
+        say(NO_MODEL_NOTE)
+    bundle = load_bundle(model or NO_MODEL)
+    with progress_bar() as progress:
+        if pipeline.is_one_case(source):
+            path = pipeline.predict_file(source, bundle, _mask_file(out), device=device, progress=progress)
+            outcomes = [Outcome(source.name, path, None, 0.0)]
+        else:
+            outcomes = pipeline.predict_cohort(source, bundle, out, device=device, progress=progress)
+    tell_paths(outcomes, as_json)
+
+
+def _mask_file(out: Path) -> Path:
+    """The file to write a mask to: `out` itself where it names one, mask.nii.gz in it otherwise."""
+    return out if out.suffix and not out.is_dir() else out / "mask.nii.gz"
+
+
+def tell_findings(findings: Findings) -> None:
+    """Print one patient's lesions, totals and, where the truth is known, the agreement with it."""
+    lesions = findings.lesions
+    columns = [column for column in lesions.columns if column.name in SHOWN_COLUMNS]
+    answer(f"{findings.case.id}: {len(lesions.rows)} lesion{'' if len(lesions.rows) == 1 else 's'}")
+    if lesions.rows:
+        rows = [[i, *(row[column.name] for column in columns)] for i, row in enumerate(lesions.rows, start=1)]
+        answer("\n" + table(["lesion", *map(with_unit, columns)], rows) + "\n")
+    totals = [f"{with_unit(c)} {shown(lesions.totals[c.name])}" for c in lesions.total_columns]
+    answer("total: " + ", ".join(totals))
+    if findings.scores is not None:
+        answer(
+            "against the truth: " + ", ".join(f"{k} {shown(v)}" for k, v in findings.scores.values.items())
+        )
+
+
+def with_unit(column: Column) -> str:
+    """A column's name with its unit, for a table's head; UCUM annotations without the name they repeat."""
+    unit = column.unit.split("{")[0] or column.unit
+    return column.name if unit in ("", "1") else f"{column.name} [{unit}]"
+
+
+def _record(findings: Findings, page: Path) -> dict[str, Any]:
+    from lesionlab.report.tables import patient_record
+
+    return {**patient_record(findings), "report": str(page)}
+
+
+def _tell_cohort(outcomes: Sequence[Outcome[CohortEntry]], out: Path, as_json: bool) -> None:
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    page = out / "report.html"
+    if as_json:
+        records = [json.loads((out / entry.case_id / "patient.json").read_text()) for entry in done]
+        cases = [{**record, "report": str(out / record["case_id"] / "report.html")} for record in records]
+        errors = [{"case_id": outcome.name, "error": outcome.error} for outcome in failed]
+        answer_json({"cases": cases, "failed": errors, "report": str(page)})
+    else:
+        columns = list(dict.fromkeys(column for entry in done for column, _ in entry.headline))
+        values = [dict((column.name, value) for column, value in entry.headline) for entry in done]
+        rows = [
+            [entry.case_id, len(entry.rows), *(value.get(column.name) for column in columns)]
+            for entry, value in zip(done, values, strict=True)
+        ]
+        if rows:
+            answer(table(["case", "lesions", *(with_unit(column) for column in columns)], rows))
+        answer(f"\n{len(done)} of {len(outcomes)} examined\nreport: {page}")
+    list_failures(failed)
+
+
+def tell_paths(outcomes: Sequence[Outcome[Path]], as_json: bool) -> None:
+    """Print what was written, or both lists as JSON; cases that failed end it with exit code 1."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    written = [str(outcome.value) for outcome in outcomes if outcome.value is not None]
+    if as_json:
+        errors = [{"case_id": outcome.name, "error": outcome.error} for outcome in failed]
+        answer_json({"written": written, "failed": errors})
+    else:
+        for path in written:
+            answer(path)
+    list_failures(failed)
+
+
+def list_failures(failed: Sequence[Outcome[Any]]) -> None:
+    """Name each case that failed, with its reason, and exit with 1 if there is any."""
+    for outcome in failed:
+        complain(str(outcome.error))
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,42 @@
+"""The stages in order; read `patient.py` first.
+
+`patient` takes one scan all the way, `cohort` many; `training` makes a bundle, `marks` works on mask files.
+Everything here only joins stages and keeps the record of what ran; the work itself is theirs.
+"""
+
+from __future__ import annotations
+
+from lesionlab.pipeline.cohort import (
+    convert_cohort,
+    examine_cohort,
+    is_one_case,
+    predict_cohort,
+    predict_file,
+)
+from lesionlab.pipeline.marks import (
+    evaluate_files,
+    evaluation_of,
+    recipe_of,
+    refine_file,
+    write_evaluation,
+    write_lesions,
+)
+from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
+
+__all__ = [
+    "convert_cohort",
+    "evaluate_files",
+    "evaluation_of",
+    "examine",
+    "examine_cohort",
+    "findings_again",
+    "findings_of_mask",
+    "is_one_case",
+    "open_standardised",
+    "predict_cohort",
+    "predict_file",
+    "recipe_of",
+    "refine_file",
+    "write_evaluation",
+    "write_lesions",
+]

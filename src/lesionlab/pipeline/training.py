@@ -1,0 +1,208 @@
+"""From patients with contours to a bundle: plan, train every fold, try each on patients it has not seen.
+
+Everything is kept in a workspace folder and goes on where an interrupted run stopped. nnU-Net's part is in
+`plan/`, `train/` and `predict/`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lesionlab.core.case import Case
+from lesionlab.core.errors import DatasetError, LesionLabError, TrainingError
+from lesionlab.core.files import sha256_of, write_json, writing
+from lesionlab.core.recipe import Recipe
+from lesionlab.core.results import Scores
+from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.core.volume import Volume
+from lesionlab.core.workspace import Workspace, open_workspace
+from lesionlab.evaluate import summarise
+from lesionlab.pipeline.card import model_card
+from lesionlab.pipeline.cohort import case_name
+from lesionlab.pipeline.marks import write_evaluation
+from lesionlab.pipeline.patient import examine, open_standardised
+from lesionlab.pipeline.record import part
+from lesionlab.plan import Plan, nnunet_id, plan_dataset
+from lesionlab.predict import Bundle, write_bundle
+from lesionlab.read import find_cases
+from lesionlab.report import (
+    CohortEntry,
+    cohort_entry,
+    save_volume,
+    training_curves,
+    write_cohort,
+    write_findings,
+)
+from lesionlab.train import read_curves, train_fold
+
+SOURCES_FILE = "sources.json"
+FINAL = "checkpoint_final.pth"
+Fold = int | str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A planned workspace, and the cases that could not be used: their name and the reason."""
+
+    plan: Plan
+    failed: Mapping[str, str]
+
+
+def plan_cohort(
+    source: str | Path, recipe: Recipe, root: str | Path, *, progress: Progress = silent
+) -> Planned:
+    """Read every patient under `source` and plan training in the workspace `root`.
+
+    Patients come as scans with contours, or as `convert_cohort` wrote them. A case that cannot be read, or
+    has no truth, is left out and listed. Raises DatasetError when too few are left for the recipe's folds.
+    """
+    root, paths = Path(root), find_cases(Path(source))
+    failed: dict[str, str] = {}
+    sources: dict[str, dict[str, str]] = {}
+    reading = part(progress, 0.0, 0.6)
+
+    def cases() -> Iterator[Case]:
+        for number, path in enumerate(paths):
+            name = case_name(path, Path(source))
+            reading(f"reading {name}", number / len(paths))
+            try:
+                case = open_standardised(path, recipe, case_id=name)
+                if case.truth is None:
+                    raise DatasetError(name, "no truth", "a mask or contours for training")
+            except LesionLabError as error:
+                failed[name] = str(error)
+                continue
+            sources[nnunet_id(name)] = {"case_id": name, "source": str(path.absolute())}
+            yield case
+
+    plan = plan_dataset(cases(), recipe, root, _save, part(progress, 0.6, 1.0))
+    write_json(root / SOURCES_FILE, {"cases": sources, "failed": failed})
+    progress("planned", 1.0)
+    return Planned(plan, failed)
+
+
+def train_folds(
+    root: str | Path,
+    folds: Sequence[Fold] | None = None,
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> list[Path]:
+    """Train folds one after another (all of the recipe's when None); returns their folders.
+
+    Finished folds are kept, an interrupted one goes on from its last checkpoint. Curves are left in each
+    folder as curves.csv and curves.png.
+    """
+    _, recipe = open_workspace(Path(root))
+    wanted = list(range(recipe.training.folds)) if folds is None else list(folds)
+    trained = []
+    for number, fold in enumerate(wanted):
+        share = part(progress, number / len(wanted), (number + 1) / len(wanted))
+        folder = train_fold(Path(root), fold, device=device, progress=share)
+        picture = curves_picture(folder)
+        if picture is not None:
+            with writing(folder / "curves.png") as temporary:
+                temporary.write_bytes(picture)
+        trained.append(folder)
+    progress("trained", 1.0)
+    return trained
+
+
+def cross_validate(
+    root: str | Path, out: str | Path, *, device: str = "auto", progress: Progress = silent
+) -> list[Outcome[Scores]]:
+    """Examine every case with the fold that has not seen its patient, and score it against its truth.
+
+    Folds that are not trained are left out. Each case's report goes into `out/CASE/`; cases.csv, summary.json
+    and a cohort report with the training curves into `out`. Raises TrainingError when no fold is finished.
+    """
+    workspace, recipe = open_workspace(Path(root))
+    out, splits = Path(out), json.loads((workspace.preprocessed / "splits_final.json").read_text())
+    held_out = {
+        name: fold
+        for fold, split in enumerate(splits)
+        for name in split["val"]
+        if is_trained(workspace, recipe, fold)
+    }
+    if not held_out:
+        raise TrainingError(root, "no finished fold", "at least one; train first")
+    sources = json.loads((Path(root) / SOURCES_FILE).read_text(encoding="utf-8"))["cases"]
+    entries: list[CohortEntry] = []
+    names = sorted(held_out)
+
+    def task(number: int) -> Task[Scores]:
+        name = names[number]
+        share = part(progress, number / len(names), (number + 1) / len(names), name)
+
+        def run() -> Scores:
+            bundle = fold_bundle(workspace, recipe, held_out[name])
+            case_id = sources[name]["case_id"]
+            findings = examine(
+                sources[name]["source"], bundle, device=device, case_id=case_id, progress=share
+            )
+            page = write_findings(findings, out / case_id)
+            entries.append(cohort_entry(findings, page.relative_to(out)))
+            if findings.scores is None:
+                raise DatasetError(case_id, "no truth any more", "the mask or contours it was planned with")
+            return findings.scores
+
+        return Task(sources[name]["case_id"], run)
+
+    outcomes = run_tasks([task(number) for number in range(len(names))], progress=progress)
+    write_evaluation(outcomes, out)
+    entries += [CohortEntry(o.name, error=o.error) for o in outcomes if o.error is not None]
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    write_cohort(
+        sorted(entries, key=lambda entry: entry.case_id),
+        out,
+        title=f"{recipe.name}: cross-validation by patient",
+        summary=summarise(done) if done else None,
+        figures=all_curves(workspace.model(recipe.network.configuration)),
+    )
+    return outcomes
+
+
+def finish(root: str | Path, target: str | Path, scores: Sequence[Scores] = ()) -> Path:
+    """Write the bundle of all finished folds with recipe and model card; `scores` are held-out ones."""
+    workspace, recipe = open_workspace(Path(root))
+    model = workspace.model(recipe.network.configuration)
+    record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
+    folds = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{FINAL}"))
+    card = model_card(recipe, record["patients"], folds, summarise(scores) if scores else None)
+    return write_bundle(model, recipe, card, Path(target))
+
+
+def _save(volume: Volume, path: Path) -> None:
+    save_volume(volume, path)
+
+
+def is_trained(workspace: Workspace, recipe: Recipe, fold: Fold) -> bool:
+    """True when a fold has its final checkpoint."""
+    return (workspace.model(recipe.network.configuration) / f"fold_{fold}" / FINAL).is_file()
+
+
+def fold_bundle(workspace: Workspace, recipe: Recipe, fold: Fold) -> Bundle:
+    """One finished fold of a workspace as a bundle, without copying it."""
+    folder = workspace.model(recipe.network.configuration)
+    checkpoint = folder / f"fold_{fold}" / FINAL
+    files = [folder / "plans.json", folder / "dataset.json", checkpoint]
+    return Bundle(f"{recipe.name} fold {fold}", recipe, folder, (checkpoint,), sha256_of(files))
+
+
+def curves_picture(folder: Path) -> bytes | None:
+    """The training curves of a fold as PNG; None where it left none."""
+    rows = read_curves(folder)
+    return training_curves([asdict(row) for row in rows]) if rows else None
+
+
+def all_curves(model: Path) -> dict[str, bytes]:
+    """The training curves of every fold of a model folder by caption."""
+    folders = sorted(path for path in model.glob("fold_*") if path.is_dir())
+    pictures: dict[str, Any] = {
+        f"Training of {path.name.replace('_', ' ')}": curves_picture(path) for path in folders
+    }
+    return {caption: picture for caption, picture in pictures.items() if picture is not None}
