@@ -20,13 +20,12 @@ from matplotlib.patheffects import withStroke
 from lesionlab.report.display import Array, Box, Window
 
 REFINED, TRUTH, RAW = "#d81b3c", "#0077e6", "#e08a00"
-INK, QUIET = "#1c2126", "#8a949c"
+INK, QUIET, PAPER = "#1c2126", "#8a949c", "#ffffff"
 DPI = 150
 LABEL_POINTS = 9.0
 SUBSAMPLES = 4
 """Points per voxel edge when outlining, so that an outline follows the voxels' own edges."""
 
-HALO = (withStroke(linewidth=2.2, foreground="white"),)
 BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
@@ -54,6 +53,11 @@ class View:
     window: Window
     letters: tuple[str, str, str, str] | None = None
     unscaled: bool = False
+
+    @property
+    def ink(self) -> tuple[str, str]:
+        """Colours of writing on the picture and of the halo around it, so that it reads on either."""
+        return (INK, PAPER) if self.window.inverted else (PAPER, INK)
 
     @property
     def height_mm(self) -> float:
@@ -96,7 +100,7 @@ def show(axes: Axes, view: View, layers: Sequence[Layer]) -> None:
         vmin=view.window.low,
         vmax=view.window.high,
         extent=(0.0, view.width_mm, view.height_mm, 0.0),
-        interpolation="nearest",
+        interpolation="bilinear",
         aspect="auto",  # the axes have the picture's own proportions
     )
     for layer in layers:
@@ -104,18 +108,19 @@ def show(axes: Axes, view: View, layers: Sequence[Layer]) -> None:
     axes.set(xlim=(0.0, view.width_mm), ylim=(view.height_mm, 0.0), xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color=QUIET, linewidth=0.6)
-    places = ((0.012, 0.5, "left", "center"), (0.988, 0.5, "right", "center"), (0.5, 0.99, "center", "top"))
-    for letter, (x, y, across, along) in zip(view.letters or (), places, strict=False):
+    pen, halo = view.ink
+    places = ((0.015, "left"), (0.985, "right"), (0.5, "center"))
+    for letter, (x, across) in zip(view.letters or (), places, strict=False):
         axes.text(
             x,
-            y,
+            0.985,
             letter,
             transform=axes.transAxes,
             ha=across,
-            va=along,
+            va="top",
             fontsize=LABEL_POINTS,
-            color=INK,
-            path_effects=HALO,
+            color=pen,
+            path_effects=[withStroke(linewidth=2.2, foreground=halo)],
         )
 
 
@@ -172,7 +177,6 @@ def number_lesions(axes: Axes, view: View, boxes: Mapping[int, Box]) -> list[int
                 fontsize=LABEL_POINTS,
                 fontweight="bold",
                 color=REFINED,
-                path_effects=HALO,
             )
     axes.set(xlim=(0.0, view.width_mm), ylim=(view.height_mm, 0.0))
     return sorted(number for side in sides for number in side)
@@ -199,22 +203,23 @@ def spread(wanted: Mapping[int, float], gap: float, length: float) -> dict[int, 
     return placed
 
 
-def scale_bar(axes: Axes, view: View) -> None:
-    """A bar of a round length, a sixth to a third of the picture's width, in its lower left corner."""
-    fitting = [length for length in BARS_MM if length <= view.width_mm / 3]
+def scale_bar(axes: Axes, view: View, within_mm: float) -> None:
+    """A bar of the longest round length up to a third of `within_mm`, in the lower left corner."""
+    fitting = [length for length in BARS_MM if length <= within_mm / 3]
     if not fitting:
         return
     length, top = fitting[-1], view.height_mm
     inches = _height_inches(axes)
     point = top / inches / 72
-    start = view.width_mm * 0.03
+    start = 5 * point
+    pen, halo = view.ink
     axes.plot(
         [start, start + length],
         [top - 6 * point] * 2,
-        color=INK,
+        color=pen,
         linewidth=2.2,
         solid_capstyle="butt",
-        path_effects=[withStroke(linewidth=4.0, foreground="white")],
+        path_effects=[withStroke(linewidth=4.0, foreground=halo)],
     )
     axes.text(
         start,
@@ -222,9 +227,9 @@ def scale_bar(axes: Axes, view: View) -> None:
         f"{length} px" if view.unscaled else f"{length} mm",
         ha="left",
         va="bottom",
-        fontsize=7.5,
-        color=INK,
-        path_effects=HALO,
+        fontsize=8,
+        color=pen,
+        path_effects=[withStroke(linewidth=2.2, foreground=halo)],
     )
 
 

@@ -19,6 +19,7 @@ from lesionlab.report import tables
 from lesionlab.report.figures import thumbnail
 from lesionlab.report.folder import filled
 from lesionlab.report.html import (
+    MISSING,
     Html,
     document,
     escaped,
@@ -30,11 +31,30 @@ from lesionlab.report.html import (
     tag,
     unit_words,
 )
-from lesionlab.report.page import COUNT_NAMES, PURPOSE, counted, definitions, extra_figures, headline
+from lesionlab.report.page import (
+    COUNT_NAMES,
+    PURPOSE,
+    counted,
+    definitions,
+    extra_figures,
+    headline,
+    metric_value,
+    metric_words,
+)
 
 PICTURED = 120
 """So many thumbnails at most: each is 10 to 30 kB in the page."""
-SCORES_SHOWN = 6
+SCORES_SHOWN = (
+    "dice",
+    "iou",
+    "ppv",
+    "sensitivity",
+    "volume_error_ml",
+    "lesion_sensitivity",
+    "lesions_false",
+)
+COUNTED = ("n", "undefined")
+"""Statistics that are numbers of cases."""
 LESIONS = Column("lesions", "1", "number of lesions found")
 
 
@@ -84,17 +104,17 @@ def write_cohort(
     entries: Sequence[CohortEntry],
     folder: Path,
     *,
-    title: str,
+    title: str = "Cohort",
     summary: Mapping[str, Any] | None = None,
     figures: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write a cohort's results into a folder and return the path of its report.html.
 
     Beside the page: lesions.csv (every lesion), patients.csv (a row per patient, failed ones with their
-    reason), columns.csv and cohort.json. `summary` holds scores over cases, shown as they are: a value, or a
-    mapping of statistics. `figures` are further pictures (PNG) by caption. Other files in the folder,
-    the patients' own among them, stay. No entry gives empty tables. All files appear or, on
-    WriteError, none.
+    reason), columns.csv and cohort.json. `summary` holds scores over cases: `metrics` maps a name to
+    its statistics, `pooled` a name to the value over all voxels, other keys are values of their own.
+    `figures` are further pictures (PNG) by caption. Other files in the folder, the patients' own
+    among them, stay. No entry gives empty tables. All files appear or, on WriteError, none.
     """
     folder = Path(folder)
     done = [entry for entry in entries if entry.error is None]
@@ -202,25 +222,27 @@ def _failures(failed: Sequence[CohortEntry]) -> Html:
 
 
 def _summary(summary: Mapping[str, Any]) -> Html:
-    """Scores over cases: mappings of statistics as one table, single values as a list above it."""
+    """Scores over cases: a table with a row per measure, what is not a measure in a list above it."""
     if not summary:
         return Html("")
-    nested = {name: value for name, value in summary.items() if isinstance(value, Mapping) and value}
-    single = [
-        f"{_words(name)}: {_value(value)}"
-        for name, value in summary.items()
-        if not isinstance(value, Mapping)
-    ]
-    statistics = list(dict.fromkeys(key for value in nested.values() for key in value))
+    metrics: Mapping[str, Any] = summary.get("metrics") or {}
+    pooled: Mapping[str, Any] = summary.get("pooled") or {}
+    others = {name: value for name, value in summary.items() if name not in ("metrics", "pooled")}
+    statistics = list(dict.fromkeys(key for values in metrics.values() for key in values))
+    head = ["Measure", *map(_words, statistics), *(["pooled over all voxels"] if pooled else [])]
     rows = [
-        [_words(name), *(_value(value.get(key, math.nan)) for key in statistics)]
-        for name, value in nested.items()
+        [
+            metric_words(name),
+            *(_statistic(name, key, values.get(key)) for key in statistics),
+            *([_statistic(name, "pooled", pooled.get(name))] if pooled else []),
+        ]
+        for name, values in metrics.items()
     ]
     return tag(
         "section",
         tag("h2", "Agreement with the truth, over patients"),
-        listing(single) if single else "",
-        table(["Measure", *map(_words, statistics)], rows, class_="numbers") if rows else "",
+        tag("p", " · ".join(f"{_words(name)}: {_value(value)}" for name, value in others.items())),
+        table(head, rows, class_="numbers") if rows else "",
     )
 
 
@@ -228,16 +250,22 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _statistic(name: str, key: str, value: Any) -> str:
+    if not isinstance(value, int | float):
+        return _value(value)
+    return number(value) if key in COUNTED else metric_value(name, value)
+
+
 def _value(value: Any) -> str:
     if value is None:
-        return number(math.nan)
-    if isinstance(value, bool | str):
-        return str(value)
+        return MISSING
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
     if isinstance(value, list | tuple):
-        return " to ".join(_value(item) for item in value)
+        return ", ".join(_value(item) for item in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{_words(str(key))} {_value(item)}" for key, item in value.items())
-    return number(value)
+    return str(value)
 
 
 def _patients(done: Sequence[CohortEntry]) -> Html:
@@ -245,21 +273,24 @@ def _patients(done: Sequence[CohortEntry]) -> Html:
         return tag("section", tag("h2", "Patients"), tag("p", "None examined."))
     totals = _union([column for column, _ in entry.headline] for entry in done)
     totals = tuple(column for column in totals if column.name.lower() not in COUNT_NAMES)
-    metrics = list(dict.fromkeys(name for entry in done for name in entry.scores))
+    known = list(dict.fromkeys(name for entry in done for name in entry.scores))
+    metrics = [name for name in SCORES_SHOWN if name in known] or known[: len(SCORES_SHOWN)]
     head: list[object] = ["Patient", "Lesions"]
     head += [join([c.name, tag("span", unit_words(c.unit), class_="unit")]) for c in totals]
-    head += [_words(name) for name in metrics[:SCORES_SHOWN]]
+    head += [metric_words(name) for name in metrics]
     rows = []
     for entry in done:
         values = {column.name: value for column, value in entry.headline}
         cells: list[object] = [_link(entry), len(entry.rows)]
         cells += [number(values.get(c.name, math.nan), c.unit) for c in totals]
-        cells += [number(entry.scores.get(name, math.nan)) for name in metrics[:SCORES_SHOWN]]
+        cells += [metric_value(name, entry.scores.get(name, math.nan)) for name in metrics]
         rows.append(cells)
-    hidden = len(metrics) - SCORES_SHOWN
+    hidden = len(known) - len(metrics)
     more = f" {hidden} more measures per patient are in patients.csv." if hidden > 0 else ""
-    words = f"– means not computed or undefined.{more}"
-    return tag("section", tag("h2", "Patients"), table(head, rows, class_="numbers", caption=words))
+    words = f"– is a value that could not be computed or is undefined.{more}"
+    return tag(
+        "section", tag("h2", "Patients"), table(head, rows, class_="numbers"), tag("p", words, class_="quiet")
+    )
 
 
 def _link(entry: CohortEntry) -> Html:

@@ -21,13 +21,13 @@ from lesionlab.report import canvas, display
 from lesionlab.report.canvas import Layer, View
 from lesionlab.report.display import Array, Box, Orientation, Window
 
-WIDTH = 9.6
+WIDTH = 10.0
 """Inches; at 96 pixels each, a little less than the page."""
 SIDE, TITLE = 0.5, 0.3
-NUMBERED = 40
+NUMBERED = 20
 """So many lesions carry their number on a projection, the largest first."""
 CHANNELS_SHOWN = 4
-PANELS_PER_ROW = 5
+PANELS_PER_ROW = 7
 LEAST_FIELD_MM = 120.0
 FIELD_SCALE = 1.6
 BODY_SUV = 0.4
@@ -49,7 +49,11 @@ def layers_of(findings: Findings) -> list[Layer]:
         if not np.array_equal(raw, refined):
             words = "raw mask (seen where refinement changed it)"
             layers.append(Layer(words, raw, canvas.RAW, 1.2, dashed=True))
-    layers.append(Layer("refined mask, lesions numbered", refined, canvas.REFINED, 1.1))
+    many = len(findings.lesions.rows) > NUMBERED
+    words = (
+        f"refined mask, the {NUMBERED} largest lesions numbered" if many else "refined mask, lesions numbered"
+    )
+    layers.append(Layer(words, refined, canvas.REFINED, 1.1))
     return layers
 
 
@@ -77,13 +81,13 @@ def projections(findings: Findings) -> Figure:
     height = TITLE + views[0].height_mm * scale + below
     width = sum(view.width_mm * scale + 2 * SIDE for view in views)
     figure = Figure(figsize=(max(width, 5.0), height))
-    left = 0.0
+    left, narrow = 0.0, min(view.width_mm for view in views)
     for plane, (view, shown, boxes) in zip(planes, parts, strict=True):
         size = (view.width_mm * scale, view.height_mm * scale)
         axes = canvas.place(figure, left + SIDE, TITLE, size)
         canvas.show(axes, view, shown)
         canvas.number_lesions(axes, view, boxes)
-        canvas.scale_bar(axes, view)
+        canvas.scale_bar(axes, view, narrow)
         title = "Image as stored" if turn.flat else f"{display.PLANES[plane].capitalize()}, maximum intensity"
         axes.set_title(title, fontsize=10, color=canvas.INK, pad=5)
         left += size[0] + 2 * SIDE
@@ -220,8 +224,8 @@ def _mask_layers(title: str, shown: Array, this: Array, colour: str) -> list[Lay
 
 def _panels(panels: Sequence[tuple[str, str, View, list[Layer]]]) -> Figure:
     gap, above = 0.09, 0.4
-    columns = min(PANELS_PER_ROW, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // PANELS_PER_ROW)
+    columns = -(-len(panels) // rows)
     view = panels[0][2]
     across = min(2.3, (WIDTH + gap) / columns - gap)
     down = across * view.height_mm / view.width_mm
@@ -236,7 +240,7 @@ def _panels(panels: Sequence[tuple[str, str, View, list[Layer]]]) -> Figure:
             axes, panel if position == 0 else View(panel.pixels, panel.pixel_mm, panel.window), layers
         )
         if position == 0:
-            canvas.scale_bar(axes, panel)
+            canvas.scale_bar(axes, panel, panel.width_mm)
         axes.text(0, 1.025, words, transform=axes.transAxes, fontsize=8, color="#4d565e", va="bottom")
         axes.text(
             0,

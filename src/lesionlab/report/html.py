@@ -17,7 +17,7 @@ from lesionlab.core.units import GRAM, HOUNSFIELD, MILLILITRE, MILLIMETRE, ONE, 
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """Characters that no XML document may hold, and controls that no page should."""
 
-UNIT_WORDS = {SUVBW: "SUVbw g/ml", HOUNSFIELD: "HU", ONE: "", STORED: "stored values"}
+UNIT_WORDS = {SUVBW: "g/ml (SUVbw)", HOUNSFIELD: "HU", ONE: "", STORED: "stored values"}
 DECIMALS = {SUVBW: 2, MILLILITRE: 2, GRAM: 1, MILLIMETRE: 1, HOUNSFIELD: 0}
 MISSING = "–"
 VOID = ("img", "meta", "br")
@@ -115,4 +115,5 @@ def number(value: float, unit: str = ONE) -> str:
 
 def quantity(value: float, unit: str) -> str:
     """A value with its unit in words."""
-    return f"{number(value, unit)} {unit_words(unit)}".rstrip()
+    text = number(value, unit)
+    return text if text == MISSING else f"{text} {unit_words(unit)}".rstrip()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from lesionlab.core.files import jsonable
@@ -33,6 +34,8 @@ LESIONS_PICTURED = 12
 LESIONS_LISTED = 60
 MISSED_PICTURED = 6
 NOTES_ON_TOP = 8
+SCORES_PER_TABLE = 7
+ABBREVIATIONS = {"dice": "Dice", "iou": "IoU", "ppv": "PPV", "fp": "FP", "fn": "FN"}
 COUNT_NAMES = ("lesions", "lesion_count", "lesioncount", "count")
 PURPOSE = "Research software, not a medical device: no diagnosis or treatment may rest on this page."
 
@@ -71,6 +74,14 @@ def patient_page(findings: Findings, extra: Mapping[str, bytes]) -> Html:
     )
 
 
+def moment(text: str) -> str:
+    """An ISO time stamp to the minute, with its zone; anything else as it is."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return text
+
+
 def counted(count: int) -> str:
     """The number of lesions in words."""
     return "No lesion found" if count == 0 else "1 lesion" if count == 1 else f"{count} lesions"
@@ -104,15 +115,15 @@ def _head(findings: Findings) -> Html:
     return tag(
         "header",
         tag("h1", case.id),
-        tag("p", f"{patient}method {run.bundle} · examined {run.started}", class_="sub"),
+        tag("p", f"{patient}method {run.bundle} · examined {moment(run.started)}", class_="sub"),
         tag("ul", join(cards), class_="answer"),
     )
 
 
 def _notes(findings: Findings) -> Html:
-    """The notes of predicting, measuring and scoring, then reading, as many as fit above the pictures."""
+    """Notes of the run, those about single lesions last, as many as fit above the pictures."""
     scored = () if findings.scores is None else findings.scores.notes
-    weighty = (*findings.prediction.notes, *findings.lesions.notes, *scored, *findings.case.notes)
+    weighty = (*findings.prediction.notes, *scored, *findings.case.notes, *findings.lesions.notes)
     notes = list(dict.fromkeys(weighty))
     if not notes:
         return Html("")
@@ -159,8 +170,8 @@ def _lesion_table(findings: Findings) -> Html:
     ]
     hidden = len(lesions.rows) - len(rows)
     more = tag("p", f"{hidden} more lesions are in lesions.csv.") if hidden else Html("")
-    words = "– means not computed; what each column is stands at the end of the page and in columns.csv."
-    return tag("section", heading, table(head, rows, class_="numbers", caption=words), more)
+    words = "What each column means stands at the end of the page; – is a value that could not be computed."
+    return tag("section", heading, table(head, rows, class_="numbers"), tag("p", words, class_="quiet"), more)
 
 
 def _column_head(column: Column) -> Html:
@@ -221,13 +232,35 @@ def _agreement(findings: Findings) -> Html:
     scores = findings.scores
     if scores is None:
         return Html("")
-    rows = [[name.replace("_", " "), number(value)] for name, value in scores.values.items()]
+    rows = [[metric_words(name), metric_value(name, value)] for name, value in scores.values.items()]
+    pieces = [rows[start : start + SCORES_PER_TABLE] for start in range(0, len(rows), SCORES_PER_TABLE)]
     return tag(
         "section",
         tag("h2", "Agreement with the truth"),
-        table(["Measure", "Value"], rows, class_="numbers", caption="– means undefined for this case."),
+        tag(
+            "div",
+            *(table(["Measure", "Value"], piece, class_="numbers") for piece in pieces),
+            class_="beside",
+        ),
         listing(scores.notes) if scores.notes else Html(""),
     )
+
+
+def metric_words(name: str) -> str:
+    """A score's name as people write it, its unit in brackets."""
+    for suffix, unit in (("_ml", "ml"), ("_mm", "mm"), ("_percent", "%")):
+        if name.endswith(suffix):
+            return f"{metric_words(name.removesuffix(suffix))} ({unit})"
+    words = [ABBREVIATIONS.get(word, word) for word in name.split("_")]
+    return " ".join(words)
+
+
+def metric_value(name: str, value: float) -> str:
+    """A score for reading: volumes and percentages short, shares with three decimals, counts without any."""
+    if math.isfinite(value) and not name.startswith(("lesions", "prediction_missing")):
+        digits = 1 if name.endswith("_percent") else 2 if name.endswith(("_ml", "_mm", "_error")) else 3
+        return f"{value:.{digits}f}".replace("-", "−")
+    return number(value)
 
 
 def extra_figures(extra: Mapping[str, bytes]) -> Html:
@@ -248,7 +281,7 @@ def _origin(findings: Findings) -> Html:
         *([["Scan", tag("code", run.source)]] if run.source else []),
         *([["Truth", tag("code", run.truth)]] if run.truth else []),
         ["Device", run.device],
-        ["Started", run.started],
+        ["Started", moment(run.started)],
         ["Time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())],
         ["Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())],
         ["Reference grid", f"{case.reference}: {case.geometry.describe()}"],

@@ -63,7 +63,7 @@ def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _whole(path: Path, volume: Volume) -> bool:
     """Whether the file's voxels can be read back to the end and are the ones meant."""
-    read = sitk.GetArrayViewFromImage(sitk.ReadImage(str(path)))
+    read = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     return bool(np.array_equal(read, _storable(volume.array), equal_nan=read.dtype.kind == "f"))
 
 
