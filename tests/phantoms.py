@@ -9,7 +9,6 @@ from lesionlab.core.case import Case
 from lesionlab.core.units import SUVBW
 from lesionlab.core.volume import Geometry, Volume
 
-
 OBLIQUE = tuple(Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix().ravel())
 """Directions of a grid that lies askew in the patient."""
 
