@@ -129,5 +129,6 @@ def _totals(rows: Sequence[Row], suv: bool) -> tuple[dict[str, float], list[str]
     elif len(rows) == 1:
         notes.append("Dmax needs two lesions; found 1")
     if rows and math.isnan(maximum):
-        notes.append(f"{highest} of the patient is undefined where that of a lesion is")
+        names = f"{highest} and TLG" if suv else highest
+        notes.append(f"{names} of the patient are undefined where they are for a lesion")
     return totals, notes

@@ -20,10 +20,20 @@ FINE = 32
 def sphere_weights(spacing: tuple[float, float, float], peak_ml: float) -> NDArray[np.float64]:
     """The volume in ml that each voxel (z, y, x) shares with a sphere of `peak_ml` around the middle voxel.
 
-    An odd number of voxels along each axis. The share is exact along x and sampled on FINE x FINE lines
-    per voxel along z and y. A sphere inside one voxel gives a single weight.
+    An odd number of voxels along each axis. The share is exact along one axis and sampled on FINE x FINE
+    lines per voxel along the others; the mean of the three choices does not depend on the order of the
+    axes. A sphere inside one voxel gives a single weight.
     """
     radius = peak_radius_mm(peak_ml)
+    z, y, x = spacing
+    along_x = _shares((z, y, x), radius)
+    along_y = _shares((z, x, y), radius).transpose(0, 2, 1)
+    along_z = _shares((y, x, z), radius).transpose(2, 0, 1)
+    return (along_x + along_y + along_z) / 3.0
+
+
+def _shares(spacing: tuple[float, float, float], radius: float) -> NDArray[np.float64]:
+    """Shares in ml of a sphere with the voxels around its centre, exact along the last axis."""
     half = [max(0, int(np.ceil(radius / s - 0.5))) for s in spacing]
     fine = [
         (np.arange((2 * h + 1) * FINE) + 0.5) / FINE * s - (h + 0.5) * s
