@@ -1,0 +1,188 @@
+"""A path to a case: which files belong to it, which grid is the reference, which contour is the truth.
+
+File formats belong to the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesionlab.core.case import AcquisitionFacts, Case
+from lesionlab.core.errors import ReadError
+from lesionlab.core.volume import Volume
+from lesionlab.read.dicom import read_dicom
+from lesionlab.read.dicom_series import Scan
+from lesionlab.read.folders import IMAGE_SUFFIXES, Named, is_image, read_files, read_name, stem_of
+from lesionlab.read.loaded import Loaded
+from lesionlab.read.masks import Target, read_mask
+from lesionlab.read.rtstruct import frames_of_reference, referenced_series
+
+log = logging.getLogger(__name__)
+
+REFERENCE_ORDER = ("suv", "pet", "pre", "mr", "us", "ct")
+"""The first of these that a case has is its reference, unless another is asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Contents:
+    """Everything read from a source before truth and reference are settled."""
+
+    channels: dict[str, Loaded]
+    masks: tuple[Named, ...]
+    scan: Scan | None
+    patient_id: str
+    notes: tuple[str, ...]
+
+
+def open_case(
+    source: str | Path,
+    *,
+    truth: str | Path | None = None,
+    reference: str | None = None,
+    case_id: str | None = None,
+) -> Case:
+    """Read one patient at one timepoint from a folder or file.
+
+    `truth` is a mask file in any form (otherwise one found beside the images is taken); `reference` names
+    the channel whose grid counts (default: the first of suv, pet, pre, mr, us, ct). The id is the
+    folder's or file's name. A truth that the folder does not hold stays None. Raises ReadError
+    when there is no usable scan or a choice cannot be made, GeometryError for impossible grids.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise ReadError(path, "no such file or folder", "a scan")
+    name = case_id or stem_of(path.resolve())
+    contents = _read(path)
+    chosen = _reference(name, contents.channels, reference)
+    mask, mask_notes = _truth(path, contents, chosen, None if truth is None else Path(truth))
+    notes = (*contents.notes, *(n for c in contents.channels.values() for n in c.notes), *mask_notes)
+    notes = tuple(dict.fromkeys(notes))
+    for note in notes:
+        log.info("%s: %s", name, note)
+    return Case(
+        name,
+        contents.patient_id or name,
+        {channel: loaded.volume for channel, loaded in contents.channels.items()},
+        chosen,
+        mask,
+        AcquisitionFacts({channel: loaded.facts for channel, loaded in contents.channels.items()}, notes),
+    )
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and its sub-folders, sorted; hidden ones left out."""
+    return sorted(
+        p
+        for p in folder.rglob("*")
+        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )
+
+
+def _read(path: Path) -> _Contents:
+    paths = files_below(path) if path.is_dir() else [path]
+    if not paths:
+        raise ReadError(path, "an empty folder", "the files of a scan")
+    root = path if path.is_dir() else path.parent
+    named = tuple(read_name(p, root) for p in paths if is_image(p))
+    dicom = read_dicom(path, [p for p in paths if not is_image(p)])
+    masks = tuple(n for n in named if n.is_mask)
+    if dicom is not None:
+        notes = [f"ignored {n.path.name}: DICOM series are the case" for n in named if not n.is_mask]
+        return _Contents(dicom.channels, masks, dicom.scan, dicom.patient_id, (*dicom.notes, *notes))
+    if path.is_file() and named:
+        named, masks = (Named(path, named[0].channel, False),), ()
+    if not any(not n.is_mask for n in named):
+        found = f"{len(masks)} mask(s) and no image" if masks else _strangers(paths)
+        raise ReadError(path, found, f"DICOM or a file ending in {', '.join(IMAGE_SUFFIXES)}")
+    channels, file_notes = read_files(path, named)
+    # Notes of the channels are among these already.
+    quiet = {c: Loaded(v.volume, (), v.channel, v.facts) for c, v in channels.items()}
+    return _Contents(quiet, masks, None, "", tuple(file_notes))
+
+
+def _strangers(paths: Sequence[Path]) -> str:
+    if len(paths) == 1:
+        return "a file that is no image"
+    return f"{len(paths)} files of which none is an image ({paths[0].name}, ...)"
+
+
+def _reference(name: str, channels: dict[str, Loaded], wanted: str | None) -> str:
+    if wanted is None:
+        return next((c for c in REFERENCE_ORDER if c in channels), next(iter(channels)))
+    aliases = {"suv": "pet", "pet": "suv"}
+    if wanted not in channels and aliases.get(wanted) in channels:
+        return aliases[wanted]
+    if wanted not in channels:
+        raise ReadError(name, f"channels {', '.join(channels)}", f"the reference channel {wanted!r}")
+    return wanted
+
+
+def _truth(
+    path: Path, contents: _Contents, reference: str, given: Path | None
+) -> tuple[Volume | None, list[str]]:
+    chosen = contents.channels[reference]
+    frame = str(chosen.facts.header.get("FrameOfReferenceUID", ""))
+    grids = {
+        str(c.facts.header.get("SeriesInstanceUID", "")): c.volume.geometry
+        for c in contents.channels.values()
+    }
+    target = Target(chosen.volume.geometry, frame, {uid: g for uid, g in grids.items() if uid})
+    if given is None:
+        given = _find_truth(path, contents, reference)
+        if given is None:
+            return None, []
+    elif given.is_dir():
+        below = files_below(given)
+        if len(below) != 1:
+            raise ReadError(given, f"{len(below)} files", "one mask file")
+        given = below[0]
+    mask, notes = read_mask(given, target)
+    return mask, [f"truth from {given.name}", *(f"truth: {note}" for note in notes)]
+
+
+def _find_truth(path: Path, contents: _Contents, reference: str) -> Path | None:
+    """The contour beside the images: drawn on the reference, else of no named channel, else the only one."""
+    candidates = [(n.path, n.channel) for n in contents.masks]
+    if contents.scan is not None:
+        candidates += _dicom_candidates(contents, reference)
+    same = "suv" if reference == "pet" else reference
+    for wanted in ((reference, same), ("",)):
+        preferred = [p for p, channel in candidates if channel in wanted]
+        if len(preferred) == 1:
+            return preferred[0]
+        if preferred:
+            raise ReadError(
+                path, f"masks {', '.join(p.name for p in preferred)}", "one mask, or truth= naming it"
+            )
+    if len(candidates) > 1:
+        raise ReadError(
+            path, f"masks {', '.join(p.name for p, _ in candidates)}", "one mask, or truth= naming it"
+        )
+    return candidates[0][0] if candidates else None
+
+
+def _dicom_candidates(contents: _Contents, reference: str) -> list[tuple[Path, str]]:
+    """RTSTRUCT and SEG objects with the channel that they were drawn on ("" when they do not say)."""
+    scan = contents.scan
+    if scan is None:
+        return []
+    by_uid = {str(c.facts.header.get("SeriesInstanceUID")): name for name, c in contents.channels.items()}
+    frame = str(contents.channels[reference].facts.header.get("FrameOfReferenceUID", ""))
+    found = []
+    for path, header in scan.structures:
+        stated = frames_of_reference(header)
+        if not frame or not stated or frame in stated:
+            found.append((path, _drawn_on(referenced_series(header), by_uid)))
+    for path, header in scan.segmentations:
+        uids = {str(s.get("SeriesInstanceUID")) for s in header.get("ReferencedSeriesSequence") or []}
+        if str(header.get("FrameOfReferenceUID") or frame) == frame:
+            found.append((path, _drawn_on(uids, by_uid)))
+    return found
+
+
+def _drawn_on(uids: set[str], by_uid: dict[str, str]) -> str:
+    known = sorted({by_uid[uid] for uid in uids if uid in by_uid})
+    return known[0] if len(known) == 1 else ("" if not uids else "other")

@@ -1,0 +1,86 @@
+"""What of a DICOM header a case keeps: plain values by keyword, nothing that names a person.
+
+A literal list: an attribute that is not here is not kept. Interpreting the values belongs to
+`standardise/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import IS, DSdecimal, DSfloat
+
+from lesionlab.core.private_tags import PRIVATE_TAGS
+from lesionlab.read.dicom_slices import Slice
+
+_SERIES = """
+    Modality SOPClassUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID StudyDescription
+    SeriesDescription SeriesNumber ImageType Manufacturer ManufacturerModelName SoftwareVersions
+    BodyPartExamined PatientPosition PatientSex PatientAge PatientWeight PatientSize
+    StudyDate StudyTime SeriesDate SeriesTime AcquisitionDate AcquisitionTime AcquisitionDateTime
+    Units SUVType DecayCorrection DecayCorrectionDateTime CorrectedImage CountsSource SeriesType
+    AttenuationCorrectionMethod ScatterCorrectionMethod RandomsCorrectionMethod ReconstructionMethod
+    DoseCalibrationFactor NumberOfSlices NumberOfTimeSlices
+    RescaleType KVP ConvolutionKernel SliceThickness SpacingBetweenSlices PixelSpacing
+    MagneticFieldStrength ScanningSequence SequenceName EchoTime RepetitionTime FlipAngle ContrastBolusAgent
+    TransducerData LossyImageCompression LossyImageCompressionRatio
+    """
+SERIES_KEYWORDS = tuple(_SERIES.split())
+_SLICE = """
+    SOPInstanceUID InstanceNumber ImagePositionPatient AcquisitionDate AcquisitionTime AcquisitionDateTime
+    FrameAcquisitionDateTime FrameReferenceDateTime FrameAcquisitionDuration
+    ContentDate ContentTime ActualFrameDuration FrameReferenceTime DecayFactor RescaleSlope RescaleIntercept
+    TriggerTime TemporalPositionIdentifier TemporalPositionIndex AcquisitionNumber
+    """
+SLICE_KEYWORDS = tuple(_SLICE.split())
+_TRACER = """
+    Radiopharmaceutical RadiopharmaceuticalStartTime RadiopharmaceuticalStartDateTime
+    RadiopharmaceuticalStopTime RadiopharmaceuticalStopDateTime RadionuclideTotalDose RadionuclideHalfLife
+    RadionuclidePositronFraction RadiopharmaceuticalVolume
+    """
+TRACER_KEYWORDS = tuple(_TRACER.split())
+
+
+def series_facts(header: Dataset) -> dict[str, Any]:
+    """Series-wide attributes: listed keywords, the tracer's (flattened) and the private ones of SUV rules."""
+    facts = _present(header, SERIES_KEYWORDS)
+    tracers = header.get("RadiopharmaceuticalInformationSequence") or []
+    if len(tracers) > 0:
+        facts |= _present(tracers[0], TRACER_KEYWORDS)
+        facts["RadiopharmaceuticalInformationSequence"] = float(len(tracers))
+        codes = tracers[0].get("RadionuclideCodeSequence") or []
+        if len(codes) > 0:
+            facts["RadionuclideCode"] = str(codes[0].get("CodeValue", ""))
+            facts["RadionuclideCodeMeaning"] = str(codes[0].get("CodeMeaning", ""))
+    for name, (creator, group, offset) in PRIVATE_TAGS.items():
+        try:
+            value = header.private_block(group, creator)[offset].value
+        except KeyError:
+            continue
+        facts[name] = plain(
+            value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else value
+        )
+    return facts
+
+
+def slice_facts(item: Slice) -> Mapping[str, Any]:
+    """Attributes that may differ by slice."""
+    values = ((keyword, item.get(keyword)) for keyword in SLICE_KEYWORDS)
+    return {keyword: plain(value) for keyword, value in values if value not in (None, "")}
+
+
+def plain(value: Any) -> Any:
+    """Numbers as float, several values as a tuple, everything else as text."""
+    if isinstance(value, MultiValue | list | tuple):
+        return tuple(plain(v) for v in value)
+    if isinstance(value, int | float | IS | DSfloat | DSdecimal):
+        return float(value)
+    return str(value)
+
+
+def _present(dataset: Dataset, keywords: Sequence[str]) -> dict[str, Any]:
+    values = ((keyword, dataset.get(keyword)) for keyword in keywords)
+    return {keyword: plain(value) for keyword, value in values if value not in (None, "")}

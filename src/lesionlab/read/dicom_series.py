@@ -1,0 +1,233 @@
+"""DICOM files grouped into series, and the choice among series of one modality.
+
+A choice that cannot be made from the headers is refused by name, never made silently; whatever is left
+out is noted. Turning a series into voxels belongs to `dicom_stack.py`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from lesionlab.core.errors import GeometryError, ReadError
+from lesionlab.read.dicom_slices import Slice, read_header, slices_of
+from lesionlab.read.dicom_stack import heights_of, normal_of
+
+IMAGE_MODALITIES = ("PT", "CT", "MR", "US")
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One series: modality and slices, in no particular order. `phase` counts from 0 where there are phases."""
+
+    uid: str
+    modality: str
+    slices: tuple[Slice, ...]
+    phase: int | None = None
+
+    @property
+    def header(self) -> Dataset:
+        """The header of its first slice."""
+        return self.slices[0].header
+
+    @property
+    def label(self) -> str:
+        """Modality, description and size, for messages."""
+        described = str(self.header.get("SeriesDescription") or f"...{self.uid[-8:]}")
+        return f"{self.modality} series {described!r} ({len(self.slices)} images, number {self.number})"
+
+    @property
+    def number(self) -> str:
+        """The series number as text, "-" where there is none."""
+        return str(self.header.get("SeriesNumber") or "-")
+
+    @property
+    def extent_mm(self) -> float:
+        """Distance between the outermost slices."""
+        return float(np.ptp(heights_of(self.slices)))
+
+    def has(self, keyword: str, word: str) -> bool:
+        """True where a many-valued attribute such as ImageType contains a word."""
+        values: Any = self.slices[0].get(keyword) or self.header.get(keyword) or ()
+        values = [values] if isinstance(values, str) else list(values)
+        return word in [str(v).upper() for v in values]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a set of files holds: image series, contour objects (path, header), and what else was seen."""
+
+    series: tuple[Series, ...]
+    structures: tuple[tuple[Path, Dataset], ...]
+    segmentations: tuple[tuple[Path, Dataset], ...]
+    patients: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """True where there was any DICOM object at all."""
+        return bool(self.series or self.structures or self.segmentations or self.notes)
+
+
+def scan(paths: Iterable[Path]) -> Scan:
+    """Read the headers of all files and group the images by series; other files are passed by."""
+    images: dict[tuple[str, str], list[Slice]] = defaultdict(list)
+    other: dict[str, int] = defaultdict(int)
+    structures, segmentations, patients = [], [], set()
+    for path in paths:
+        header = read_header(path)
+        if header is None:
+            continue
+        modality = str(header.get("Modality") or "")
+        if modality == "RTSTRUCT":
+            structures.append((path, header))
+        elif modality == "SEG":
+            segmentations.append((path, header))
+        elif modality in IMAGE_MODALITIES and "Rows" in header:
+            images[str(header.get("SeriesInstanceUID")), modality].extend(slices_of(path, header))
+            patients.add(str(header.get("PatientID") or ""))
+        elif "DirectoryRecordSequence" not in header:
+            other[modality or "unknown modality"] += 1
+    notes = [f"ignored {count} DICOM object(s) of {name}" for name, count in sorted(other.items())]
+    series = tuple(Series(uid, modality, tuple(items)) for (uid, modality), items in images.items())
+    return Scan(series, tuple(structures), tuple(segmentations), tuple(sorted(patients)), tuple(notes))
+
+
+def volumes_of(series: Series, notes: list[str]) -> list[Series]:
+    """The series as one or more volumes: localisers left out, repeated positions of MR split into phases.
+
+    An empty list (with a note) when nothing volumetric is in it. Raises ReadError when slices of several
+    shapes or orientations cannot be told apart, or positions repeat for no stated reason.
+    """
+    slices = [s for s in series.slices if "LOCALIZER" not in str(s.get("ImageType") or "").upper()]
+    if len(slices) < len(series.slices):
+        notes.append(f"ignored {len(series.slices) - len(slices)} localiser image(s) of {series.label}")
+    if not slices:
+        return []
+    if series.modality == "US" and len(slices) == 1:
+        return [series]
+    if any(s.position is None or s.axes is None for s in slices):
+        if len(series.slices) == 1:
+            normal_of(slices[0])
+        notes.append(f"ignored {series.label}: no ImagePositionPatient or ImageOrientationPatient")
+        return []
+    groups: dict[tuple[Any, ...], list[Slice]] = defaultdict(list)
+    for item in slices:
+        axes = np.round(item.axes, 2) + 0.0  # type: ignore[arg-type]
+        groups[(item.shape, tuple(np.ravel(axes)))].append(item)
+    if len(groups) > 1:
+        sizes = ", ".join(f"{len(g)} of {shape[0]} x {shape[1]}" for (shape, _), g in groups.items())
+        raise GeometryError(
+            series.slices[0].path.parent,
+            f"slices of different shape or orientation in {series.label}: {sizes}",
+            "slices of one shape and orientation per series",
+        )
+    return _phases(replace(series, slices=tuple(slices)), notes)
+
+
+def _phases(series: Series, notes: list[str]) -> list[Series]:
+    heights = np.round(heights_of(series.slices), 2)
+    places, counts = np.unique(heights, return_counts=True)
+    count = int(counts[0])
+    if count == 1 or len(set(counts.tolist())) > 1 or len(places) < 2:
+        return [series]
+    for keyword in ("EchoTime", "DiffusionBValue"):
+        if len({str(s.get(keyword)) for s in series.slices}) > 1:
+            raise ReadError(
+                series.slices[0].path.parent,
+                f"several {keyword} in {series.label}",
+                f"one {keyword} per series",
+            )
+    if series.modality != "MR" or len({str(s.get("SOPInstanceUID")) for s in series.slices}) == 1 != count:
+        return [series]
+    keyword, ordered = _phase_order(series, heights, count)
+    notes.append(f"{series.label} holds {count} phases of {len(places)} slices, ordered by {keyword}")
+    return [replace(series, slices=tuple(part), phase=index) for index, part in enumerate(ordered)]
+
+
+_PHASE_KEYWORDS = (
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "TriggerTime",
+    "AcquisitionTime",
+    "ContentTime",
+)
+
+
+def _phase_order(series: Series, heights: Any, count: int) -> tuple[str, list[list[Slice]]]:
+    """Slices by phase: by the first time attribute with one value per phase, else by InstanceNumber."""
+    places = len(series.slices) // count
+    for keyword in _PHASE_KEYWORDS:
+        values = [s.get(keyword) for s in series.slices]
+        if any(v in (None, "") for v in values):
+            continue
+        known = sorted({float(v) for v in values})
+        parts = [[s for s, v in zip(series.slices, values, strict=True) if float(v) == k] for k in known]
+        if len(known) == count and all(len(p) == places == _distinct(p) for p in parts):
+            return keyword, parts
+    ordered: list[list[Slice]] = [[] for _ in range(count)]
+    for place in np.unique(heights):
+        here = [s for s, h in zip(series.slices, heights, strict=True) if h == place]
+        for phase, item in enumerate(sorted(here, key=lambda s: int(s.get("InstanceNumber") or s.frame))):
+            ordered[phase].append(item)
+    return "InstanceNumber", ordered
+
+
+def _distinct(slices: Sequence[Slice]) -> int:
+    return len(np.unique(np.round(heights_of(slices), 2)))
+
+
+def choose_pet(subject: Path, candidates: list[Series], notes: list[str]) -> Series:
+    """The attenuation-corrected one of several PET series; ReadError names those that remain alike."""
+    rest = _prefer(
+        candidates, [s.has("CorrectedImage", "ATTN") for s in candidates], "not corrected for ATTN", notes
+    )
+    return _only(subject, _without_derived(_without_single(rest, notes), notes))
+
+
+def choose_ct(subject: Path, candidates: list[Series], frame: str, notes: list[str]) -> Series:
+    """The CT in the PET's frame of reference that reaches farthest; ReadError names equals."""
+    same = [not frame or s.header.get("FrameOfReferenceUID") == frame for s in candidates]
+    rest = _prefer(candidates, same, "in another frame of reference", notes)
+    rest = _without_derived(_without_single(rest, notes), notes)
+    if len(rest) > 1:
+        extents = [s.extent_mm for s in rest]
+        rest = _prefer(rest, [e > max(extents) - 1.0 for e in extents], "of shorter extent", notes)
+    return _only(subject, rest)
+
+
+def keep_original(candidates: list[Series], notes: list[str]) -> list[Series]:
+    """Series that are worth a channel each (MR): scouts and derived maps left out where originals exist."""
+    return _without_derived(_without_single(candidates, notes), notes)
+
+
+def _without_single(candidates: list[Series], notes: list[str]) -> list[Series]:
+    return _prefer(candidates, [len(s.slices) > 1 for s in candidates], "a single image", notes)
+
+
+def _without_derived(candidates: list[Series], notes: list[str]) -> list[Series]:
+    return _prefer(candidates, [not s.has("ImageType", "DERIVED") for s in candidates], "derived", notes)
+
+
+def _prefer(candidates: list[Series], keep: list[bool], why: str, notes: list[str]) -> list[Series]:
+    """Those to keep, the others noted; all of them when none would remain."""
+    if all(keep) or not any(keep):
+        return candidates
+    notes += [f"ignored {s.label}: {why}" for s, k in zip(candidates, keep, strict=True) if not k]
+    return [s for s, k in zip(candidates, keep, strict=True) if k]
+
+
+def _only(subject: Path, rest: list[Series]) -> Series:
+    if len(rest) > 1:
+        raise ReadError(
+            subject,
+            " and ".join(s.label for s in rest),
+            f"one {rest[0].modality} series that can be told from the others",
+        )
+    return rest[0]

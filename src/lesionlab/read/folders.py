@@ -1,0 +1,134 @@
+"""Image files that are not DICOM to named channels: what a name says about a file.
+
+`suv`, `pet`, `ct`, `mr...`, `us`, `pre`, `post1` in a name are channels; mask, seg, label, truth, gt mark
+contours, with the channel that they were drawn on (`pet_mask`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesionlab.core.case import ChannelFacts
+from lesionlab.core.errors import ReadError
+from lesionlab.core.files import sha256_of
+from lesionlab.core.units import HOUNSFIELD, STORED, SUVBW
+from lesionlab.core.volume import Volume
+from lesionlab.read.loaded import Loaded
+from lesionlab.read.masks import STACK_SUFFIXES, VOLUME_SUFFIXES
+from lesionlab.read.nifti import read_volume
+from lesionlab.read.stacks import PICTURE_SUFFIXES, TIFF_SUFFIXES, read_stack, sidecar_of
+
+IMAGE_SUFFIXES = VOLUME_SUFFIXES + STACK_SUFFIXES
+MASK_WORDS = frozenset({"mask", "masks", "seg", "segmentation", "label", "labels", "truth", "gt"})
+CHANNEL_WORDS = {
+    "suv": "suv",
+    "suvbw": "suv",
+    "pet": "suv",
+    "pt": "suv",
+    "ct": "ct",
+    "ctres": "ct",
+    "us": "us",
+    "bus": "us",
+    "ultrasound": "us",
+}
+UNITS = {"suv": SUVBW, "ct": HOUNSFIELD}
+
+
+@dataclass(frozen=True)
+class Named:
+    """An image file and what its name says: its channel ("" when nothing), and whether it is a mask."""
+
+    path: Path
+    channel: str
+    is_mask: bool
+
+
+def is_image(path: Path) -> bool:
+    """True for the suffixes that are read as images here."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def stem_of(path: Path) -> str:
+    """The name without its image suffix, `.nii.gz` included."""
+    name = path.name
+    for suffix in IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+            break
+    else:
+        name = path.stem if path.is_file() else name
+    return name
+
+
+def read_name(path: Path, root: Path) -> Named:
+    """What the file's own name says; when it is silent on masks, the folders between it and `root` may speak."""
+    words = _words(stem_of(path))
+    above = [w for part in path.parent.relative_to(root).parts for w in _words(part)] if path != root else []
+    is_mask = not MASK_WORDS.isdisjoint(words) or not MASK_WORDS.isdisjoint(above)
+    return Named(path, _channel([w for w in words if w not in MASK_WORDS]), is_mask)
+
+
+def _words(name: str) -> list[str]:
+    return [w for w in re.split(r"[^a-z0-9]+", name.lower()) if w]
+
+
+def _channel(words: Sequence[str]) -> str:
+    for position in range(len(words) - 1, -1, -1):
+        word = words[position]
+        if word in CHANNEL_WORDS:
+            return CHANNEL_WORDS[word]
+        if word in ("mr", "mri"):
+            return "_".join(["mr", *words[position + 1 :]])
+        if re.fullmatch(r"pre|post\d+", word):
+            return word
+    return ""
+
+
+def read_files(subject: Path, named: Sequence[Named]) -> tuple[dict[str, Loaded], list[str]]:
+    """Read the images (not the masks) among named files as channels, with notes.
+
+    A name that says nothing becomes `us` for a picture and `image` for a volume when it is alone, else the
+    name itself. Raises ReadError when two files claim one channel.
+    """
+    images = [n for n in named if not n.is_mask]
+    channels: dict[str, Loaded] = {}
+    notes: list[str] = []
+    for item in images:
+        loaded = read_image(item.path)
+        channel, assumed = _name_of(item, loaded, alone=len(images) == 1)
+        if channel in channels:
+            other = Path(channels[channel].facts.files[0]).name
+            raise ReadError(
+                subject,
+                f"two files for channel {channel!r}: {other} and {item.path.name}",
+                "one file per channel",
+            )
+        volume = loaded.volume
+        if channel in UNITS and volume.unit == STORED:
+            volume = Volume(volume.array, volume.geometry, UNITS[channel])
+            assumed += [f"values taken as {UNITS[channel]}, by the file's name"]
+        files = [item.path, *([sidecar_of(item.path)] if sidecar_of(item.path).is_file() else [])]
+        facts = ChannelFacts("", tuple(str(f) for f in files), sha256_of(files))
+        channels[channel] = Loaded(volume, loaded.notes, channel, facts)
+        notes += [f"{channel}: {note}" for note in (*loaded.notes, *assumed)]
+    return channels, notes
+
+
+def read_image(path: Path) -> Loaded:
+    """Read one image file by its suffix."""
+    return read_volume(path) if path.name.lower().endswith(VOLUME_SUFFIXES) else read_stack(path)
+
+
+def _name_of(item: Named, loaded: Loaded, *, alone: bool) -> tuple[str, list[str]]:
+    if loaded.channel or item.channel:
+        return loaded.channel or item.channel, []
+    if not alone:
+        return "_".join(_words(stem_of(item.path))), []
+    flat = (
+        item.path.name.lower().endswith(PICTURE_SUFFIXES + TIFF_SUFFIXES)
+        and loaded.volume.array.shape[0] == 1
+    )
+    return ("us", ["a picture, taken as ultrasound"]) if flat else ("image", [])
