@@ -62,7 +62,7 @@ def _flat_cases(folder: Path, named: Sequence[Named]) -> list[Path]:
 
 
 def _one_set(folder: Path, folders: Sequence[Path]) -> bool:
-    """Image and mask in sub-folders of one case: exactly one image below, and a mask in another sub-folder."""
+    """Image and mask in sub-folders of one case: one image below, a mask in another folder."""
     named = [read_name(p, folder) for sub in folders for p in sub.rglob("*") if p.is_file() and is_image(p)]
     images = [n for n in named if not n.is_mask]
     return (

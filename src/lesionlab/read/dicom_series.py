@@ -24,7 +24,7 @@ IMAGE_MODALITIES = ("PT", "CT", "MR", "US")
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One series: modality and slices, in no particular order. `phase` counts from 0 where there are phases."""
+    """One series: modality and slices in no particular order. `phase` counts from 0 if there are any."""
 
     uid: str
     modality: str

@@ -64,7 +64,7 @@ def stem_of(path: Path) -> str:
 
 
 def read_name(path: Path, root: Path) -> Named:
-    """What the file's own name says; when it is silent on masks, the folders between it and `root` may speak."""
+    """What the name says; the folders between the file and `root` may mark it as a mask, too."""
     words = _words(stem_of(path))
     above = [w for part in path.parent.relative_to(root).parts for w in _words(part)] if path != root else []
     is_mask = not MASK_WORDS.isdisjoint(words) or not MASK_WORDS.isdisjoint(above)

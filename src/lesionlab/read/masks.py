@@ -175,5 +175,5 @@ def _onto(path: Path, labels: Volume, geometry: Geometry) -> tuple[Volume, list[
         raise GeometryError(
             path, f"a mask of {before:.3g} ml that reaches no voxel of the scan: {found}", needed
         )
-    note = f"mask {path.name} brought from its own {found} by nearest neighbour: {before:.4g} ml became {after:.4g} ml"
+    note = f"mask moved by nearest neighbour, {before:.4g} ml became {after:.4g} ml; its own {found}"
     return moved, [note]

@@ -101,7 +101,7 @@ def _polygons(path: Path, item: Dataset, geometry: Geometry) -> tuple[list[tuple
 
 
 def _fill_planes(mask: NDArray[np.uint8], polygons: list[tuple[float, Polygon]]) -> None:
-    """Give every slice the nearest plane of contours, as far as planes reach (half a step beyond the last)."""
+    """Give every slice the nearest plane of contours, as far as they reach (half a step beyond)."""
     planes: dict[int, list[Polygon]] = defaultdict(list)
     for height, vertices in polygons:
         planes[round(height / PLANE_TOLERANCE)].append(vertices)
