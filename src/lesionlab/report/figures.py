@@ -241,7 +241,7 @@ def _panels(panels: Sequence[tuple[str, str, View, list[Layer]]]) -> Figure:
         )
         if position == 0:
             canvas.scale_bar(axes, panel, panel.width_mm)
-        axes.text(0, 1.025, words, transform=axes.transAxes, fontsize=8, color="#4d565e", va="bottom")
+        axes.text(0, 1.025, words, transform=axes.transAxes, fontsize=8.5, color="#4d565e", va="bottom")
         axes.text(
             0,
             1.025 + 0.165 / down,
@@ -264,9 +264,9 @@ def thumbnail(findings: Findings) -> bytes:
     view, shown, _ = _projected(findings, turn, plane, thin, display.window_of(volume))
     scale = min(2.15 / view.height_mm, 1.6 / view.width_mm)
     size = (view.width_mm * scale, view.height_mm * scale)
-    figure = Figure(figsize=size)
+    figure = Figure(figsize=(size[0] + 0.02, size[1] + 0.02))
     bare = View(view.pixels, view.pixel_mm, view.window)
-    canvas.show(canvas.place(figure, 0.0, 0.0, size), bare, shown)
+    canvas.show(canvas.place(figure, 0.01, 0.01, size), bare, shown)
     return canvas.png(figure, dpi=140)
 
 

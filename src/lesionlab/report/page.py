@@ -17,6 +17,7 @@ from lesionlab.report import figures as drawing
 from lesionlab.report.canvas import png, width_px
 from lesionlab.report.folder import filled
 from lesionlab.report.html import (
+    MISSING,
     Html,
     document,
     join,
@@ -35,7 +36,7 @@ LESIONS_LISTED = 60
 MISSED_PICTURED = 6
 NOTES_ON_TOP = 8
 SCORES_PER_TABLE = 7
-ABBREVIATIONS = {"dice": "Dice", "iou": "IoU", "ppv": "PPV", "fp": "FP", "fn": "FN"}
+ABBREVIATIONS = {"dice": "Dice", "iou": "IoU", "ppv": "PPV", "fp": "FP", "fn": "FN", "3d": "3D"}
 COUNT_NAMES = ("lesions", "lesion_count", "lesioncount", "count")
 PURPOSE = "Research software, not a medical device: no diagnosis or treatment may rest on this page."
 
@@ -110,7 +111,8 @@ def _head(findings: Findings) -> Html:
         cards = [tag("li", tag("b", counted(0)), tag("span", "the mask is empty"), class_="main")]
     for column, value in headline(findings):
         unit = unit_words(column.unit)
-        text = tag("b", number(value, column.unit), tag("small", f" {unit}") if unit else "")
+        shown = number(value, column.unit)
+        text = tag("b", shown, tag("small", f" {unit}") if unit and shown != MISSING else "")
         cards.append(tag("li", text, tag("span", column.name), title=column.meaning))
     return tag(
         "header",
@@ -151,6 +153,7 @@ def _overview(findings: Findings) -> Html:
         "section",
         tag("h2", "Image" if flat else "Overview"),
         picture(png(figure), alt, caption, width_px(figure)),
+        class_="overview",
     )
 
 
@@ -175,7 +178,7 @@ def _lesion_table(findings: Findings) -> Html:
 
 
 def _column_head(column: Column) -> Html:
-    return join([column.name.replace("_", " "), tag("span", unit_words(column.unit), class_="unit")])
+    return join([plain_words(column.name), tag("span", unit_words(column.unit), class_="unit")])
 
 
 def _lesion_pictures(findings: Findings) -> Html:
@@ -251,8 +254,12 @@ def metric_words(name: str) -> str:
     for suffix, unit in (("_ml", "ml"), ("_mm", "mm"), ("_percent", "%")):
         if name.endswith(suffix):
             return f"{metric_words(name.removesuffix(suffix))} ({unit})"
-    words = [ABBREVIATIONS.get(word, word) for word in name.split("_")]
-    return " ".join(words)
+    return plain_words(name)
+
+
+def plain_words(name: str) -> str:
+    """An identifier as words: underscores as spaces, abbreviations as they are written."""
+    return " ".join(ABBREVIATIONS.get(word, word) for word in name.split("_"))
 
 
 def metric_value(name: str, value: float) -> str:
@@ -317,7 +324,7 @@ def definitions(columns: Mapping[str, tuple[Column, ...]]) -> Html:
         for of, group in columns.items()
         for column in group
     ]
-    return tag("div", table(["Column", "Of", "Unit (UCUM)", "Meaning", "Code"], rows), class_="small")
+    return tag("div", table(["Column", "Of", "Unit (UCUM)", "Meaning", "Code"], rows), class_="small defs")
 
 
 def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
