@@ -29,7 +29,7 @@ def test_weights_are_the_shares_that_fine_sampling_finds():
     spacing = (3.0, 2.0, 2.6)
     weights = sphere_weights(spacing, 1.0)
     half = np.array(weights.shape) // 2
-    line = np.linspace(-6.25, 6.25, 126)[:-1] + 0.05
+    line = np.linspace(-6.3, 6.3, 127)[:-1] + 0.05
     points = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
     inside = points[(points**2).sum(axis=1) <= peak_radius_mm(1.0) ** 2]
     voxel = np.floor(inside / spacing + 0.5).astype(int) + half
