@@ -6,6 +6,7 @@ Reads at most one DICOM header per folder. Reading the cases belongs to `case.py
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lesionlab.core.errors import ReadError
@@ -35,9 +36,9 @@ def _cases(folder: Path) -> list[Path]:
     named = [read_name(p, folder) for p in files if is_image(p)]
     if any(not n.is_mask for n in named):
         return _flat_cases(folder, named) + [case for sub in folders for case in _cases(sub)] * _many(named)
-    if any(_identity(p) for p in files[:8] + files[-1:] if not is_image(p)):
+    if any(_mark(p) for p in files[:8] + files[-1:] if not is_image(p)):
         return [folder]
-    marks = {sub: _identities(sub) for sub in folders}
+    marks = {sub: _marks(sub) for sub in folders}
     if _one_study([m for m in marks.values() if m]) and all(
         m or _only_masks(sub) for sub, m in marks.items()
     ):
@@ -74,37 +75,57 @@ def _only_masks(folder: Path) -> bool:
     return all(read_name(p, folder.parent).is_mask for p in folder.rglob("*") if p.is_file() and is_image(p))
 
 
-def _identities(folder: Path) -> list[frozenset[str]]:
-    """What each leaf folder of DICOM below says of patient, study and frame; one file read per folder."""
+@dataclass(frozen=True)
+class _Mark:
+    """What one leaf folder of DICOM says: image modality ("" for contours), depth, and who and when it is."""
+
+    modality: str
+    depth: int
+    identity: frozenset[str]
+
+
+def _marks(folder: Path) -> list[_Mark]:
+    """One mark per leaf folder of DICOM below, from one file each."""
     found = []
     for place in sorted({p.parent for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")}):
         for path in sorted(p for p in place.iterdir() if p.is_file() and not is_image(p))[:8]:
-            identity = _identity(path)
-            if identity:
-                found.append(identity)
+            mark = _mark(path, len(place.relative_to(folder).parts))
+            if mark is not None:
+                found.append(mark)
                 break
     return found
 
 
-def _identity(path: Path) -> frozenset[str]:
-    """Study and frame of reference of a DICOM file, each with the patient; empty for any other file."""
+def _mark(path: Path, depth: int = 0) -> _Mark | None:
+    """Study and frame of reference of a DICOM file, each with the patient; None for any other file."""
+    alone = frozenset({str(path)})
     try:
         with telling_warnings([]):
             header = read_header(path)
     except ReadError:
-        return frozenset({str(path)})  # a damaged DICOM file is still a case, which will say so
+        return _Mark("", depth, alone)  # a damaged DICOM file is still a case, which will say so
     if header is None:
-        return frozenset()
+        return None
     patient = str(header.get("PatientID") or "")
     uids = [header.get("StudyInstanceUID"), header.get("FrameOfReferenceUID")]
     uids += [f.get("FrameOfReferenceUID") for f in header.get("ReferencedFrameOfReferenceSequence") or []]
-    return frozenset(f"{patient}/{uid}" for uid in uids if uid) or frozenset({str(path)})
+    modality = (
+        str(header.get("Modality") or "") if "Rows" in header and header.get("Modality") != "SEG" else ""
+    )
+    return _Mark(modality, depth, frozenset(f"{patient}/{uid}" for uid in uids if uid) or alone)
 
 
-def _one_study(groups: Sequence[Sequence[frozenset[str]]]) -> bool:
+def _split_by_folder(groups: Sequence[Sequence[_Mark]]) -> bool:
+    """True where several sub-folders have sub-folders with images of one modality: a patient each."""
+    nested = [{m.modality for m in group if m.depth > 0 and m.modality} for group in groups]
+    nested = [modalities for modalities in nested if modalities]
+    return len(nested) > 1 and bool(set.intersection(*nested))
+
+
+def _one_study(groups: Sequence[Sequence[_Mark]]) -> bool:
     """True where all identities hang together through a shared study or frame of reference."""
-    identities = [identity for group in groups for identity in group]
-    if not identities:
+    identities = [mark.identity for group in groups for mark in group]
+    if not identities or _split_by_folder(groups):
         return False
     joined, rest = set(identities[0]), identities[1:]
     while rest:

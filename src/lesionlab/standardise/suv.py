@@ -203,12 +203,12 @@ def reference_moments(
     """The moment that START was corrected to, and the candidates that were not taken.
 
     In order: GE's private tag; the moment back-computed from each slice's frame, when all slices agree on
-    one that is not after the first acquisition (a series has one start: scanners that write
-    FrameReferenceTime from another zero fail this); SeriesDate and SeriesTime when not after the
+    one that is neither after the first acquisition nor before the series' own start (scanners that
+    repeat one AcquisitionTime, or count FrameReferenceTime from another zero, fail this); SeriesDate and SeriesTime when not after the
     first acquisition (they are rewritten by post-processing); the first acquisition.
     """
     candidates: list[tuple[Named, bool]] = []
-    private = stated(header, GE_DECAY_DATETIME)
+    private, series = stated(header, GE_DECAY_DATETIME), moment(header, "SeriesDate", "SeriesTime")
     if private is not None:
         candidates.append(((GE_DECAY_DATETIME, private), True))
     computed = [
@@ -217,12 +217,12 @@ def reference_moments(
     if computed and len(computed) == len(slices):
         early, late = min(computed), max(computed)
         agree = math.log(2) * (late - early).total_seconds() / half_life_s <= AGREEMENT
-        in_time = (late - acquired).total_seconds() <= MARGIN_S
+        opened = series if series is not None and series <= acquired else early
+        in_time = (late - acquired).total_seconds() <= MARGIN_S >= (opened - early).total_seconds()
         middle = sorted(computed)[len(computed) // 2]
         candidates.append(
             (("AcquisitionTime, FrameReferenceTime and ActualFrameDuration", middle), agree and in_time)
         )
-    series = moment(header, "SeriesDate", "SeriesTime")
     if series is not None:
         candidates.append((("SeriesTime", series), series <= acquired))
     candidates.append((("AcquisitionTime", acquired), True))
