@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from lesionlab.core.case import Case
 from lesionlab.core.units import SUVBW
 from lesionlab.core.volume import Geometry, Volume
+from lesionlab.report import save_volume
 
 OBLIQUE = tuple(Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix().ravel())
 """Directions of a grid that lies askew in the patient."""
@@ -28,3 +32,22 @@ def pet_case(array: np.ndarray, geometry: Geometry, case_id: str = "P1", **chann
     """A case with the SUVbw channel `suv` as reference, and any other channels."""
     suv = Volume(np.asarray(array, dtype=np.float32), geometry, SUVBW)
     return Case(case_id, case_id, {"suv": suv, **channels}, "suv")
+
+
+def write_pet_patient(
+    folder: Path, balls: Sequence[tuple[tuple[float, float, float], float, float]] = (), *, truth: bool = True
+) -> Path:
+    """Write suv.nii.gz (SUVbw 1 everywhere) and truth.nii.gz of one patient and return the folder.
+
+    The grid is 24 x 32 x 32 voxels of 4 mm from (0, 0, 0) LPS; each ball is (centre LPS mm, radius mm, SUVbw).
+    """
+    geometry = Geometry((24, 32, 32), (4.0, 4.0, 4.0))
+    suv, mask = np.ones(geometry.shape, np.float32), np.zeros(geometry.shape, np.uint8)
+    for centre, radius, value in balls:
+        inside = ball_mask(geometry, centre, radius)
+        suv[inside], mask[inside] = value, 1
+    folder.mkdir(parents=True, exist_ok=True)
+    save_volume(Volume(suv, geometry, SUVBW), folder / "suv.nii.gz")
+    if truth:
+        save_volume(Volume(mask, geometry, "1"), folder / "truth.nii.gz")
+    return folder
