@@ -7,11 +7,15 @@ import math
 import numpy as np
 import pytest
 
+from lesionlab.core.case import Case
 from lesionlab.core.errors import GeometryError
+from lesionlab.core.recipe import BiomarkerSettings
+from lesionlab.core.results import LesionTable
 from lesionlab.core.units import ONE, SUVBW
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.demo.cohort import Answer
 from lesionlab.demo.compare import compare_patient, summarise_method
+from lesionlab.measure import measure
 
 GRID = Geometry((1, 8, 12), (10.0, 10.0, 10.0))  # voxels of 1 ml
 
@@ -34,12 +38,14 @@ LABELS = (
 KNOWN = (answer(1, 10.0, 4.0), answer(2, 8.0, 6.0), answer(3, 5.0, 2.0))
 
 
-def volumes(mask: np.ndarray, suv: np.ndarray) -> tuple[Volume, Volume, Volume]:
-    return (
-        Volume(mask.astype(np.uint8), GRID, ONE),
-        Volume(suv.astype(np.float32), GRID, SUVBW),
-        Volume(LABELS.astype(np.int32), GRID, ONE),
-    )
+KNOWN_LABELS = Volume(LABELS.astype(np.uint8), GRID, ONE)
+NO_LABELS = Volume(np.zeros(GRID.shape, np.uint8), GRID, ONE)
+
+
+def measured(mask: np.ndarray, suv: np.ndarray | None = None, grid: Geometry = GRID) -> LesionTable:
+    image = np.ones(grid.shape) if suv is None else suv
+    case = Case("P01", "P01", {"suv": Volume(image.astype(np.float32), grid, SUVBW)}, "suv")
+    return measure(case, Volume(mask.astype(np.uint8), grid, ONE), BiomarkerSettings())
 
 
 def test_hand_worked_patient() -> None:
@@ -51,8 +57,7 @@ def test_hand_worked_patient() -> None:
     )
     suv = np.full(GRID.shape, 1.0)
     suv[0, 0, 0], suv[0, 0, 6], suv[0, 1, 6], suv[0, 7, 9] = 9.0, 7.0, 8.5, 30.0
-    mask_volume, suv_volume, labels = volumes(mask, suv)
-    result = compare_patient("P01", mask_volume, suv_volume, labels, KNOWN)
+    result = compare_patient("P01", measured(mask, suv), KNOWN_LABELS, KNOWN)
     first, second, third = result.lesions
     assert (first.found, second.found, third.found) == (True, True, False)
     assert first.found_ml == pytest.approx(6.0) and first.mtv_error_percent == pytest.approx(50.0)
@@ -66,41 +71,35 @@ def test_hand_worked_patient() -> None:
 
 
 def test_one_component_over_two_lesions_is_measured_against_the_one_it_covers_most() -> None:
-    mask_volume, suv_volume, labels = volumes(flat((slice(0, 2), slice(1, 8))), np.ones(GRID.shape))
-    first, second, _ = compare_patient("P01", mask_volume, suv_volume, labels, KNOWN).lesions
+    table = measured(flat((slice(0, 2), slice(1, 8))))
+    first, second, _ = compare_patient("P01", table, KNOWN_LABELS, KNOWN).lesions
     assert first.found and math.isnan(first.found_ml)
     assert second.found and second.found_ml == pytest.approx(14.0)
 
 
 def test_components_of_one_lesion_are_measured_together() -> None:
     mask = flat((slice(0, 1), slice(5, 6))) + flat((slice(0, 1), slice(7, 8)))
-    mask_volume, suv_volume, labels = volumes(mask, np.ones(GRID.shape))
-    result = compare_patient("P01", mask_volume, suv_volume, labels, KNOWN)
+    result = compare_patient("P01", measured(mask), KNOWN_LABELS, KNOWN)
     assert result.lesions[1].found_ml == pytest.approx(2.0)
     assert result.false_positives == 0
 
 
 def test_empty_mask_and_healthy_patient() -> None:
-    empty = np.zeros(GRID.shape)
-    mask_volume, suv_volume, labels = volumes(empty, np.ones(GRID.shape))
-    nothing = compare_patient("P01", mask_volume, suv_volume, labels, KNOWN)
+    nothing = compare_patient("P01", measured(np.zeros(GRID.shape)), KNOWN_LABELS, KNOWN)
     assert nothing.dice == 0.0 and nothing.false_positives == 0
     assert not any(lesion.found for lesion in nothing.lesions)
-    none_known = labels.with_array(np.zeros(GRID.shape, np.int32))
-    full = mask_volume.with_array(np.ones(GRID.shape, np.uint8))
-    healthy = compare_patient("P03", full, suv_volume, none_known, ())
+    healthy = compare_patient("P03", measured(np.ones(GRID.shape)), NO_LABELS, ())
     assert math.isnan(healthy.dice) and healthy.false_positives == 1
     assert healthy.false_ml == pytest.approx(96.0)
+    both = compare_patient("P03", measured(np.zeros(GRID.shape)), NO_LABELS, ())
+    assert math.isnan(both.dice) and (both.false_positives, both.found_ml) == (0, 0.0)
 
 
 def test_summary_over_patients() -> None:
     mask = flat((slice(0, 2), slice(0, 3))) + flat((slice(7, 8), slice(8, 11)))
-    suv = np.full(GRID.shape, 8.0)
-    mask_volume, suv_volume, labels = volumes(mask, suv)
-    ill = compare_patient("P01", mask_volume, suv_volume, labels, KNOWN)
-    healthy = compare_patient(
-        "P03", mask_volume, suv_volume, labels.with_array(np.zeros(GRID.shape, np.int32)), ()
-    )
+    table = measured(mask, np.full(GRID.shape, 8.0))
+    ill = compare_patient("P01", table, KNOWN_LABELS, KNOWN)
+    healthy = compare_patient("P03", table, NO_LABELS, ())
     summary = summarise_method("test", [ill, healthy])
     assert (summary.known, summary.found, summary.false_positives) == (3, 1, 3)
     assert summary.sensitivity == pytest.approx(1 / 3)
@@ -118,7 +117,6 @@ def test_summary_of_nothing_is_undefined() -> None:
 
 
 def test_other_grid_is_refused() -> None:
-    mask_volume, suv_volume, labels = volumes(np.zeros(GRID.shape), np.ones(GRID.shape))
-    moved = Volume(mask_volume.array, Geometry(GRID.shape, GRID.spacing, (5.0, 0.0, 0.0)), ONE)
+    moved = measured(np.zeros(GRID.shape), grid=Geometry(GRID.shape, GRID.spacing, (5.0, 0.0, 0.0)))
     with pytest.raises(GeometryError, match="P01"):
-        compare_patient("P01", moved, suv_volume, labels, KNOWN)
+        compare_patient("P01", moved, KNOWN_LABELS, KNOWN)

@@ -55,18 +55,20 @@ def draw_patient(seed: int, number: int) -> Phantom:
     return torso(np.random.default_rng([seed, number]), lesions=lesions)
 
 
-def write_cohort(folder: Path, patients: int, seed: int, progress: Progress = silent) -> list[Path]:
-    """Write patients 1 to `patients` under `folder` and return their folders, in order.
+def write_cohort(
+    folder: Path, patients: int, seed: int, *, first: int = 1, progress: Progress = silent
+) -> list[Path]:
+    """Write so many patients, numbered from `first`, under `folder` and return their folders, in order.
 
-    The same seed writes the same files. Files of an earlier cohort in the folder are replaced. Raises
-    WriteError where the folder cannot be written.
+    The same seed writes the same files. A folder that is there is replaced as a whole. Raises WriteError
+    where it cannot be written.
     """
     answers: dict[str, list[dict[str, Any]]] = {}
     folders = []
     with writing(folder) as part:
-        for number in range(1, patients + 1):
+        for number in range(first, first + patients):
             name = patient_name(number)
-            progress(f"writing {name}", (number - 1) / patients)
+            progress(f"writing {name}", (number - first) / patients)
             phantom = draw_patient(seed, number)
             _write_patient(part / "patients" / name, phantom, study_facts(phantom, seed, number))
             _write_labels(part / "known" / f"{name}.nii.gz", phantom.labels)

@@ -1,21 +1,21 @@
-"""Found against known: what a method's mask makes of lesions whose answer is certain.
+"""Found against known: what a method's lesions make of those whose answer is certain.
 
-Rules: a known lesion is found when a component of the mask touches one of its voxels. A component belongs to
-the known lesion of which it covers most voxels, and volume and SUVmax are measured over all components
-that belong to a lesion; a lesion that is found only by components which belong to others has no
-measurement of its own. A component that touches no known lesion is a false positive.
+Rules: a known lesion is found when a measured one shares a voxel with it. A measured lesion belongs to the
+known one with which it shares most voxels; volumes of several that belong to one add up, and the highest
+SUVmax counts. A lesion that is found only by measured ones which belong to others has no measurement of its
+own. A measured lesion that shares no voxel with a known one is a false positive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlab.core.components import components
 from lesionlab.core.grid import require_same_grid
+from lesionlab.core.results import LesionTable
 from lesionlab.core.volume import Volume
 from lesionlab.demo.cohort import Answer
 
@@ -89,40 +89,31 @@ class MethodSummary:
 
 
 def compare_patient(
-    patient: str, mask: Volume, suv: Volume, labels: Volume, known: Sequence[Answer]
+    patient: str, lesions: LesionTable, labels: Volume, known: Sequence[Answer]
 ) -> PatientMatch:
-    """Match the components of a binary `mask` with known lesions, all on one grid.
+    """Match measured lesions with known ones on one grid.
 
-    `labels` holds in each voxel the number of the known lesion, 0 for none; `suv` is SUVbw. An empty mask
-    finds nothing and has no false positive. Raises GeometryError when the grids differ.
+    `labels` holds in each voxel the number of the known lesion, 0 for none. An empty table finds nothing and
+    has no false positive. Raises GeometryError when the grids differ.
     """
-    require_same_grid(patient, labels, mask)
-    require_same_grid(patient, labels, suv)
-    voxel_ml = mask.geometry.voxel_ml
-    inside = mask.array > 0
-    numbers, boxes = components(inside.astype(np.uint8))
-    owner, touched, false_ml = np.zeros(len(boxes) + 1, int), set(), 0.0
-    for number, box in enumerate(boxes, start=1):
-        here = numbers[box] == number
-        counts = np.bincount(labels.array[box][here].astype(np.intp))
-        touched.update((np.flatnonzero(counts[1:]) + 1).tolist())
-        if counts[1:].any():
-            owner[number] = int(np.argmax(counts[1:])) + 1
-        else:
-            false_ml += float(here.sum()) * voxel_ml
-    owned = owner[numbers]
-    matches = tuple(
-        _match(patient, answer, answer.number in touched, suv.array[owned == answer.number], voxel_ml)
-        for answer in known
-    )
+    require_same_grid(patient, labels, lesions.labels)
+    measured = {int(row["lesion"]): row for row in lesions.rows}
+    shared = _shared_voxels(lesions.labels.array, labels.array)
+    owner = {number: int(shared[number].argmax()) for number in measured if shared[number].any()}
+    touched = {known_number for number in owner for known_number in np.flatnonzero(shared[number])}
+    false = [row for number, row in measured.items() if number not in owner]
+    matches = []
+    for answer in known:
+        own = [row for number, row in measured.items() if owner.get(number) == answer.number]
+        matches.append(_match(patient, answer, answer.number in touched, own))
     return PatientMatch(
         patient=patient,
-        lesions=matches,
-        false_positives=int((owner[1:] == 0).sum()),
-        false_ml=false_ml,
-        dice=_dice(inside, labels.array > 0),
+        lesions=tuple(matches),
+        false_positives=len(false),
+        false_ml=sum(row["MTV"] for row in false),
+        dice=_dice(lesions.labels.array > 0, labels.array > 0),
         known_ml=sum(answer.volume_ml for answer in known),
-        found_ml=float(inside.sum()) * voxel_ml,
+        found_ml=sum(row["MTV"] for row in measured.values()),
     )
 
 
@@ -142,12 +133,20 @@ def summarise_method(method: str, patients: Sequence[PatientMatch]) -> MethodSum
     )
 
 
-def _match(
-    patient: str, known: Answer, found: bool, values: NDArray[np.floating], voxel_ml: float
-) -> LesionMatch:
-    if not values.size:
+def _shared_voxels(found: NDArray[np.integer], known: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Voxels that found lesion (row) and known lesion (column) share; row and column 0 stay empty."""
+    shared = np.zeros((int(found.max()) + 1, int(known.max()) + 1), np.intp)
+    both = (found > 0) & (known > 0)
+    np.add.at(shared, (found[both].astype(np.intp), known[both].astype(np.intp)), 1)
+    return shared
+
+
+def _match(patient: str, known: Answer, found: bool, own: Sequence[Mapping[str, float]]) -> LesionMatch:
+    if not own:
         return LesionMatch(patient, known, found, NAN, NAN)
-    return LesionMatch(patient, known, found, values.size * voxel_ml, float(values.max()))
+    return LesionMatch(
+        patient, known, found, sum(row["MTV"] for row in own), max(row["SUVmax"] for row in own)
+    )
 
 
 def _dice(found: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
