@@ -49,6 +49,15 @@ def foreground_box(array: NDArray[Any], margin: int = 0) -> Box | None:
     return z, y, x
 
 
+def regions_of(array: NDArray[Any], connectivity: Connectivity = 26) -> NDArray[np.unsignedinteger[Any]]:
+    """The connected regions of equal non-zero labels, numbered from 1 in no set order; 0 = background."""
+    # cc3d 4.1 reserves too few labels for small bool arrays ([1, 0, 1] on a line fails) and refuses
+    # read-only ones, so it gets a copy of its own that is never bool.
+    plain = np.array(array, dtype=np.uint8 if array.dtype == np.bool_ else None, order="C")
+    found: NDArray[np.unsignedinteger[Any]] = cc3d.connected_components(plain, connectivity=connectivity)
+    return found
+
+
 def components(array: NDArray[Any], connectivity: Connectivity = 26) -> tuple[NDArray[np.int32], list[Box]]:
     """Number the connected components of equal non-zero labels, the largest first.
 
@@ -60,8 +69,7 @@ def components(array: NDArray[Any], connectivity: Connectivity = 26) -> tuple[ND
     box = foreground_box(array)
     if box is None:
         return numbers, []
-    # cc3d refuses read-only arrays, so it gets a copy of its own.
-    found = cc3d.connected_components(np.array(array[box], order="C"), connectivity=connectivity)
+    found = regions_of(array[box], connectivity)
     facts = cc3d.statistics(found)
     count = len(facts["voxel_counts"]) - 1
     order = np.argsort(-facts["voxel_counts"][1:].astype(np.int64), kind="stable")
