@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionlab.core import units
 from lesionlab.core.case import Case
-from lesionlab.core.components import Box, Connectivity, components, foreground_box
+from lesionlab.core.components import Box, Connectivity, components, foreground_box, regions_of
 from lesionlab.core.errors import BundleError
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Prediction
@@ -118,7 +117,7 @@ def _own_contour(
     while True:
         wide = _widened(box, margin, suv.shape)
         values = suv[wide]
-        found = cc3d.connected_components(values >= fraction * maximum, connectivity=connectivity)
+        found = regions_of(values >= fraction * maximum, connectivity)
         chosen = np.zeros(int(found.max()) + 1, dtype=bool)
         chosen[found[tuple((peaks - [s.start for s in wide]).T)]] = True
         region = chosen[found]
@@ -154,14 +153,15 @@ def body_mask(ct: Volume) -> Mask:
     OPENING_MM that touches the patient stays. All False where nothing is above -300 HU.
     """
     above = ct.array > BODY_HU
-    box = foreground_box(above)
+    steps = max(1, round(OPENING_MM / max(ct.geometry.spacing[1:])))
+    # The margin is air, so that the box's own border protects nothing from the opening.
+    box = foreground_box(above, margin=steps + 1)
     body = np.zeros(above.shape, dtype=bool)
     if box is None:
         return body
-    # A slice that is all body must not be eroded from the border of the image.
     cross = ndimage.generate_binary_structure(2, 1)[None]
-    steps = max(1, round(OPENING_MM / max(ct.geometry.spacing[1:])))
     tissue = above[box]
+    # A slice that is all body must not be eroded from the border of the image.
     thick = ndimage.binary_erosion(tissue, cross, iterations=steps, border_value=1)
     numbers, _ = components(thick, 6)
     sizes = np.bincount(numbers.ravel())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionlab.core.case import Case
-from lesionlab.core.components import Connectivity, components, foreground_box, labels_of
+from lesionlab.core.components import Connectivity, components, foreground_box, labels_of, regions_of
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Prediction
@@ -102,7 +102,7 @@ def fill_holes(labels: NDArray[Any], connectivity: Connectivity = 26) -> tuple[N
     # axis of one voxel: through it, every hole of a 2D image would be open.
     width = [(1, 1) if n > 1 else (0, 0) for n in labels.shape]
     padded = np.pad(labels, width)
-    regions = cc3d.connected_components((padded == 0).view(np.uint8), connectivity=6)
+    regions = regions_of(padded == 0, 6)
     # Two corners, because around a single line of voxels the padding is two voxels that do not touch.
     outside = (regions[0, 0, 0], regions[-1, -1, -1])
     boxes = cc3d.statistics(regions)["bounding_boxes"]
