@@ -56,7 +56,7 @@ METRICS: Final = (
     Metric("lesion_ppv", _1, "1 - false / predicted lesions", 0.0, UNDEFINED, UNDEFINED, True),
     Metric("fp_volume_ml", _ML, "volume of the false lesions", COMPUTED, 0.0, 0.0, False),
     Metric("fn_volume_ml", _ML, "volume of the missed lesions", UNDEFINED, COMPUTED, UNDEFINED, False),
-    Metric("prediction_missing", _1, "1 where there was no prediction at all", 0.0, 0.0, 0.0, False),
+    Metric("prediction_missing", _1, "1 where the method gave no mask", COMPUTED, COMPUTED, COMPUTED, False),
 )
 
 
