@@ -199,7 +199,7 @@ def _lesion_pictures(findings: Findings) -> Html:
         "Slices through the centre of each lesion, in the plane of the images. The first panel carries the "
         "scale bar and the orientation; all panels of a row show the same field." + more
     )
-    return tag("section", tag("h2", "Each lesion"), tag("p", intro), join(parts))
+    return tag("section", tag("h2", "Each lesion"), tag("p", intro, class_="lead"), join(parts))
 
 
 def _facts(findings: Findings, row: Mapping[str, float]) -> str:

@@ -63,8 +63,13 @@ def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _whole(path: Path, volume: Volume) -> bool:
     """Whether the file's voxels can be read back to the end and are the ones meant."""
-    read = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    return bool(np.array_equal(read, _storable(volume.array), equal_nan=read.dtype.kind == "f"))
+    image = sitk.ReadImage(str(path))  # must outlive the view of its voxels
+    read = sitk.GetArrayViewFromImage(image)
+    meant = _storable(volume.array)
+    same = read == meant
+    if meant.dtype.kind == "f":
+        same |= ~np.isfinite(meant)  # ITK reads NaN and infinities in a NIfTI file as 0
+    return bool(same.all())
 
 
 def _reason(error: RuntimeError) -> str:
