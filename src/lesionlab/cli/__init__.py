@@ -15,6 +15,7 @@ app = typer.Typer(
     name="lesionlab",
     cls=Verbs,
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},

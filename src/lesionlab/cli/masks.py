@@ -131,8 +131,8 @@ def score_table(scores: Sequence[Scores], metrics: Mapping[str, Mapping[str, flo
     """The metrics worth a terminal's width by case, and over cases where there are several."""
     rows: list[list[object]] = [[s.case_id, *(s.values[name] for name in SHOWN_SCORES)] for s in scores]
     if len(scores) > 1:
-        for statistic in ("mean", "median"):
-            rows.append([statistic, *(metrics[name][statistic] for name in SHOWN_SCORES)])
+        over = ("mean", "median")
+        rows += [[one, *(metrics[name][one] for name in SHOWN_SCORES)] for one in over]
     return table(["case", *SHOWN_SCORES], rows)
 
 

@@ -5,20 +5,17 @@ Case ids come from the patients' places under the root, so that they are known b
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from lesionlab.core.case import Case
-from lesionlab.core.errors import DatasetError
-from lesionlab.core.files import write_json, writing
+from lesionlab.core.errors import DatasetError, ReadError
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.evaluate import summarise
+from lesionlab.pipeline.files import converted_from, stamp, write_converted
 from lesionlab.pipeline.patient import examine, open_standardised
 from lesionlab.pipeline.record import part
 from lesionlab.predict import Bundle, load_bundle, predict
@@ -58,6 +55,8 @@ def each_case(
     A case that fails is an outcome with its reason. Raises ReadError when there is no case at all.
     """
     paths = find_cases(root)
+    if not paths:
+        raise ReadError(root, "no scan in it", "a patient, or a folder of patients")
     names = [case_name(path, root) for path in paths]
 
     def task(number: int) -> Task[T]:
@@ -168,39 +167,3 @@ def convert_cohort(
         return folder
 
     return each_case(Path(root), work, progress)
-
-
-def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> None:
-    """Write a standardised case as NIfTI files with case.json beside them, the folder whole or not at all."""
-    channels = {name: {"file": f"{name}.nii.gz", "unit": v.unit} for name, v in case.channels.items()}
-    with writing(folder) as temporary:
-        for name, volume in case.channels.items():
-            save_volume(volume, temporary / f"{name}.nii.gz")
-        if case.truth is not None:
-            save_volume(case.truth, temporary / "truth.nii.gz")
-        record = {
-            "case_id": case.id,
-            "patient_id": case.patient_id,
-            "reference": case.reference,
-            "channels": channels,
-            "truth": None if case.truth is None else "truth.nii.gz",
-            "notes": list(case.notes),
-            "origin": dict(origin),
-        }
-        write_json(temporary / "case.json", record)
-
-
-def converted_from(folder: Path) -> dict[str, object] | None:
-    """What a converted case's folder was made from; None where it is none."""
-    try:
-        origin = json.loads((folder / "case.json").read_text(encoding="utf-8"))["origin"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return origin if isinstance(origin, dict) else None
-
-
-def stamp(path: Path) -> str:
-    """A mark that changes when a file under `path` is added, removed, resized or rewritten."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

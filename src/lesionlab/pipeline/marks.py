@@ -12,13 +12,13 @@ from typing import Any
 from lesionlab.core.case import Case
 from lesionlab.core.errors import DatasetError, ReadError
 from lesionlab.core.files import writing
-from lesionlab.core.grid import require_same_grid
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.registry import find_recipe
 from lesionlab.core.results import Findings, Prediction, Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.evaluate import score_case, score_missing, summarise, write_scores
 from lesionlab.pipeline.cohort import SUFFIXES
+from lesionlab.pipeline.files import mask_on
 from lesionlab.predict import load_bundle
 from lesionlab.read import load_mask
 from lesionlab.refine import refine
@@ -37,7 +37,8 @@ def evaluate_files(
 
     In a folder a case is an image file (its name is the id) or a folder with mask.nii.gz or truth.nii.gz in
     it. A case without a prediction is scored as one in which nothing was found, and marked so; one without a
-    truth fails with that reason, as does a pair on two grids; the others are scored. Raises ReadError when one of the two holds no mask at all.
+    truth fails with that reason, as does a pair on two grids; the others are scored. Raises ReadError when
+    one of the two holds no mask at all.
     """
     left, right = Path(predictions), Path(truths)
     if left.is_file() and right.is_file():
@@ -129,8 +130,6 @@ def _pair(name: str, mask: Path | None, truth: Path | None, sides: tuple[Path, P
         known = load_mask(truth)
         if mask is None:
             return score_missing(name, known)
-        found = load_mask(mask, known.geometry)
-        require_same_grid(f"{mask} against {truth}", known, found)
-        return score_case(name, found, known)
+        return score_case(name, mask_on(known, mask), known)
 
     return Task(name, score)

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import ReadError
-from lesionlab.core.grid import require_same_grid
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.results import Findings, Prediction
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.evaluate import merge_scores, score_biomarkers, score_case
 from lesionlab.measure import measure
+from lesionlab.pipeline.files import mask_on, restored
 from lesionlab.pipeline.record import Stopwatch, device_of, part, provenance
 from lesionlab.predict import Bundle, load_bundle, predict
-from lesionlab.read import load_mask, open_case
+from lesionlab.read import open_case
 from lesionlab.refine import refine
 from lesionlab.standardise import standardise
 
@@ -78,8 +78,7 @@ def findings_of_mask(
         source, bundle.recipe, truth=truth, case_id=case_id, watch=watch, progress=opened
     )
     with watch.stage("read"):
-        drawn = load_mask(Path(mask), case.geometry)
-        require_same_grid(f"{mask} on {case.id}", case.channels[case.reference], drawn)
+        drawn = mask_on(case.channels[case.reference], Path(mask))
     given = Prediction(drawn, notes=(f"mask as given in the file {Path(mask).name}",))
     return _measured(case, given, bundle, watch, (_path(source), _path(truth)), "cpu", progress)
 
@@ -125,7 +124,7 @@ def open_standardised(
     watch = watch or Stopwatch()
     with watch.stage("read"):
         progress("reading", 0.0)
-        case = open_case(Path(source), truth=_path(truth), case_id=case_id)
+        case = restored(open_case(source, truth=truth, case_id=case_id), Path(source))
     with watch.stage("standardise"):
         progress("standardising", 0.6)
         return standardise(case, recipe)

@@ -1,0 +1,101 @@
+"""Files between stages: converted cases, and masks that must lie on a given grid.
+
+A converted case is a folder of NIfTI files; its case.json says what they cannot (patient, units, notes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lesionlab.core.case import Case
+from lesionlab.core.errors import ReadError
+from lesionlab.core.files import write_json, writing
+from lesionlab.core.grid import require_same_grid
+from lesionlab.core.volume import Volume
+from lesionlab.read import load_mask
+from lesionlab.report import save_volume
+
+CASE_FILE = "case.json"
+WITH_GRID = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+"""Mask files that state a grid of their own; all others (contours, pictures) are drawn onto the image's."""
+
+
+def mask_on(image: Volume, path: Path) -> Volume:
+    """The labels of a mask file that belongs to an image, never resampled.
+
+    Raises GeometryError, naming both grids, when a file with a grid of its own lies on another one.
+    """
+    if not path.name.lower().endswith(WITH_GRID):
+        return load_mask(path, image.geometry)
+    mask = load_mask(path)
+    require_same_grid(str(path), image, mask)
+    return mask
+
+
+def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> None:
+    """Write a standardised case as NIfTI files with case.json beside them, the folder whole or not at all."""
+    channels = {name: {"file": f"{name}.nii.gz", "unit": v.unit} for name, v in case.channels.items()}
+    with writing(folder) as temporary:
+        for name, volume in case.channels.items():
+            save_volume(volume, temporary / f"{name}.nii.gz")
+        if case.truth is not None:
+            save_volume(case.truth, temporary / "truth.nii.gz")
+        record = {
+            "case_id": case.id,
+            "patient_id": case.patient_id,
+            "reference": case.reference,
+            "channels": channels,
+            "truth": None if case.truth is None else "truth.nii.gz",
+            "notes": list(case.notes),
+            "origin": dict(origin),
+        }
+        write_json(temporary / "case.json", record)
+
+
+def restored(case: Case, source: Path) -> Case:
+    """A case with what its case.json remembers (patient, units, notes), unchanged where it has none.
+
+    Raises ReadError for a case.json of ours that is damaged.
+    """
+    record = _record(source)
+    if record is None:
+        return case
+    try:
+        units = {name: str(channel["unit"]) for name, channel in record["channels"].items()}
+        patient_id, notes = str(record["patient_id"]), tuple(map(str, record["notes"]))
+    except (KeyError, TypeError, AttributeError):
+        raise ReadError(
+            source / CASE_FILE, "an incomplete record", "the case.json that `convert` wrote"
+        ) from None
+    channels = {
+        name: volume.with_array(volume.array, units.get(name, volume.unit))
+        for name, volume in case.channels.items()
+    }
+    return replace(case, patient_id=patient_id, channels=channels, facts=case.facts.with_notes(*notes))
+
+
+def converted_from(folder: Path) -> dict[str, object] | None:
+    """What a converted case's folder was made from; None where it is none."""
+    record = _record(folder)
+    return None if record is None else record["origin"]
+
+
+def stamp(path: Path) -> str:
+    """A mark that changes when a file under `path` is added, removed, resized or rewritten."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """The case.json of a folder that `convert` wrote; None for any other."""
+    try:
+        record = json.loads((folder / CASE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("origin"), dict) else None
