@@ -1,0 +1,130 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from lesionlab.core.errors import BundleError, LesionLabError, WriteError
+from lesionlab.core.workspace import open_workspace
+from lesionlab.predict import load_bundle, write_bundle
+
+
+@pytest.fixture
+def copy(tiny_bundle, tmp_path):
+    return shutil.copytree(tiny_bundle.folder, tmp_path / "bundle")
+
+
+def test_a_bundle_is_a_model_folder_with_recipe_and_card(tiny_bundle):
+    names = {path.name for path in tiny_bundle.folder.iterdir()}
+    assert names == {
+        "dataset.json",
+        "plans.json",
+        "dataset_fingerprint.json",
+        "recipe.toml",
+        "MODEL_CARD.md",
+        "fold_0",
+    }
+    assert tiny_bundle.recipe.name == "tiny"
+    assert len(tiny_bundle.checkpoints) == 1
+
+
+def test_the_hash_follows_the_weights(copy):
+    before = load_bundle(copy).sha256
+    assert load_bundle(copy).sha256 == before
+    file = copy / "fold_0" / "checkpoint_final.pth"
+    file.write_bytes(file.read_bytes() + b"\0")
+    assert load_bundle(copy).sha256 != before
+
+
+def test_a_foreign_model_folder_gets_its_recipe_from_nnunets_files(copy):
+    (copy / "recipe.toml").unlink()
+    dataset = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps({**dataset, "channel_names": {"0": "PET"}}))
+    bundle = load_bundle(copy)
+    assert list(bundle.recipe.channels) == ["suv"]
+    assert bundle.recipe.channels["suv"].normalisation == "none"
+    assert bundle.recipe.labels == {"lesion": 1}
+
+
+def test_a_foreign_model_that_hides_its_channels_wants_them_named(copy):
+    (copy / "recipe.toml").unlink()
+    with pytest.raises(BundleError, match="--channels"):
+        load_bundle(copy)
+    assert list(load_bundle(copy, channels=("suv",)).recipe.channels) == ["suv"]
+
+
+@pytest.mark.parametrize("missing", ["plans.json", "dataset.json", "fold_0/checkpoint_final.pth"])
+def test_missing_files_are_named(copy, missing):
+    (copy / missing).unlink()
+    with pytest.raises(BundleError, match=missing.split("/")[0].replace("fold_0", "no trained fold")):
+        load_bundle(copy)
+
+
+def test_broken_json_is_named(copy):
+    (copy / "plans.json").write_text("{")
+    with pytest.raises(BundleError, match=r"plans\.json"):
+        load_bundle(copy)
+    (copy / "plans.json").write_text("[]")
+    with pytest.raises(BundleError, match="no object"):
+        load_bundle(copy)
+
+
+def test_another_channel_count_is_refused(copy):
+    dataset = json.loads((copy / "dataset.json").read_text())
+    dataset["channel_names"]["1"] = "CT"
+    (copy / "dataset.json").write_text(json.dumps(dataset))
+    with pytest.raises(BundleError, match="found a model of 2 channels; needed 1"):
+        load_bundle(copy)
+
+
+def test_regions_in_a_foreign_model_are_refused(copy):
+    (copy / "recipe.toml").unlink()
+    dataset = json.loads((copy / "dataset.json").read_text())
+    dataset.update(channel_names={"0": "PET"}, labels={"background": 0, "whole": [1, 2]})
+    (copy / "dataset.json").write_text(json.dumps(dataset))
+    with pytest.raises(BundleError, match="integer labels"):
+        load_bundle(copy)
+
+
+def test_names_without_weights():
+    assert load_bundle("pet-threshold").folder is None
+    with pytest.raises(BundleError, match="trained model"):
+        load_bundle("pet")
+    with pytest.raises(BundleError, match="no such folder or recipe"):
+        load_bundle("no/such/bundle")
+
+
+def test_nothing_half_written_when_the_disk_is_full(tiny_workspace, tmp_path, monkeypatch):
+    workspace, recipe = open_workspace(tiny_workspace)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lesionlab.predict.bundle.shutil.copyfile", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        write_bundle(workspace.model("3d_fullres"), recipe, "card", tmp_path / "out" / "bundle")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_untrained_model_cannot_become_a_bundle(tmp_path, tiny_recipe):
+    with pytest.raises(BundleError, match="train first"):
+        write_bundle(tmp_path, tiny_recipe, "card", tmp_path / "bundle")
+
+
+def test_pickled_code_is_never_executed(copy):
+    from lesionlab.predict.nnunet import safe_load
+
+    class Trap:
+        def __reduce__(self):
+            return (exec, ("raise SystemExit('executed')",))
+
+    file = copy / "fold_0" / "checkpoint_final.pth"
+    torch.save({"network_weights": {}, "init_args": Trap()}, file)
+    with pytest.raises(BundleError, match="plain values"):
+        safe_load(file)
+    torch.save({"weights": {}}, file)
+    with pytest.raises(LesionLabError, match="no network_weights"):
+        safe_load(file)
+    file.write_bytes(b"PK")
+    with pytest.raises(BundleError, match="checkpoint"):
+        safe_load(file)

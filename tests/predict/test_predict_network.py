@@ -1,0 +1,123 @@
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lesionlab.core.errors import BundleError
+from lesionlab.core.inputs import network_input
+from lesionlab.core.workspace import open_workspace
+from lesionlab.predict import load_bundle, predict
+from lesionlab.read.nifti import load_volume
+from lesionlab.report import save_volume
+from networks_phantom import sphere_case
+
+STOCK = """
+import sys, torch
+arguments = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+for name in ("nms", "qnms"):
+    torch.library.define(f"torchvision::{name}", arguments)
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder
+sys.argv = ["nnUNetv2_predict_from_modelfolder", *sys.argv[1:]]
+predict_entry_point_modelfolder()
+"""
+"""The stock command. Its class finder imports torchvision, whose operators a CPU-only torch lacks."""
+
+
+def test_finds_a_sphere_it_has_not_seen(tiny_bundle):
+    case = sphere_case(40)
+    prediction = predict(case, tiny_bundle, device="cpu")
+    assert prediction.mask.geometry.matches(case.geometry)
+    assert prediction.probability is not None and prediction.probability.array.dtype == np.float32
+    assert prediction.probability.array.min() >= 0 and prediction.probability.array.max() <= 1
+    found, truth = prediction.mask.array > 0, case.truth.array > 0
+    assert prediction.probability.array[truth].mean() > prediction.probability.array[~truth].mean() + 0.2
+    np.testing.assert_array_equal(found, prediction.probability.array > 0.5)
+
+
+def test_prediction_is_repeatable_and_indifferent_to_channel_order(tiny_bundle):
+    case = sphere_case(41, shape=(30, 15, 33))
+    more = replace(case, channels={"ct": case.channels["suv"], **case.channels})
+    first, second = predict(case, tiny_bundle, device="cpu"), predict(more, tiny_bundle, device="cpu")
+    np.testing.assert_array_equal(first.mask.array, second.mask.array)
+
+
+def test_a_case_without_the_channel_is_refused(tiny_bundle):
+    case = sphere_case(1)
+    other = replace(case, channels={"ct": case.channels["suv"]}, reference="ct")
+    with pytest.raises(BundleError, match="sphere_1: found channels ct; needed channel 'suv'"):
+        predict(other, tiny_bundle, device="cpu")
+
+
+def test_a_channel_on_another_grid_is_refused(tiny_bundle):
+    case = sphere_case(1)
+    small = sphere_case(1, shape=(8, 8, 8)).channels["suv"]
+    mixed = replace(case, channels={"suv": small, "ct": case.channels["suv"]}, reference="ct", truth=None)
+    with pytest.raises(BundleError, match="needed the reference grid"):
+        predict(mixed, tiny_bundle, device="cpu")
+
+
+def test_weights_of_another_channel_count_are_refused(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle.folder, tmp_path / "b")
+    dataset = json.loads((folder / "dataset.json").read_text())
+    dataset["channel_names"]["1"] = "CT"
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    recipe = (folder / "recipe.toml").read_text() + '\n[channels.ct]\nnormalisation = "none"\n'
+    (folder / "recipe.toml").write_text(recipe)
+    case = sphere_case(2)
+    both = replace(case, channels={**case.channels, "ct": case.channels["suv"]})
+    with pytest.raises(BundleError, match="weights that do not fit"):
+        predict(both, load_bundle(folder), device="cpu")
+
+
+def test_network_output_that_is_not_finite_names_the_case(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle.folder, tmp_path / "b")
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    state = torch.load(file, weights_only=True)
+    state["network_weights"] = {k: v * float("nan") for k, v in state["network_weights"].items()}
+    torch.save(state, file)
+    with pytest.raises(BundleError, match="sphere_2: found network output that is not finite"):
+        predict(sphere_case(2), load_bundle(folder), device="cpu")
+
+
+def test_a_bundle_without_a_folder_has_no_network(tiny_bundle):
+    with pytest.raises(BundleError, match="no model folder"):
+        predict(sphere_case(2), replace(tiny_bundle, folder=None), device="cpu")
+
+
+def test_a_cascade_is_refused_for_now(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle.folder, tmp_path / "b")
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["previous_stage"] = "3d_lowres"
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(BundleError, match="not yet"):
+        predict(sphere_case(2), load_bundle(folder), device="cpu")
+
+
+@pytest.mark.slow
+def test_the_stock_command_loads_a_bundle_and_gives_the_same_mask(tiny_bundle, tiny_workspace, tmp_path):
+    workspace, _ = open_workspace(tiny_workspace)
+    cases = [sphere_case(50), sphere_case(51, shape=(31, 20, 18))]
+    source, target = tmp_path / "in", tmp_path / "out"
+    for case in cases:
+        save_volume(network_input(case, tiny_bundle.recipe)[0], source / f"{case.id}_0000.nii.gz")
+    command = ["-i", source, "-o", target, "-m", tiny_bundle.folder, "-f", "0", "-device", "cpu"]
+    extra = ["-npp", "1", "-nps", "1", "--disable_progress_bar"]
+    with workspace.environment(loaders=1):
+        done = subprocess.run(
+            [sys.executable, "-c", STOCK, *map(str, command), *extra],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for case in cases:
+        stock = load_volume(target / f"{case.id}.nii.gz")
+        ours = predict(case, tiny_bundle, device="cpu").mask
+        assert ours.array.any()
+        np.testing.assert_array_equal(ours.array, stock.array)
