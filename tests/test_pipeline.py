@@ -1,0 +1,203 @@
+"""The road as functions: stages in order, the record of a run, conversion, names of cases."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import phantoms
+from lesionlab import convert_cohort, examine, examine_cohort, find_recipe
+from lesionlab.core.errors import BundleError, ReadError, WriteError
+from lesionlab.core.tasks import silent
+from lesionlab.pipeline import findings_of_mask, is_one_case
+from lesionlab.pipeline.cohort import case_name, each_case
+from lesionlab.pipeline.files import converted_from, stamp
+from lesionlab.pipeline.record import Stopwatch, part
+from lesionlab.predict import load_bundle
+
+BALL = ((40.0, 60.0, 40.0), 12.0, 8.0)
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Path:
+    return phantoms.write_pet_patient(tmp_path / "anna", [BALL])
+
+
+def test_findings_hold_every_stage(patient: Path) -> None:
+    findings = examine(patient, "pet-threshold")
+    assert findings.case.id == findings.case.patient_id == "anna"
+    assert findings.prediction.raw_mask is not None
+    assert len(findings.lesions.rows) == 1
+    assert findings.scores is not None
+    # the truth is what the threshold finds, so nothing may differ, biomarkers included
+    assert findings.scores.values["dice"] == 1.0
+    assert findings.scores.values["TMTV_error"] == 0.0
+    record = findings.provenance
+    assert list(record.seconds) == ["read", "standardise", "predict", "refine", "measure", "evaluate"]
+    assert min(record.seconds.values()) >= 0.0
+    assert record.settings == find_recipe("pet-threshold").model_dump(mode="json")
+    assert record.bundle_sha256 == record.recipe_sha256 == find_recipe("pet-threshold").sha256
+
+
+def test_a_loaded_bundle_and_its_name_are_the_same(patient: Path) -> None:
+    one, two = examine(patient, load_bundle("pet-threshold")), examine(patient, "pet-threshold")
+    assert one.lesions.rows == two.lesions.rows
+
+
+def test_the_same_input_gives_the_same_result_and_is_left_alone(patient: Path) -> None:
+    before = {p.name: (p.stat().st_mtime_ns, p.stat().st_size) for p in patient.iterdir()}
+    one, two = examine(patient, "pet-threshold-41"), examine(patient, "pet-threshold-41")
+    assert np.array_equal(one.prediction.mask.array, two.prediction.mask.array)
+    assert one.provenance.inputs == two.provenance.inputs
+    assert {p.name: (p.stat().st_mtime_ns, p.stat().st_size) for p in patient.iterdir()} == before
+
+
+def test_without_truth_there_are_no_scores(tmp_path: Path) -> None:
+    findings = examine(phantoms.write_pet_patient(tmp_path / "anna", [BALL], truth=False), "pet-threshold")
+    assert findings.scores is None
+    assert "evaluate" not in findings.provenance.seconds
+
+
+def test_a_truth_file_is_in_the_record(patient: Path, tmp_path: Path) -> None:
+    truth = (patient / "truth.nii.gz").rename(tmp_path / "expert.nii.gz")
+    record = examine(patient, "pet-threshold", truth=truth).provenance
+    assert set(record.inputs) == {"suv", "truth file"}
+    assert record.truth == str(truth)
+
+
+def test_progress_never_goes_back(patient: Path, tmp_path: Path) -> None:
+    shares: list[float] = []
+    examine(patient, "pet-threshold", progress=lambda _, share: shares.append(share))
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    shares.clear()
+    examine_cohort(
+        tmp_path, "pet-threshold", tmp_path / "out", progress=lambda _, share: shares.append(share)
+    )
+    assert shares == sorted(shares)
+
+
+def test_a_network_in_place_of_the_threshold(patient: Path, tiny_bundle) -> None:
+    findings = examine(patient, tiny_bundle, device="cpu")
+    assert findings.provenance.device == "cpu"
+    assert findings.provenance.bundle_sha256 == tiny_bundle.sha256
+    assert "torch" in findings.provenance.versions
+    assert findings.prediction.mask.geometry.matches(findings.case.geometry)
+
+
+def test_a_mask_in_place_of_a_method(patient: Path) -> None:
+    findings = findings_of_mask(patient, patient / "truth.nii.gz", find_recipe("pet-threshold"))
+    assert findings.provenance.bundle == "mask file"
+    assert findings.lesions.totals["TMTV"] == pytest.approx(phantoms.ball_ml(12.0), rel=0.1)
+    assert "mask as given in the file truth.nii.gz" in findings.prediction.notes
+
+
+def test_a_bad_bundle_stops_a_cohort_before_it_starts(patient: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        examine_cohort(patient.parent, "nothing", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_one_patient_is_a_cohort_of_one(patient: Path) -> None:
+    assert is_one_case(patient)
+    assert is_one_case(patient / "suv.nii.gz")
+    assert not is_one_case(patient.parent)
+    with pytest.raises(ReadError, match="no such file or folder"):
+        is_one_case(patient / "gone")
+
+
+def test_case_names() -> None:
+    root = Path("/data/study")
+    assert case_name(root / "p1", root) == "p1"
+    assert case_name(root / "p1" / "2024-01-02", root) == "p1-2024-01-02"
+    assert case_name(root / "scan one.nii.gz", root) == "scan_one"
+    assert case_name(root, root) == "study"
+    assert case_name(root / "3.25 T", root) == "3.25_T"
+
+
+def test_each_case_gives_paths_names_and_reasons(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        phantoms.write_pet_patient(tmp_path / name)
+
+    def work(path: Path, name: str, _: object) -> str:
+        if name == "b":
+            raise ReadError(path, "this", "that")
+        return f"{path.name}={name}"
+
+    outcomes = each_case(tmp_path, work)
+    assert [(o.name, o.value) for o in outcomes] == [("a", "a=a"), ("b", None)]
+    assert outcomes[1].error == f"{tmp_path / 'b'}: found this; needed that"
+
+
+def test_a_full_disk_while_converting_leaves_no_half_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phantoms.write_pet_patient(tmp_path / "in" / "anna", [BALL])
+    phantoms.write_pet_patient(tmp_path / "in" / "berta", [BALL])
+    from lesionlab.pipeline import files
+
+    real = files.save_volume
+
+    def full(volume: object, path: Path) -> Path:
+        if "berta" in str(path) and path.name == "truth.nii.gz":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(volume, path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files, "save_volume", full)
+    outcomes = convert_cohort(tmp_path / "in", tmp_path / "out", find_recipe("pet-threshold"))
+    assert [o.error is None for o in outcomes] == [True, False]
+    assert "No space left on device" in str(outcomes[1].error)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["anna"]
+
+
+def test_converted_cases_know_their_origin(tmp_path: Path) -> None:
+    source = phantoms.write_pet_patient(tmp_path / "in" / "anna", [BALL])
+    recipe = find_recipe("pet-threshold")
+    convert_cohort(tmp_path / "in", tmp_path / "out", recipe)
+    origin = converted_from(tmp_path / "out" / "anna")
+    assert origin == {"source": str(source), "stamp": stamp(source), "recipe_sha256": recipe.sha256}
+    assert converted_from(source) is None
+    (source / "case.json").write_text("not json")
+    assert converted_from(source) is None
+    # another recipe makes it again
+    other = recipe.changed(threshold={"suv": 3.0})
+    convert_cohort(tmp_path / "in", tmp_path / "out", other)
+    record = json.loads((tmp_path / "out" / "anna" / "case.json").read_text())
+    assert record["origin"]["recipe_sha256"] == other.sha256
+
+
+def test_a_stamp_changes_with_the_files(patient: Path) -> None:
+    first = stamp(patient)
+    assert stamp(patient) == first
+    (patient / "note.txt").write_text("x")
+    assert stamp(patient) != first
+    assert len(stamp(patient / "suv.nii.gz")) == 16
+
+
+def test_an_unwritable_place_is_a_write_error(patient: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError):
+        examine_cohort(tmp_path, "pet-threshold", tmp_path / "file" / "out")
+
+
+def test_stopwatch_adds_up_and_counts_failures_too() -> None:
+    watch = Stopwatch()
+    with watch.stage("read"):
+        pass
+    first = watch.seconds["read"]
+    with pytest.raises(ReadError), watch.stage("read"):
+        raise ReadError("a", "b", "c")
+    assert watch.seconds["read"] > first
+
+
+def test_part_maps_shares_and_names() -> None:
+    seen: list[tuple[str, float]] = []
+    inner = part(lambda message, share: seen.append((message, share)), 0.2, 0.6, "P1")
+    for message, share in (("reading", 0.0), ("", 0.5), ("done", 7.0)):
+        inner(message, share)
+    assert seen == [("P1: reading", 0.2), ("P1", pytest.approx(0.4)), ("P1: done", pytest.approx(0.6))]
+    part(silent, 0.0, 1.0)("x", 0.5)
