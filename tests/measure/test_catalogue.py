@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lesionlab.core import units
@@ -28,3 +30,10 @@ def test_the_peak_names_its_volume_and_radius():
     meaning = next(c.meaning for c in lesion_columns(units.SUVBW, 0.5) if c.name == "SUVpeak")
     assert "0.5 ml" in meaning
     assert "r = 4.9 mm" in meaning
+
+
+def test_the_documentation_shows_the_same_columns():
+    page = Path(__file__).parents[2] / "docs" / "reference" / "biomarkers.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    columns = (*lesion_columns(units.SUVBW, 1.0), *total_columns(units.SUVBW))
+    assert rows == [f"| `{c.name}` | {c.unit} | {c.meaning} | {c.code} |" for c in columns]
