@@ -45,8 +45,8 @@ class ChannelSettings(Settings):
 class ThresholdSettings(Settings):
     """Threshold segmentation of a PET channel, no weights needed.
 
-    `fixed`: SUVbw >= `suv`. `relative`: candidates are components with SUVbw >= `suv`; each keeps its voxels
-    at or above `fraction` of its own maximum. `body_mask` restricts both to the body found on CT.
+    `fixed`: SUVbw >= `suv`. `relative`: candidates are components with SUVbw >= `suv`; each is redrawn at
+    `fraction` of its own maximum (docs/reference/biomarkers.md). `body_mask` restricts both to the body found on CT.
     """
 
     rule: Literal["fixed", "relative"] = "fixed"
