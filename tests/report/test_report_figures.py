@@ -174,6 +174,19 @@ def test_where_a_margin_is_full_the_least_important_numbers_are_left_out() -> No
     assert 3 <= len(written) <= 8
 
 
+def test_line_colours_stay_exact_in_the_file_however_rare() -> None:
+    figure = canvas.Figure(figsize=(4, 3))
+    axes = canvas.place(figure, 0.5, 0.5, (3, 2))
+    axes.imshow(np.random.default_rng(0).normal(size=(200, 300)), cmap="gray")
+    colours = (canvas.TRUTH, canvas.RAW, canvas.REFINED)
+    for row, colour in enumerate(colours):
+        axes.plot([5, 9], [20 * row + 20] * 2, color=colour, linewidth=4)
+    pixels = read(png(figure))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    for colour in colours:
+        assert (pixels == canvas.to_rgb255(colour)).all(axis=2).sum() > 5
+
+
 def test_a_picture_is_the_same_bytes_each_time(two_lesions: Findings) -> None:
     assert png(figures.projections(two_lesions)) == png(figures.projections(two_lesions))
 

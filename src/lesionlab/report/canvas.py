@@ -6,6 +6,7 @@ matplotlib's objects on the Agg canvas only: no pyplot, no global state. What is
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,13 +77,33 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
-    # Greys and a few line colours fit into a palette, at a third of the size and no visible difference.
-    palette = (
-        Image.open(buffer).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    )
     small = io.BytesIO()
-    palette.save(small, format="png")
+    # Half the size; the palette holds the very colours that the legend speaks of.
+    picture = Image.open(buffer).convert("RGB")
+    picture.quantize(palette=_palette(), dither=Image.Dither.NONE).save(small, format="png")
     return small.getvalue()
+
+
+@functools.cache
+def _palette() -> Image.Image:
+    """256 colours: 136 greys, and each line colour at five opacities over eight greys."""
+    # Pillow looks colours up by their upper six bits; a gap below white keeps white from turning grey.
+    levels = [*np.linspace(0, 248, 135).round().astype(int).tolist(), 255]
+    greys = [(level,) * 3 for level in levels]
+    lines = [
+        tuple(round(share * part + (1 - share) * grey) for part in to_rgb255(colour))
+        for colour in (REFINED, TRUTH, RAW)
+        for share in (0.2, 0.4, 0.6, 0.8, 1.0)
+        for grey in np.linspace(0, 255, 8)
+    ]
+    image = Image.new("P", (1, 1))
+    image.putpalette([part for colour in (*greys, *lines) for part in colour])
+    return image
+
+
+def to_rgb255(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0 to 255, of a colour like #d81b3c."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def width_px(figure: Figure) -> int:

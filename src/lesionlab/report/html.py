@@ -72,6 +72,13 @@ def table(
     return tag("div", inner, class_="wide")
 
 
+def beside(head: Sequence[object], rows: Sequence[Sequence[object]], count: int, *, class_: str = "") -> Html:
+    """One long table as up to `count` shorter ones beside each other, of about equal length."""
+    length = max(1, -(-len(rows) // max(1, count)))
+    pieces = (rows[start : start + length] for start in range(0, len(rows), length))
+    return tag("div", *(table(head, piece, class_=class_) for piece in pieces), class_="beside")
+
+
 def listing(items: Iterable[object]) -> Html:
     """A bulleted list."""
     return tag("ul", join(tag("li", item) for item in items))

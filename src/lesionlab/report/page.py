@@ -19,6 +19,7 @@ from lesionlab.report.folder import filled
 from lesionlab.report.html import (
     MISSING,
     Html,
+    beside,
     document,
     join,
     listing,
@@ -35,7 +36,7 @@ LESIONS_PICTURED = 12
 LESIONS_LISTED = 60
 MISSED_PICTURED = 6
 NOTES_ON_TOP = 8
-SCORES_PER_TABLE = 7
+ROWS_PER_TABLE = 7
 ABBREVIATIONS = {"dice": "Dice", "iou": "IoU", "ppv": "PPV", "fp": "FP", "fn": "FN", "3d": "3D"}
 COUNT_NAMES = ("lesions", "lesion_count", "lesioncount", "count")
 PURPOSE = "Research software, not a medical device: no diagnosis or treatment may rest on this page."
@@ -123,10 +124,10 @@ def _head(findings: Findings) -> Html:
 
 
 def _notes(findings: Findings) -> Html:
-    """Notes of the run, those about single lesions last, as many as fit above the pictures."""
+    """Notes of the run, warnings first, single lesions last, as many as fit above the pictures."""
     scored = () if findings.scores is None else findings.scores.notes
-    weighty = (*findings.prediction.notes, *scored, *findings.case.notes, *findings.lesions.notes)
-    notes = list(dict.fromkeys(weighty))
+    weighty = (*findings.prediction.notes, *findings.case.notes, *scored, *findings.lesions.notes)
+    notes = sorted(dict.fromkeys(weighty), key=lambda note: "warning" not in note.lower())
     if not notes:
         return Html("")
     shown = notes[:NOTES_ON_TOP]
@@ -236,15 +237,10 @@ def _agreement(findings: Findings) -> Html:
     if scores is None:
         return Html("")
     rows = [[metric_words(name), metric_value(name, value)] for name, value in scores.values.items()]
-    pieces = [rows[start : start + SCORES_PER_TABLE] for start in range(0, len(rows), SCORES_PER_TABLE)]
     return tag(
         "section",
         tag("h2", "Agreement with the truth"),
-        tag(
-            "div",
-            *(table(["Measure", "Value"], piece, class_="numbers") for piece in pieces),
-            class_="beside",
-        ),
+        beside(["Measure", "Value"], rows, min(4, -(-len(rows) // ROWS_PER_TABLE)), class_="numbers"),
         listing(scores.notes) if scores.notes else Html(""),
     )
 
@@ -304,11 +300,8 @@ def _origin(findings: Findings) -> Html:
             "div",
             definitions({"lesion": findings.lesions.columns, "patient": findings.lesions.total_columns}),
         ),
-        *(
-            [tag("h3", "All settings"), tag("div", table(["Setting", "Value"], settings), class_="small")]
-            if settings
-            else []
-        ),
+        tag("h3", "All settings"),
+        tag("div", beside(["Setting", "Value"], settings, 2), class_="small"),
         tag("p", f"The same, for programs: run.json. {PURPOSE}"),
     )
 
