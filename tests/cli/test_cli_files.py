@@ -279,6 +279,18 @@ def test_evaluate_refuses_two_grids_and_names_both(run, tmp_path: Path) -> None:
     assert "needed grid 24 x 32 x 32" in result.stderr
 
 
+def test_evaluate_takes_the_contours_of_scans_as_truth(run, tmp_path: Path) -> None:
+    for name in ("p1", "p2"):
+        write_dicom_patient(tmp_path / "in" / name, f"HOSPITAL-{name}")
+    (tmp_path / "in" / "p2" / "contours.dcm").unlink()
+    run("predict", tmp_path / "in", "-m", "pet-threshold", "-o", tmp_path / "pred")
+    result = run("evaluate", tmp_path / "pred", tmp_path / "in", "--json")
+    answer = json.loads(result.stdout)
+    assert [case["case_id"] for case in answer["cases"]] == ["p1"]
+    assert answer["cases"][0]["scores"]["dice"] > 0.95
+    assert "p2: found a scan without contours" in result.stderr
+
+
 @pytest.mark.parametrize("which", ["absent", "empty"])
 def test_evaluate_without_masks_is_told(run, tmp_path: Path, which: str) -> None:
     (tmp_path / "empty").mkdir()

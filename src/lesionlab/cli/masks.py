@@ -107,7 +107,8 @@ def evaluate(
     """Compare masks with the truth: Dice, IoU, PPV, sensitivity, volume error, by case and over cases.
 
     Folders are paired by case id: the file's name, or the name of a folder with mask.nii.gz (from
-    `examine`) or truth.nii.gz (from `convert`) in it. A case that cannot be scored is listed at the end.
+    `examine`) or truth.nii.gz (from `convert`) in it; TRUTH may also hold the scans with their contours. A
+    case that cannot be scored is listed at the end.
 
     Example: `lesionlab evaluate out/ nifti/ -o scores/`
     """

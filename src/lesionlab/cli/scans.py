@@ -190,9 +190,8 @@ def tell_findings(findings: Findings) -> None:
     totals = [f"{with_unit(c)} {shown(lesions.totals[c.name])}" for c in lesions.total_columns]
     answer("total: " + ", ".join(totals))
     if findings.scores is not None:
-        answer(
-            "against the truth: " + ", ".join(f"{k} {shown(v)}" for k, v in findings.scores.values.items())
-        )
+        known = [name for name in SHOWN_SCORES if name in findings.scores.values]
+        answer("truth: " + ", ".join(f"{name} {shown(findings.scores.values[name])}" for name in known))
 
 
 def with_unit(column: Column) -> str:
@@ -217,16 +216,22 @@ def _tell_cohort(outcomes: Sequence[Outcome[CohortEntry]], out: Path, as_json: b
         errors = [{"case_id": outcome.name, "error": outcome.error} for outcome in failed]
         answer_json({"cases": cases, "failed": errors, "report": str(page)})
     else:
-        columns = list(dict.fromkeys(column for entry in done for column, _ in entry.headline))
-        values = [dict((column.name, value) for column, value in entry.headline) for entry in done]
-        rows = [
-            [entry.case_id, len(entry.rows), *(value.get(column.name) for column in columns)]
-            for entry, value in zip(done, values, strict=True)
-        ]
-        if rows:
-            answer(table(["case", "lesions", *(with_unit(column) for column in columns)], rows))
+        if done:
+            answer(cohort_table(done))
         answer(f"\n{len(done)} of {len(outcomes)} examined\nreport: {page}")
     list_failures(failed)
+
+
+def cohort_table(entries: Sequence[CohortEntry]) -> str:
+    """A row per patient: lesions, totals, and Dice where any patient came with a truth."""
+    columns = list(dict.fromkeys(column for entry in entries for column, _ in entry.headline))
+    scored = ["dice"] if any("dice" in entry.scores for entry in entries) else []
+    rows: list[list[object]] = []
+    for entry in entries:
+        values = {column.name: value for column, value in entry.headline}
+        totals = [values.get(column.name) for column in columns]
+        rows.append([entry.case_id, len(entry.rows), *totals, *(entry.scores.get(name) for name in scored)])
+    return table(["case", "lesions", *map(with_unit, columns), *scored], rows)
 
 
 def tell_paths(outcomes: Sequence[Outcome[Path]], as_json: bool) -> None:

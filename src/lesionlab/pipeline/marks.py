@@ -16,11 +16,12 @@ from lesionlab.core.recipe import Recipe
 from lesionlab.core.registry import find_recipe
 from lesionlab.core.results import Findings, Prediction, Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.core.volume import Volume
 from lesionlab.evaluate import score_case, score_missing, summarise, write_scores
-from lesionlab.pipeline.cohort import SUFFIXES
+from lesionlab.pipeline.cohort import SUFFIXES, case_name
 from lesionlab.pipeline.files import mask_on
 from lesionlab.predict import load_bundle
-from lesionlab.read import load_mask
+from lesionlab.read import find_cases, load_mask, open_case
 from lesionlab.refine import refine
 from lesionlab.report import save_volume
 from lesionlab.report.tables import lesion_head, lesion_rows, write_csv
@@ -36,14 +37,14 @@ def evaluate_files(
     """Score mask files against truth files: one against one, or two folders paired by case id.
 
     In a folder a case is an image file (its name is the id) or a folder with mask.nii.gz or truth.nii.gz in
-    it. A case without a prediction is scored as one in which nothing was found, and marked so; one without a
-    truth fails with that reason, as does a pair on two grids; the others are scored. Raises ReadError when
-    one of the two holds no mask at all.
+    it; truths may also be scans that come with contours. A case without a prediction is scored as one in
+    which nothing was found, and marked so; one without a truth fails with that reason, as does a pair on two
+    grids; the others are scored. Raises ReadError when one of the two holds no mask at all.
     """
     left, right = Path(predictions), Path(truths)
     if left.is_file() and right.is_file():
         return run_tasks([_pair(case_id_of(left), left, right, (left, right))], progress=progress)
-    found, known = mask_files(left, NAMES), mask_files(right, NAMES[::-1])
+    found, known = mask_files(left, NAMES), truth_files(right)
     tasks = [
         _pair(name, found.get(name), known.get(name), (left, right)) for name in sorted({*found, *known})
     ]
@@ -95,6 +96,27 @@ def recipe_of(name: str | Path) -> Recipe:
     return load_bundle(name).recipe if Path(name).is_dir() else find_recipe(name)
 
 
+def truth_files(folder: Path) -> dict[str, Path]:
+    """Truths by case id: mask files as `mask_files` finds them, else scans that come with contours."""
+    try:
+        return mask_files(folder, NAMES[::-1])
+    except ReadError:
+        scans = find_cases(folder)
+        if not scans:
+            raise
+        return {case_name(path, folder): path for path in scans}
+
+
+def _truth_of(path: Path) -> Volume:
+    """The truth in a mask file, or that of a scan with contours."""
+    if path.is_file():
+        return load_mask(path)
+    truth = open_case(path).truth
+    if truth is None:
+        raise DatasetError(path, "a scan without contours", "a mask or contours as truth")
+    return truth
+
+
 def mask_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Masks in a folder by case id: image files, and subfolders that hold one of `names`.
 
@@ -127,7 +149,7 @@ def _pair(name: str, mask: Path | None, truth: Path | None, sides: tuple[Path, P
     def score() -> Scores:
         if truth is None:
             raise DatasetError(f"case {name}", "a prediction alone", f"a truth of that name in {sides[1]}")
-        known = load_mask(truth)
+        known = _truth_of(truth)
         if mask is None:
             return score_missing(name, known)
         return score_case(name, mask_on(known, mask), known)
