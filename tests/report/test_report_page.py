@@ -276,6 +276,8 @@ def test_same_findings_same_page(two_lesions: Findings, tmp_path: Path) -> None:
         ("volume_error_percent", -12.34, "volume error (%)", "−12.3"),
         ("fp_volume_ml", 3.456, "FP volume (ml)", "3.46"),
         ("lesions_found", 3.0, "lesions found", "3"),
+        ("lesions_error_percent", 33.333, "lesions error (%)", "33.3"),
+        ("TLG_error", -4.0, "TLG error (g)", "−4.00"),
         ("lesion_sensitivity", float("nan"), "lesion sensitivity", "–"),
     ],
 )

@@ -37,6 +37,7 @@ LESIONS_LISTED = 60
 MISSED_PICTURED = 6
 NOTES_ON_TOP = 8
 ROWS_PER_TABLE = 7
+ERROR_UNITS = {"TMTV_error": "ml", "TLG_error": "g", "SUVmax_error": "g/ml", "Dmax_error": "mm"}
 ABBREVIATIONS = {"dice": "Dice", "iou": "IoU", "ppv": "PPV", "fp": "FP", "fn": "FN", "3d": "3D"}
 COUNT_NAMES = ("lesions", "lesion_count", "lesioncount", "count")
 PURPOSE = "Research software, not a medical device: no diagnosis or treatment may rest on this page."
@@ -247,6 +248,8 @@ def _agreement(findings: Findings) -> Html:
 
 def metric_words(name: str) -> str:
     """A score's name as people write it, its unit in brackets."""
+    if name in ERROR_UNITS:
+        return f"{plain_words(name)} ({ERROR_UNITS[name]})"
     for suffix, unit in (("_ml", "ml"), ("_mm", "mm"), ("_percent", "%")):
         if name.endswith(suffix):
             return f"{metric_words(name.removesuffix(suffix))} ({unit})"
@@ -260,7 +263,8 @@ def plain_words(name: str) -> str:
 
 def metric_value(name: str, value: float) -> str:
     """A score for reading: volumes and percentages short, shares with three decimals, counts without any."""
-    if math.isfinite(value) and not name.startswith(("lesions", "prediction_missing")):
+    counts = name.startswith(("lesions", "prediction_missing")) and not name.endswith("_percent")
+    if math.isfinite(value) and not counts:
         digits = 1 if name.endswith("_percent") else 2 if name.endswith(("_ml", "_mm", "_error")) else 3
         return f"{value:.{digits}f}".replace("-", "−")
     return number(value)
