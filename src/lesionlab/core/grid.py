@@ -40,7 +40,8 @@ def resample(volume: Volume, target: Geometry, *, order: int = 1, outside: float
         offset=offset,
         output_shape=target.shape,
         order=order,
-        mode="nearest" if outside is None else "constant",
+        # "grid-constant" and not "constant", which loses edge voxels to a rounding error of 1e-13
+        mode="nearest" if outside is None else "grid-constant",
         cval=0.0 if outside is None else outside,
     )
     return Volume(sampled, target, volume.unit)
