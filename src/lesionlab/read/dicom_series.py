@@ -89,7 +89,9 @@ def scan(paths: Iterable[Path]) -> Scan:
             structures.append((path, header))
         elif modality == "SEG":
             segmentations.append((path, header))
-        elif modality in IMAGE_MODALITIES and "Rows" in header:
+        elif modality in ("", *IMAGE_MODALITIES) and _is_image(header):
+            if not modality:
+                raise ReadError(path, "an image without Modality (truncated file?)", "a complete DICOM image")
             images[str(header.get("SeriesInstanceUID")), modality].extend(slices_of(path, header))
             patients.add(str(header.get("PatientID") or ""))
         elif "DirectoryRecordSequence" not in header:
@@ -97,6 +99,11 @@ def scan(paths: Iterable[Path]) -> Scan:
     notes = [f"ignored {count} DICOM object(s) of {name}" for name, count in sorted(other.items())]
     series = tuple(Series(uid, modality, tuple(items)) for (uid, modality), items in images.items())
     return Scan(series, tuple(structures), tuple(segmentations), tuple(sorted(patients)), tuple(notes))
+
+
+def _is_image(header: Dataset) -> bool:
+    """By SOP class, because a truncated file may lack every other sign; by its size for private classes."""
+    return header.SOPClassUID.name.endswith("Image Storage") or "Rows" in header
 
 
 def volumes_of(series: Series, notes: list[str]) -> list[Series]:

@@ -19,6 +19,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from lesionlab.core.errors import GeometryError, ReadError
 
@@ -93,6 +94,8 @@ def read_header(path: Path) -> Dataset | None:
         raise ReadError(
             path, f"a damaged DICOM header ({type(error).__name__})", "a complete DICOM file"
         ) from None
+    if getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        return None
     if "SOPClassUID" not in header:
         raise ReadError(path, "a DICOM header without SOPClassUID (truncated file)", "a complete DICOM file")
     return header

@@ -23,7 +23,7 @@ from lesionlab.read.orthonormal import nearest_orthonormal
 SAME_PLACE = 0.05
 """Two slices closer than this share of the step lie at the same place."""
 GAP = 1.5
-"""A step of this many median steps means that slices are missing."""
+"""A step of this many smallest steps means that slices are missing."""
 UNEVEN = 0.25
 """Largest departure from an even grid, as a share of the step, that is only noted."""
 SIDEWAYS_MM = 1.0
@@ -131,13 +131,14 @@ def _step(subject: Path, ordered: list[Slice], heights: NDArray[np.float64]) -> 
         index = int(np.argmin(steps))
         pair = f"{ordered[index].path.name} and {ordered[index + 1].path.name}"
         raise GeometryError(subject, f"duplicate slices: {pair} at one position", "one slice per position")
-    if (steps > GAP * middle).any():
-        index = int(np.argmax(steps))
-        missing = round(float((steps / middle - 1)[steps > GAP * middle].sum()))
+    smallest = float(steps.min())
+    if (steps > GAP * smallest).any():
+        index = int(np.argmax(steps > GAP * smallest))
+        missing = round(float(np.rint(steps / smallest - 1).sum()))
         raise GeometryError(
             subject,
             f"{missing} missing slice(s), a step of {steps[index]:.4g} mm after {ordered[index].path.name}",
-            f"even steps of {middle:.4g} mm",
+            f"even steps of {smallest:.4g} mm",
         )
     step = float((heights[-1] - heights[0]) / (len(heights) - 1))
     off = float(np.abs(heights - heights[0] - step * np.arange(len(heights))).max())

@@ -111,9 +111,12 @@ def _fill_planes(mask: NDArray[np.uint8], polygons: list[tuple[float, Polygon]])
     step = float(np.median(np.diff(heights))) if len(heights) > 1 else 1.0
     reach = max(0.5, step / 2)
     for index in range(mask.shape[0]):
-        nearest = float(heights[np.argmin(np.abs(heights - index))])
-        if -reach <= index - nearest < reach:
-            mask[index] |= fill(planes[round(nearest / PLANE_TOLERANCE)], (mask.shape[1], mask.shape[2]))
+        distance = index - heights
+        within = np.flatnonzero((distance >= -reach) & (distance < reach))
+        if within.size:
+            nearest = heights[within[np.argmin(np.abs(distance[within]))]]
+            plane = planes[round(float(nearest) / PLANE_TOLERANCE)]
+            mask[index] |= fill(plane, (mask.shape[1], mask.shape[2]))
 
 
 def fill(polygons: Sequence[Polygon], shape: tuple[int, int]) -> NDArray[np.uint8]:

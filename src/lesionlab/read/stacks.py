@@ -127,8 +127,12 @@ def _read_tiff(path: Path) -> _Decoded:
         series = file.series[0]
         array = series.asarray()
         spacing = _tiff_spacing(file)
-    if series.axes.endswith("S"):
-        return _luminance(array), spacing, ("colour turned into luminance",)
+    if "S" in series.axes:
+        return (
+            _luminance(np.moveaxis(array, series.axes.index("S"), -1)),
+            spacing,
+            ("colour turned into luminance",),
+        )
     if array.ndim > 3:
         array = array.reshape([n for n in array.shape if n > 1])
     return array, spacing, ()

@@ -60,7 +60,7 @@ class SuvAudit:
         """The audit in plain sentences, for the case's notes."""
         low, high = min(self.factors), max(self.factors)
         span = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
-        first = f"SUVbw by {self.rule}: factor {span} per stored unit, from {', '.join(self.tags)}"
+        first = f"SUVbw by {self.rule}: factor {span}, from {', '.join(self.tags)}"
         rejected = [f"SUVbw: not taken: {candidate}" for candidate in self.candidates[1:]]
         return (first, *rejected, *(f"SUVbw warning: {w}" for w in self.warnings))
 
@@ -204,8 +204,9 @@ def reference_moments(
 
     In order: GE's private tag; the moment back-computed from each slice's frame, when all slices agree on
     one that is neither after the first acquisition nor before the series' own start (scanners that
-    repeat one AcquisitionTime, or count FrameReferenceTime from another zero, fail this); SeriesDate and SeriesTime when not after the
-    first acquisition (they are rewritten by post-processing); the first acquisition.
+    repeat one AcquisitionTime, or count FrameReferenceTime from another zero, fail this);
+    SeriesDate and SeriesTime when not after the first acquisition (post-processing rewrites
+    them); the first acquisition.
     """
     candidates: list[tuple[Named, bool]] = []
     private, series = stated(header, GE_DECAY_DATETIME), moment(header, "SeriesDate", "SeriesTime")
