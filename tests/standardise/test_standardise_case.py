@@ -1,0 +1,134 @@
+"""The case that a recipe asks for: channels in order, one grid, SUVbw, truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicom_phantoms import PET_GRID, edit_all, pet_volume, write_ct, write_pet
+from lesionlab.core.case import Case
+from lesionlab.core.errors import DatasetError, GeometryError, SuvError
+from lesionlab.core.recipe import Recipe, parse_recipe
+from lesionlab.core.units import HOUNSFIELD, ONE, STORED, SUVBW
+from lesionlab.core.volume import Geometry, Volume
+from lesionlab.demo.dicom_contours import write_rtstruct
+from lesionlab.demo.dicom_series import StudyFacts
+from lesionlab.read import open_case
+from lesionlab.standardise import standardise
+from phantoms import pet_case
+
+GRID = Geometry((6, 8, 10), (3.0, 4.0, 4.5))
+
+
+def recipe(*channels: str, reference: str = "suv", optional: tuple[str, ...] = ()) -> Recipe:
+    data = {"name": "test", "channels": {c: {} for c in channels}, "reference": reference}
+    return parse_recipe({**data, "optional_channels": list(optional)}, "test")
+
+
+def ramp(grid: Geometry, unit: str) -> Volume:
+    """10 x + 3 y - 2 z in LPS mm: linear, so trilinear interpolation is exact inside."""
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), -1)
+    return Volume((grid.to_world(index) @ np.array([10.0, 3.0, -2.0])).astype(np.float32), grid, unit)
+
+
+@pytest.mark.parametrize("units", ["BQML", "GML"])
+@pytest.mark.parametrize("beds", [1, 3])
+def test_dicom_pet_becomes_the_suv_that_was_written(tmp_path: Path, units: str, beds: int) -> None:
+    from lesionlab.demo.dicom_series import write_pet_series
+
+    study = StudyFacts(weight_kg=63.0, dose_bq=2.1e8, uptake_s=4000.0, beds=beds)
+    write_pet_series(tmp_path / "PT", pet_volume(), study, units=units)  # type: ignore[arg-type]
+    write_rtstruct(tmp_path / "rs.dcm", Volume(np.ones(PET_GRID.shape, np.uint8), PET_GRID, ONE), study)
+    case = standardise(open_case(tmp_path), recipe("suv"))
+    suv, expected = case.channels["suv"], pet_volume().array
+    assert (suv.unit, case.reference) == (SUVBW, "suv")
+    assert suv.array.dtype == np.float32
+    assert (np.abs(suv.array - expected) <= expected.max(axis=(1, 2), keepdims=True) / 32000).all()
+    assert case.truth is not None
+    assert case.truth.array.all()
+    assert list(case.facts.channels) == ["suv"]
+    assert any(note.startswith(f"SUVbw by Units {units}") for note in case.notes)
+
+
+def test_pet_and_ct_meet_on_the_pet_grid_in_recipe_order(tmp_path: Path) -> None:
+    write_pet(tmp_path)
+    write_ct(tmp_path)
+    case = standardise(open_case(tmp_path), recipe("ct", "suv"))
+    assert list(case.channels) == ["ct", "suv"]
+    assert all(v.geometry.matches(PET_GRID) for v in case.channels.values())
+    assert case.channels["ct"].unit == HOUNSFIELD
+    assert any(n.startswith("ct brought onto the reference grid (linear)") for n in case.notes)
+
+
+def test_images_are_linear_and_air_or_nothing_outside() -> None:
+    small = Geometry((4, 6, 8), (3.5, 4.5, 5.0), (2.0, 3.0, 4.0))
+    case = pet_case(np.ones(GRID.shape), GRID, ct=ramp(small, HOUNSFIELD), mr=ramp(small, STORED))
+    found = standardise(case, recipe("suv", "ct", "mr"))
+    expected = ramp(GRID, HOUNSFIELD).array
+    inner = (slice(2, 4), slice(2, 5), slice(2, 6))
+    for name, outside in (("ct", -1024.0), ("mr", 0.0)):
+        np.testing.assert_allclose(found.channels[name].array[inner], expected[inner], atol=1e-3)
+        assert found.channels[name].array[0, 0, 0] == outside
+    assert (found.channels["suv"].array == 1).all()
+
+
+def test_truth_follows_the_reference_by_nearest_neighbour() -> None:
+    truth = np.zeros(GRID.shape, np.uint8)
+    truth[2:4, 3:6, 4:7] = 2
+    fine = Geometry((12, 16, 20), (1.5, 2.0, 2.25), (-1.125, -1.0, -0.75))
+    case = pet_case(np.ones(GRID.shape), GRID, ct=ramp(fine, HOUNSFIELD))
+    case = Case(case.id, case.patient_id, case.channels, "suv", Volume(truth, GRID, ONE))
+    found = standardise(case, recipe("ct", reference="ct"))
+    assert found.reference == "ct"
+    assert list(found.channels) == ["ct"]
+    np.testing.assert_array_equal(found.truth.array, truth.repeat(2, 0).repeat(2, 1).repeat(2, 2))  # type: ignore[union-attr]
+    assert any("truth brought" in n for n in found.notes)
+
+
+def test_optional_channels_come_when_they_are_there() -> None:
+    case = pet_case(np.ones(GRID.shape), GRID)
+    wanted = recipe("suv", optional=("ct",))
+    assert list(standardise(case, wanted).channels) == ["suv"]
+    with_ct = pet_case(np.ones(GRID.shape), GRID, ct=ramp(GRID, HOUNSFIELD), mr=ramp(GRID, STORED))
+    assert list(standardise(with_ct, wanted).channels) == ["suv", "ct"]
+
+
+def test_a_missing_channel_is_named_with_those_present() -> None:
+    case = pet_case(np.ones(GRID.shape), GRID, mr=ramp(GRID, STORED))
+    with pytest.raises(DatasetError, match=r"^P1: found channels suv, mr; needed channel ct \(recipe test\)"):
+        standardise(case, recipe("suv", "ct"))
+
+
+@pytest.mark.parametrize("what", ["channel ct", "truth"])
+def test_a_channel_or_truth_somewhere_else_is_refused(what: str) -> None:
+    away = Geometry(GRID.shape, GRID.spacing, (900.0, 0.0, 0.0))
+    ct = ramp(away if what == "channel ct" else GRID, HOUNSFIELD)
+    case = pet_case(np.ones(GRID.shape), GRID, ct=ct)
+    truth = Volume(np.ones(away.shape, np.uint8), away if what == "truth" else GRID, ONE)
+    case = Case(case.id, case.patient_id, case.channels, "suv", truth)
+    with pytest.raises(GeometryError, match=f"P1, {what}: .*overlap"):
+        standardise(case, recipe("suv", "ct"))
+
+
+def test_pet_without_a_header_has_no_suv() -> None:
+    pet = Volume(np.ones(GRID.shape), GRID, "Bq/ml")
+    with pytest.raises(SuvError, match="no DICOM header"):
+        standardise(Case("P1", "P1", {"pet": pet}, "pet"), recipe("suv"))
+
+
+def test_the_case_is_named_when_its_header_has_no_rule(tmp_path: Path) -> None:
+    edit_all(write_pet(tmp_path), DecayCorrection="NONE")
+    case = open_case(tmp_path, case_id="P77")
+    with pytest.raises(SuvError, match=r"^P77: found DecayCorrection NONE"):
+        standardise(case, recipe("suv"))
+
+
+def test_the_given_case_is_left_as_it_was(tmp_path: Path) -> None:
+    write_pet(tmp_path)
+    case = open_case(tmp_path)
+    before = case.channels["pet"].array.copy()
+    standardise(case, recipe("suv"))
+    assert list(case.channels) == ["pet"]
+    np.testing.assert_array_equal(case.channels["pet"].array, before)
