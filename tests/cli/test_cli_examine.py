@@ -200,6 +200,19 @@ def test_a_bundle_of_another_channel_count(run, patient: Path, tmp_path: Path, t
     assert not (tmp_path / "out").exists()
 
 
+def test_a_stock_model_folder_is_told_its_channels(run, patient: Path, tmp_path: Path, tiny_bundle) -> None:
+    bundle = tmp_path / "stock"
+    shutil.copytree(tiny_bundle.folder, bundle)
+    (bundle / "recipe.toml").unlink()
+    arguments = ("examine", patient, "-m", bundle, "-o", tmp_path / "out", "--device", "cpu")
+    assert "--channels suv,ct" in one_line_error(run(*arguments))
+    assert run(*arguments, "--channels", "suv").exit_code == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["settings"]["channels"] == {
+        "suv": {"normalisation": "none", "clip": None, "divide_by": 1.0}
+    }
+
+
 def test_a_model_that_wants_a_channel_the_patient_lacks(run, patient: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "both.toml"
     text = 'name = "both"\nreference = "suv"\nmethod = "threshold"\n[channels.suv]\n[channels.ct]\n'

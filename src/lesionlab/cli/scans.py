@@ -25,6 +25,7 @@ from lesionlab.cli.terminal import (
 if TYPE_CHECKING:
     from lesionlab.core.results import Column, Findings
     from lesionlab.core.tasks import Outcome
+    from lesionlab.predict import Bundle
     from lesionlab.report import CohortEntry
 
 NO_MODEL = "pet-threshold"
@@ -57,6 +58,13 @@ Model = Annotated[
         show_default=NO_MODEL,
     ),
 ]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="What a stock nnU-Net model's inputs are, in order, e.g. suv,ct; bundles know it themselves.",
+    ),
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.", show_default=False)
 ]
@@ -71,6 +79,7 @@ def examine(
     out: Out,
     model: Model = None,
     truth: Truth = None,
+    channels: Channels = None,
     device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
@@ -84,12 +93,9 @@ def examine(
     Example: `lesionlab examine dicom/patient7 -m models/pet -o out/patient7`
     """
     from lesionlab import pipeline
-    from lesionlab.predict import load_bundle
     from lesionlab.report import write_findings
 
-    if model is None:
-        say(NO_MODEL_NOTE)
-    bundle = load_bundle(model or NO_MODEL)
+    bundle = open_bundle(model, channels)
     if not pipeline.is_one_case(source):
         if truth is not None:
             raise typer.BadParameter("--truth belongs to a single patient", param_hint="--truth")
@@ -150,6 +156,7 @@ def predict(
         ),
     ],
     model: Model = None,
+    channels: Channels = None,
     device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
@@ -160,11 +167,8 @@ def predict(
     """
     from lesionlab import pipeline
     from lesionlab.core.tasks import Outcome
-    from lesionlab.predict import load_bundle
 
-    if model is None:
-        say(NO_MODEL_NOTE)
-    bundle = load_bundle(model or NO_MODEL)
+    bundle = open_bundle(model, channels)
     with progress_bar() as progress:
         if pipeline.is_one_case(source):
             path = pipeline.predict_file(source, bundle, _mask_file(out), device=device, progress=progress)
@@ -177,6 +181,16 @@ def predict(
 def _mask_file(out: Path) -> Path:
     """The file to write a mask to: `out` itself where it names one, mask.nii.gz in it otherwise."""
     return out if out.suffix and not out.is_dir() else out / "mask.nii.gz"
+
+
+def open_bundle(model: str | None, channels: str | None) -> Bundle:
+    """The bundle named on the command line, or the weight-free default with a note of what that means."""
+    from lesionlab.predict import load_bundle
+
+    if model is None:
+        say(NO_MODEL_NOTE)
+    names = None if channels is None else tuple(name.strip() for name in channels.split(","))
+    return load_bundle(model or NO_MODEL, names)
 
 
 def tell_findings(findings: Findings) -> None:
