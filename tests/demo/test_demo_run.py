@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lesionlab.core.errors import WriteError
 from lesionlab.core.registry import find_recipe
 from lesionlab.core.tasks import silent
 from lesionlab.demo.cohort import Answer, read_known, write_cohort
 from lesionlab.demo.compare import LesionMatch, PatientMatch, summarise_method
+from lesionlab.demo.figure import COLOURS, found_against_known
 from lesionlab.demo.run import DemoSize, examine_unseen, run_demo
 from lesionlab.demo.words import lesion_table, method_table, result_text
 from lesionlab.predict import load_bundle
@@ -60,9 +64,11 @@ def test_whole_demo_in_small(tmp_path: Path) -> None:
 def test_threshold_on_a_known_cohort_measures_what_was_put_in(tmp_path: Path) -> None:
     write_cohort(tmp_path / "cohort", 1, 7)
     bundle = load_bundle("pet-threshold")
-    matches, page = examine_unseen(tmp_path / "cohort", bundle, tmp_path / "out", {}, silent)
-    assert page == tmp_path / "out" / "report.html"
-    (patient,) = matches
+    examined = examine_unseen(tmp_path / "cohort", bundle, tmp_path / "out", silent)
+    assert (tmp_path / "out" / "P01" / "report.html").is_file()
+    (patient,), (entry,) = examined.matches, examined.entries
+    assert entry.page == "P01/report.html" and entry.error is None
+    assert examined.summary["cases"] == 1
     known = read_known(tmp_path / "cohort")["P01"]
     hot = [lesion for lesion in patient.lesions if lesion.known.suv > 6.0 and lesion.known.volume_ml > 2.0]
     assert len(patient.lesions) == len(known) and hot
@@ -95,7 +101,7 @@ def test_methods_stand_side_by_side() -> None:
     assert lines[1].split("  ")[1] == "lesions found"
     assert "1 of 1 (100 %)" in lines[1] and "0 of 1 (0 %)" in lines[1]
     assert [line.split()[-1] for line in lines[2:4]] == ["2.00", "0.00"]
-    assert "20 %" in lines[4] and "- %" in lines[4]
+    assert lines[4].split()[-3:] == ["20", "%", "-"]
     assert "32.5 ml" in lines[6] and "20.5 ml" in lines[6]
 
 
@@ -106,6 +112,17 @@ def test_every_lesion_has_a_row_and_so_have_misses_and_false_positives() -> None
     assert lines[2].split() == ["P01", "2", "false", "30.5"]
     assert lines[3].split() == ["P02", "lung", "8.0", "missed", "10.0"]
     assert lines[5].split() == ["P03", "no", "lesion"]
+
+
+def test_the_figure_is_a_picture_of_every_lesion() -> None:
+    both = {"network": (match("P01"), match("P02", found=False)), "pet-threshold": (match("P01"),)}
+    picture = Image.open(io.BytesIO(found_against_known(both)))
+    colours = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+    assert picture.width > 800
+    for wanted in COLOURS:
+        near = np.abs(colours - [int(wanted[i : i + 2], 16) for i in (1, 3, 5)]).max(axis=1) < 50
+        assert near.sum() > 50
+    assert found_against_known({})[1:4] == b"PNG"
 
 
 def test_the_text_ends_with_the_report() -> None:

@@ -20,6 +20,7 @@ from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.demo.cohort import read_known, write_cohort
 from lesionlab.demo.compare import MethodSummary, PatientMatch, compare_patient, summarise_method
+from lesionlab.demo.figure import found_against_known
 from lesionlab.demo.words import result_text
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline import examine
@@ -40,7 +41,7 @@ PARTS = ("cohort", "work", "bundle", "unseen")
 class DemoSize:
     """How many patients the demo writes: first those to learn from, then those to be examined."""
 
-    training: int = 15
+    training: int = 20
     unseen: int = 6
 
 
@@ -96,27 +97,44 @@ def run_demo(
     write_cohort(training, size.training, SEED, progress=write_patients)
     write_cohort(unseen, size.unseen, SEED, first=size.training + 1, progress=part(steps.progress, 0.7, 1.0))
     bundle, curves = _train(training / "patients", folder, chosen, device, steps)
-    methods: tuple[tuple[str, Bundle, Mapping[str, bytes]], ...]
-    methods = (("network", bundle, curves), (THRESHOLD, load_bundle(THRESHOLD), {}))
-    matches, pages = {}, []
-    for (name, method, figures), until in zip(methods, (0.9, 1.0), strict=True):
+    methods = (("network", bundle), (THRESHOLD, load_bundle(THRESHOLD)))
+    results: dict[str, Examined] = {}
+    for (name, method), until in zip(methods, (0.89, 0.99), strict=True):
         steps.begin(f"examining: {name}", until)
-        out = folder / "unseen" / name
-        matches[name], page = examine_unseen(unseen, method, out, figures, steps.progress)
-        pages.append(page)
+        results[name] = examine_unseen(unseen, method, folder / "unseen" / name, steps.progress)
+    steps.begin("reporting", 1.0)
+    matches = {name: examined.matches for name, examined in results.items()}
+    figures = {"Found against known": found_against_known(matches), **curves}
+    pages = [
+        write_report(
+            examined.entries,
+            folder / "unseen" / name,
+            title=f"Synthetic patients: {name}",
+            summary=examined.summary,
+            figures=figures,
+        )
+        for name, examined in results.items()
+    ]
     summaries = tuple(summarise_method(name, found) for name, found in matches.items())
     result = DemoResult(summaries, matches, steps.finished(), pages[0])
     write_json(folder / MARKER, result)
     return result
 
 
-def examine_unseen(
-    cohort: Path, bundle: Bundle, out: Path, figures: Mapping[str, bytes], progress: Progress
-) -> tuple[tuple[PatientMatch, ...], Path]:
-    """Examine every patient of a cohort, write the reports into `out`, and match lesions with the known ones.
+@dataclass(frozen=True)
+class Examined:
+    """A cohort examined by one method: matches with the known lesions, report entries, scores over cases."""
 
-    Returns the matches by patient and the cohort's report.html. Raises DatasetError for a folder without
-    answers, and whatever a stage raises: in the demo no patient may fail.
+    matches: tuple[PatientMatch, ...]
+    entries: tuple[CohortEntry, ...]
+    summary: Mapping[str, Any]
+
+
+def examine_unseen(cohort: Path, bundle: Bundle, out: Path, progress: Progress) -> Examined:
+    """Examine every patient of a cohort, report each into `out/PATIENT/`, and match lesions with known ones.
+
+    Raises DatasetError for a folder without answers, and whatever a stage raises: in the demo no patient may
+    fail.
     """
     known = read_known(cohort)
     matches: list[PatientMatch] = []
@@ -131,9 +149,7 @@ def examine_unseen(
             scores.append(findings.scores)
         labels = load_mask(cohort / "known" / f"{name}.nii.gz")
         matches.append(compare_patient(name, findings.lesions, labels, answers))
-    title = f"Synthetic patients: {bundle.name}"
-    summary = summarise(scores) if scores else None
-    return tuple(matches), write_report(entries, out, title=title, summary=summary, figures=figures)
+    return Examined(tuple(matches), tuple(entries), summarise(scores))
 
 
 def _train(

@@ -48,13 +48,13 @@ def method_table(summaries: Sequence[MethodSummary]) -> str:
         ("", *(s.method for s in summaries)),
         (
             "lesions found",
-            *(f"{s.found} of {s.known} ({_number(100 * s.sensitivity, 0)} %)" for s in summaries),
+            *(f"{s.found} of {s.known} ({_unit(100 * s.sensitivity, 0, '%')})" for s in summaries),
         ),
         ("false positives per patient", *(_number(s.false_positives_per_patient, 2) for s in summaries)),
         ("Dice, mean over patients with lesions", *(_number(s.dice, 2) for s in summaries)),
-        ("MTV error of a found lesion", *(f"{_number(s.mtv_error_percent, 0)} %" for s in summaries)),
-        ("SUVmax error of a found lesion", *(f"{_number(s.suvmax_error_percent, 0)} %" for s in summaries)),
-        ("total MTV error of a patient", *(f"{_number(s.tmtv_error_ml, 1)} ml" for s in summaries)),
+        ("MTV error of a found lesion", *(_unit(s.mtv_error_percent, 0, "%") for s in summaries)),
+        ("SUVmax error of a found lesion", *(_unit(s.suvmax_error_percent, 0, "%") for s in summaries)),
+        ("total MTV error of a patient", *(_unit(s.tmtv_error_ml, 1, "ml") for s in summaries)),
     ]
     return _aligned(rows, left=1)
 
@@ -77,6 +77,10 @@ def _lesion_row(lesion: LesionMatch) -> tuple[str, ...]:
 
 def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _unit(value: float, digits: int, unit: str) -> str:
+    return f"{value:.{digits}f} {unit}" if math.isfinite(value) else "-"
 
 
 def _percent(value: float) -> str:
