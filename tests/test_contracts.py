@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
 import time
@@ -99,11 +98,3 @@ def test_rooms_are_small_and_say_what_they_are_for(module: Path) -> None:
 
 def docstring_lines(node: ast.FunctionDef) -> list[str]:
     return (ast.get_docstring(node, clean=False) or "").splitlines()
-
-
-def test_every_relative_link_of_the_documents_leads_somewhere() -> None:
-    root = SOURCE.parents[1]
-    for page in [*root.glob("*.md"), *(root / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.relative_to(root)}: {target}"
