@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from dicom_phantoms import PET_GRID, edit_all, pet_volume, write_ct, write_pet
@@ -132,3 +134,21 @@ def test_the_given_case_is_left_as_it_was(tmp_path: Path) -> None:
     standardise(case, recipe("suv"))
     assert list(case.channels) == ["pet"]
     np.testing.assert_array_equal(case.channels["pet"].array, before)
+
+
+def test_an_enhanced_pet_gives_the_same_suv_as_its_classic_series(tmp_path: Path) -> None:
+    legacy = pytest.importorskip("highdicom.legacy")
+    files = write_pet(tmp_path / "classic", study=StudyFacts(beds=3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        enhanced = legacy.LegacyConvertedEnhancedPETImage(
+            [pydicom.dcmread(f) for f in files],
+            series_instance_uid="1.2.3",
+            series_number=7,
+            sop_instance_uid="1.2.3.4",
+            instance_number=1,
+        )
+        enhanced.save_as(tmp_path / "enhanced.dcm")
+    found = standardise(open_case(tmp_path / "enhanced.dcm"), recipe("suv"))
+    classic = standardise(open_case(tmp_path / "classic"), recipe("suv"))
+    np.testing.assert_allclose(found.channels["suv"].array, classic.channels["suv"].array, rtol=1e-4)

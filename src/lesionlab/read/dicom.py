@@ -130,7 +130,7 @@ def read_series(subject: Path, name: str, series: Series) -> Loaded:
         series.modality,
         tuple(str(f) for f in files),
         sha256_of(files),
-        series_facts(ordered[0].header),
+        series_facts(ordered[0]),
         tuple(slice_facts(s) for s in ordered),
     )
     stated = ordered[0].header.get("NumberOfSlices")
@@ -160,8 +160,8 @@ def _unit(series: Series) -> str:
         return HOUNSFIELD
     if series.modality != "PT":
         return STORED
-    units, kind = str(series.header.get("Units") or ""), str(series.header.get("SUVType") or "BW")
-    return SUVBW if (units, kind) == ("GML", "BW") else PET_UNITS.get(units, STORED)
+    units, kind = (str(series.slices[0].get(k) or "") for k in ("Units", "SUVType"))
+    return SUVBW if units == "GML" and kind in ("", "BW") else PET_UNITS.get(units, STORED)
 
 
 def _flat(item: Slice) -> tuple[list[Slice], Geometry, list[str]]:

@@ -44,10 +44,14 @@ _TRACER = """
 TRACER_KEYWORDS = tuple(_TRACER.split())
 
 
-def series_facts(header: Dataset) -> dict[str, Any]:
-    """Series-wide attributes: listed keywords, the tracer's (flattened) and the private ones of SUV rules."""
-    facts = _present(header, SERIES_KEYWORDS)
-    tracers = header.get("RadiopharmaceuticalInformationSequence") or []
+def series_facts(item: Slice) -> dict[str, Any]:
+    """Series-wide attributes: listed keywords, the tracer's (flattened) and the private ones of SUV rules.
+
+    `item` is the first slice; an enhanced file's functional groups are searched as well as its header.
+    """
+    header = item.header
+    facts = _present(item, SERIES_KEYWORDS)
+    tracers = item.get("RadiopharmaceuticalInformationSequence") or []
     if len(tracers) > 0:
         facts |= _present(tracers[0], TRACER_KEYWORDS)
         facts["RadiopharmaceuticalInformationSequence"] = float(len(tracers))
@@ -68,8 +72,7 @@ def series_facts(header: Dataset) -> dict[str, Any]:
 
 def slice_facts(item: Slice) -> Mapping[str, Any]:
     """Attributes that may differ by slice."""
-    values = ((keyword, item.get(keyword)) for keyword in SLICE_KEYWORDS)
-    return {keyword: plain(value) for keyword, value in values if value not in (None, "")}
+    return _present(item, SLICE_KEYWORDS)
 
 
 def plain(value: Any) -> Any:
@@ -81,6 +84,6 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _present(dataset: Dataset, keywords: Sequence[str]) -> dict[str, Any]:
+def _present(dataset: Dataset | Slice, keywords: Sequence[str]) -> dict[str, Any]:
     values = ((keyword, dataset.get(keyword)) for keyword in keywords)
     return {keyword: plain(value) for keyword, value in values if value not in (None, "")}

@@ -242,7 +242,8 @@ def back_computed(item: Header, half_life_s: float) -> datetime | None:
     when an attribute is missing.
     """
     started = _acquired(item)
-    frame_ms, reference_ms = item.get("ActualFrameDuration"), item.get("FrameReferenceTime")
+    frame_ms = item.get("ActualFrameDuration", item.get("FrameAcquisitionDuration"))
+    reference_ms = item.get("FrameReferenceTime")
     if started is None or frame_ms is None or reference_ms is None or not float(frame_ms) > 0:
         return None
     rate = math.log(2) / half_life_s
@@ -252,7 +253,9 @@ def back_computed(item: Header, half_life_s: float) -> datetime | None:
 
 
 def _acquired(item: Header) -> datetime | None:
-    return moment(item, "AcquisitionDate", "AcquisitionTime") or stated(item, "AcquisitionDateTime")
+    """Start of a slice's acquisition; enhanced files state it per frame, classic ones in two attributes."""
+    frame = stated(item, "FrameAcquisitionDateTime")
+    return frame or moment(item, "AcquisitionDate", "AcquisitionTime") or stated(item, "AcquisitionDateTime")
 
 
 def _positive(subject: str, header: Header, keyword: str, meaning: str) -> float:
