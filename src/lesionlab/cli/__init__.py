@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # plain text: half the time to answer, and nothing that a log would garble
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -43,19 +43,20 @@ def lesionlab(
     start_logging()
 
 
-SCANS, MODELS, MASKS = "From scans", "Train your own model", "From masks, and other"
-
-app.command("examine", rich_help_panel=SCANS)(scans.examine)
-app.command("convert", rich_help_panel=SCANS)(scans.convert)
-app.command("predict", rich_help_panel=SCANS)(scans.predict)
-app.command("plan", rich_help_panel=MODELS)(models.plan)
-app.command("train", rich_help_panel=MODELS)(models.train)
-app.command("refine", rich_help_panel=MASKS)(masks.refine)
-app.command("measure", rich_help_panel=MASKS)(masks.measure)
-app.command("evaluate", rich_help_panel=MASKS)(masks.evaluate)
-app.command("report", rich_help_panel=MASKS)(masks.report)
-app.command("info", rich_help_panel=MASKS)(about.info)
-app.command("demo", rich_help_panel=SCANS)(about.demo)
+for verb, summary in (
+    (scans.examine, "Find and measure lesions, and write a report."),
+    (scans.convert, "Turn scans into NIfTI: PET in SUVbw, one grid."),
+    (models.plan, "Prepare training on patients with contours."),
+    (models.train, "Train, cross-validate, and write a bundle."),
+    (scans.predict, "Write the mask that a method draws, no more."),
+    (masks.refine, "Clean up a mask."),
+    (masks.measure, "Measure lesions that are already drawn."),
+    (masks.evaluate, "Compare masks with the truth."),
+    (masks.report, "Report again on a corrected mask, or on any."),
+    (about.info, "Tell what is installed, or what a thing holds."),
+    (about.demo, "Show the whole road on synthetic patients."),
+):
+    app.command(verb.__name__, short_help=summary)(verb)
 
 
 def main() -> None:
