@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -128,3 +129,18 @@ def test_pickled_code_is_never_executed(copy):
     file.write_bytes(b"PK")
     with pytest.raises(BundleError, match="checkpoint"):
         safe_load(file)
+
+
+def test_a_stock_checkpoint_with_numpy_scalars_loads(copy):
+    """nnU-Net's own trainer keeps its curves as numpy scalars and its device in the checkpoint."""
+    from lesionlab.predict.nnunet import safe_load
+
+    file = copy / "fold_0" / "checkpoint_final.pth"
+    state = torch.load(file, weights_only=True)
+    state["_best_ema"] = np.float64(0.5)
+    state["logging"] = {"mean_fg_dice": [np.float32(0.25)], "epoch": [np.int64(3)]}
+    state["init_args"]["device"] = torch.device("cpu")
+    torch.save(state, file)
+    loaded = safe_load(file)
+    assert loaded["_best_ema"] == 0.5
+    assert loaded["logging"]["mean_fg_dice"] == [0.25]
