@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from lesionlab.core.volume import Geometry
 from lesionlab.demo.anatomy import draw_anatomy
-from lesionlab.demo.lesions import CLEARANCE_MM, LEAST_CONTRAST, SITES, SUV_RANGE
+from lesionlab.demo.lesions import CLEARANCE_MM, LEAST_CONTRAST, SITES, SUV_RANGE, place_lesions
 from lesionlab.demo.phantom import CT_GRID, PET_GRID, Phantom, torso
 from lesionlab.demo.scanner import FWHM_PER_SIGMA, Scanner, scan_ct, scan_pet
 from lesionlab.demo.shapes import Ellipsoid, Trunk, coverage
@@ -166,6 +166,12 @@ def test_patients_differ_in_size_place_and_uptake() -> None:
         np.ptp([organ.solid.centre_mm[2] for organ in bladders if isinstance(organ.solid, Ellipsoid)]) > 5.0
     )
     assert np.ptp([anatomy.scale[0] for anatomy in drawn]) > 0.05
+
+
+def test_no_lesion_is_placed_where_everything_is_hot() -> None:
+    rng = np.random.default_rng(2)
+    hot = np.full(PET_GRID.shape, 20.0, np.float32)
+    assert place_lesions(rng, draw_anatomy(rng), hot, PET_GRID, 3) == ()
 
 
 def test_a_patient_without_lesions() -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lesionlab.core.errors import WriteError
+from lesionlab.core.errors import DatasetError, WriteError
 from lesionlab.core.registry import find_recipe
 from lesionlab.core.tasks import silent
 from lesionlab.demo.cohort import Answer, read_known, write_cohort
 from lesionlab.demo.compare import LesionMatch, PatientMatch, summarise_method
 from lesionlab.demo.figure import COLOURS, found_against_known
-from lesionlab.demo.run import DemoSize, examine_unseen, run_demo
+from lesionlab.demo.run import DemoSize, Steps, examine_unseen, prepare, run_demo, train_on
 from lesionlab.demo.words import lesion_table, method_table, result_text
 from lesionlab.predict import load_bundle
 
@@ -89,6 +89,30 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
     assert precious.read_text() == "years"
     with pytest.raises(WriteError, match="files that no demo made"):
         run_demo(precious)
+
+
+def test_an_earlier_demo_is_emptied_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo.json").write_text("{}")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "notes.txt").write_text("kept")
+    prepare(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.json", "notes.txt"]
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr("lesionlab.demo.run.shutil.rmtree", refuse)
+    with pytest.raises(WriteError, match="Permission denied; needed a folder that may be emptied"):
+        prepare(tmp_path)
+
+
+def test_a_patient_that_cannot_be_planned_ends_the_demo(tmp_path: Path) -> None:
+    damaged = write_cohort(tmp_path / "cohort", 3, 7)[0] / "pet" / "pt_0040.dcm"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    recipe = find_recipe("demo").changed(**SMALLEST)
+    with pytest.raises(DatasetError, match="P01.*a cohort that reads without fault"):
+        train_on(tmp_path / "cohort" / "patients", tmp_path, recipe, "cpu", Steps(silent))
 
 
 def test_methods_stand_side_by_side() -> None:

@@ -89,14 +89,14 @@ def run_demo(
     """
     folder, size = Path(folder), size or DemoSize()
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
-    _prepare(folder)
-    steps = _Steps(progress)
+    prepare(folder)
+    steps = Steps(progress)
     training, unseen = folder / "cohort" / "training", folder / "cohort" / "unseen"
     steps.begin("writing patients", 0.08)
     write_patients = part(steps.progress, 0.0, 0.7)
     write_cohort(training, size.training, SEED, progress=write_patients)
     write_cohort(unseen, size.unseen, SEED, first=size.training + 1, progress=part(steps.progress, 0.7, 1.0))
-    bundle, curves = _train(training / "patients", folder, chosen, device, steps)
+    bundle, curves = train_on(training / "patients", folder, chosen, device, steps)
     methods = (("network", bundle), (THRESHOLD, load_bundle(THRESHOLD)))
     results: dict[str, Examined] = {}
     for (name, method), until in zip(methods, (0.89, 0.99), strict=True):
@@ -152,8 +152,8 @@ def examine_unseen(cohort: Path, bundle: Bundle, out: Path, progress: Progress) 
     return Examined(tuple(matches), tuple(entries), summarise(scores))
 
 
-def _train(
-    patients: Path, folder: Path, recipe: Recipe, device: str, steps: _Steps
+def train_on(
+    patients: Path, folder: Path, recipe: Recipe, device: str, steps: Steps
 ) -> tuple[Bundle, dict[str, bytes]]:
     """Plan, train one fold and make a bundle of it; returns it with its training curves."""
     work = folder / "work"
@@ -167,7 +167,7 @@ def _train(
     return bundle, all_curves(planned.plan.workspace.model(recipe.network.configuration))
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """Create the demo's folder, or empty the one that an earlier demo made."""
     if folder.exists() and not (folder / MARKER).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise WriteError(folder, "files that no demo made", "an empty folder or that of an earlier demo")
@@ -180,7 +180,7 @@ def _prepare(folder: Path) -> None:
     write_json(folder / MARKER, {"finished": False})
 
 
-class _Steps:
+class Steps:
     """The demo's steps: each takes its part of the progress bar, and its seconds are kept."""
 
     def __init__(self, progress: Progress) -> None:
