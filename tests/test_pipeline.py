@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ import pytest
 import phantoms
 from lesionlab import convert_cohort, examine, examine_cohort, find_recipe
 from lesionlab.core.errors import BundleError, ReadError, WriteError
-from lesionlab.core.tasks import silent
-from lesionlab.pipeline import findings_of_mask, is_one_case
+from lesionlab.core.files import jsonable
+from lesionlab.core.tasks import Task, run_tasks, silent
+from lesionlab.pipeline import findings_of_mask, is_one_case, kept
 from lesionlab.pipeline.cohort import case_name, each_case
 from lesionlab.pipeline.files import converted_from, stamp
+from lesionlab.pipeline.kept import Examined, from_json, to_json
 from lesionlab.pipeline.record import Stopwatch, part
 from lesionlab.predict import load_bundle
+from lesionlab.report import cohort_entry
 
 BALL = ((40.0, 60.0, 40.0), 12.0, 8.0)
 
@@ -123,14 +127,76 @@ def test_each_case_gives_paths_names_and_reasons(tmp_path: Path) -> None:
     for name in ("a", "b"):
         phantoms.write_pet_patient(tmp_path / name)
 
-    def work(path: Path, name: str, _: object) -> str:
-        if name == "b":
-            raise ReadError(path, "this", "that")
-        return f"{path.name}={name}"
+    def make(path: Path, name: str, _: object) -> Task[str]:
+        def run() -> str:
+            if name == "b":
+                raise ReadError(path, "this", "that")
+            return f"{path.name}={name}"
 
-    outcomes = each_case(tmp_path, work)
+        return Task(name, run)
+
+    outcomes = run_tasks(each_case(tmp_path, make))
     assert [(o.name, o.value) for o in outcomes] == [("a", "a=a"), ("b", None)]
     assert outcomes[1].error == f"{tmp_path / 'b'}: found this; needed that"
+
+
+def count_examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The case ids that are really examined from now on."""
+    seen: list[str] = []
+    real = kept.examine
+
+    def examine_and_note(scan, bundle, **options):
+        seen.append(options["case_id"])
+        return real(scan, bundle, **options)
+
+    monkeypatch.setattr(kept, "examine", examine_and_note)
+    return seen
+
+
+def test_a_cohort_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    for name, balls in (("anna", [BALL]), ("berta", []), ("clara", [BALL])):
+        phantoms.write_pet_patient(root / name, balls)
+    seen = count_examined(monkeypatch)
+    examine_cohort(root, "pet-threshold", out)
+    first = {name: (out / name).read_bytes() for name in ("patients.csv", "lesions.csv", "cohort.json")}
+    page = (out / "report.html").read_text()
+    assert seen == ["anna", "berta", "clara"]
+    # nothing changed: nothing is done, and the cohort's files come out the same from what was kept
+    outcomes = examine_cohort(root, "pet-threshold", out)
+    assert seen == ["anna", "berta", "clara"]
+    assert [o.reused for o in outcomes] == [True, True, True]
+    assert {name: (out / name).read_bytes() for name in first} == first
+    assert (out / "report.html").read_text() == page
+    # a report that is gone, a scan that changed, another method: only what they touch is done again
+    (out / "anna" / "report.html").unlink()
+    phantoms.write_pet_patient(root / "clara", [BALL, ((90.0, 60.0, 60.0), 10.0, 5.0)])
+    examine_cohort(root, "pet-threshold", out)
+    assert seen[3:] == ["anna", "clara"]
+    examine_cohort(root, "pet-threshold-41", out)
+    assert seen[5:] == ["anna", "berta", "clara"]
+    examine_cohort(root, "pet-threshold-41", out, again=True)
+    assert seen[8:] == ["anna", "berta", "clara"]
+
+
+def test_a_failed_patient_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    phantoms.write_pet_patient(root / "anna", [BALL])
+    (phantoms.write_pet_patient(root / "berta") / "suv.nii.gz").write_bytes(b"no image")
+    seen = count_examined(monkeypatch)
+    assert [o.error is None for o in examine_cohort(root, "pet-threshold", out)] == [True, False]
+    assert [o.error is None for o in examine_cohort(root, "pet-threshold", out)] == [True, False]
+    assert seen == ["anna", "berta", "berta"]
+
+
+def test_what_is_kept_survives_a_file(patient: Path) -> None:
+    findings = examine(patient, "pet-threshold")
+    examined = Examined(cohort_entry(findings, "anna/report.html"), findings.scores)
+    again = from_json(json.loads(json.dumps(jsonable(to_json(examined)))))
+    # one lesion has no Dmax: NaN in, NaN out, so compare as text
+    assert repr(again.entry) == repr(replace(examined.entry, rows=tuple(map(dict, examined.entry.rows))))
+    assert again.entry.thumbnail.startswith(b"\x89PNG")
+    assert repr(again.scores) == repr(replace(examined.scores, values=dict(examined.scores.values)))
 
 
 def test_a_full_disk_while_converting_leaves_no_half_case(

@@ -112,7 +112,7 @@ def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path: Path) -> None:
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
-    finished = sorted(out.iterdir())
+    finished = sorted(path for path in out.iterdir() if path.name != ".finished")
     assert 1 <= len(finished) < 20
     # whole patients only: no temporary folder, no cohort report over an unfinished cohort
     assert all((folder / "report.html").is_file() for folder in finished)

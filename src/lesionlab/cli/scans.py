@@ -25,6 +25,7 @@ from lesionlab.cli.terminal import (
 if TYPE_CHECKING:
     from lesionlab.core.results import Column, Findings
     from lesionlab.core.tasks import Outcome
+    from lesionlab.pipeline.kept import Examined
     from lesionlab.predict import Bundle
     from lesionlab.report import CohortEntry
 
@@ -81,14 +82,17 @@ def examine(
     truth: Truth = None,
     channels: Channels = None,
     device: Device = "auto",
+    again: Annotated[
+        bool, typer.Option("--again", help="In a cohort, also examine patients that are finished already.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Find and measure lesions, and write a report: the whole road from a scan to an answer.
 
     Writes report.html, lesions.csv, patient.json, run.json and mask.nii.gz into FOLDER; for a folder of
-    patients, one such folder for each and a report over all. A patient who fails is listed at the
-    end and does not stop the others (exit code 1).
+    patients, one such folder for each and a report over all. A patient who fails is listed at the end and
+    does not stop the others (exit code 1). Interrupted, the same command goes on with the patients left.
 
     Example: `lesionlab examine dicom/patient7 -m models/pet -o out/patient7`
     """
@@ -100,7 +104,9 @@ def examine(
         if truth is not None:
             raise typer.BadParameter("--truth belongs to a single patient", param_hint="--truth")
         with progress_bar() as progress:
-            outcomes = pipeline.examine_cohort(source, bundle, out, device=device, progress=progress)
+            outcomes = pipeline.examine_cohort(
+                source, bundle, out, device=device, again=again, progress=progress
+            )
         _tell_cohort(outcomes, out, as_json)
         return
     with progress_bar() as progress:
@@ -220,9 +226,9 @@ def _record(findings: Findings, page: Path) -> dict[str, Any]:
     return {**patient_record(findings), "report": str(page)}
 
 
-def _tell_cohort(outcomes: Sequence[Outcome[CohortEntry]], out: Path, as_json: bool) -> None:
+def _tell_cohort(outcomes: Sequence[Outcome[Examined]], out: Path, as_json: bool) -> None:
     failed = [outcome for outcome in outcomes if outcome.error is not None]
-    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    done = [outcome.value.entry for outcome in outcomes if outcome.value is not None]
     page = out / "report.html"
     if as_json:
         records = [json.loads((out / entry.case_id / "patient.json").read_text()) for entry in done]

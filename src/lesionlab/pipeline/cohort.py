@@ -6,21 +6,21 @@ Case ids come from the patients' places under the root, so that they are known b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lesionlab.core.errors import DatasetError, ReadError
 from lesionlab.core.recipe import Recipe
-from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline.files import converted_from, stamp, write_converted
-from lesionlab.pipeline.patient import examine, open_standardised
+from lesionlab.pipeline.kept import Examined, examined_task, run_examined
+from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.record import part
 from lesionlab.predict import Bundle, load_bundle, predict
 from lesionlab.read import find_cases
-from lesionlab.report import CohortEntry, cohort_entry, save_volume, write_cohort, write_findings
+from lesionlab.report import CohortEntry, save_volume, write_cohort
 
 T = TypeVar("T")
 
@@ -47,33 +47,39 @@ def case_name(path: Path, root: Path) -> str:
     return re.sub(r"[^\w.-]+", "_", text[: len(text) - len(suffix)] or text)
 
 
-def each_case(
-    root: Path, work: Callable[[Path, str, Progress], T], progress: Progress = silent
-) -> list[Outcome[T]]:
-    """Do `work(path, case id, progress)` for every case under `root`, in order of their paths.
-
-    A case that fails is an outcome with its reason. Raises ReadError when there is no case at all.
-    """
+def named_cases(root: Path) -> list[tuple[str, Path]]:
+    """Every case under `root` with its id, in order of their paths; ReadError when there is none."""
     paths = find_cases(root)
     if not paths:
         raise ReadError(root, "no scan in it", "a patient, or a folder of patients")
-    names = [case_name(path, root) for path in paths]
+    return [(case_name(path, root), path) for path in paths]
 
-    def task(number: int) -> Task[T]:
-        path, name = paths[number], names[number]
-        share = part(progress, number / len(paths), (number + 1) / len(paths), name)
 
-        def run() -> T:
-            if names.count(name) > 1:
-                twins = ", ".join(p.name for p, n in zip(paths, names, strict=True) if n == name)
-                raise DatasetError(
-                    path, f"{names.count(name)} cases called {name!r}: {twins}", "names that differ"
-                )
-            return work(path, name, share)
+def each_case(
+    root: Path, make: Callable[[Path, str, Progress], Task[T]], progress: Progress = silent
+) -> list[Task[T]]:
+    """A task, `make(path, case id, progress)`, for every case under `root`.
 
-        return Task(name, run)
+    A case whose id another one has too fails when its task is run. Raises ReadError when there is no case.
+    """
+    cases = named_cases(root)
+    names = [name for name, _ in cases]
+    tasks = []
+    for number, (name, path) in enumerate(cases):
+        share = part(progress, number / len(cases), (number + 1) / len(cases), name)
+        twins = [twin.name for other, twin in cases if other == name]
+        tasks.append(
+            make(path, name, share) if names.count(name) == 1 else Task(name, _refusing(path, name, twins))
+        )
+    return tasks
 
-    return run_tasks([task(number) for number in range(len(paths))], progress=progress)
+
+def _refusing(path: Path, name: str, twins: Sequence[str]) -> Callable[[], Any]:
+    def refuse() -> None:
+        found = f"{len(twins)} cases called {name!r}: {', '.join(twins)}"
+        raise DatasetError(path, found, "names that differ")
+
+    return refuse
 
 
 def examine_cohort(
@@ -82,30 +88,41 @@ def examine_cohort(
     out: str | Path,
     *,
     device: str = "auto",
+    again: bool = False,
     progress: Progress = silent,
-) -> list[Outcome[CohortEntry]]:
+) -> list[Outcome[Examined]]:
     """Examine every patient under a folder, each into `out/CASE/`, with a cohort report over all in `out`.
 
-    A patient who fails is listed in the report and in the outcomes with the reason; the others go on. What
-    stays in memory of a patient is the entry for the cohort's page. Raises ReadError when there is no patient
-    at all and BundleError when the bundle itself is no good.
+    A patient who fails is listed in the report and in the outcomes with the reason; the others go on.
+    Patients that an earlier run finished, from the same files by the same method, are kept unless `again`.
+    What stays in memory of a patient is the entry for the cohort's page. Raises ReadError when there is no
+    patient at all and BundleError when the bundle itself is no good.
     """
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     folder = Path(out)
-    scores: list[Scores] = []
 
-    def work(path: Path, name: str, share: Progress) -> CohortEntry:
-        findings = examine(path, loaded, device=device, progress=share, case_id=name)
-        page = write_findings(findings, folder / name)
-        if findings.scores is not None:
-            scores.append(findings.scores)
-        return cohort_entry(findings, page.relative_to(folder))
+    def make(path: Path, name: str, share: Progress) -> Task[dict[str, Any]]:
+        return examined_task(path, loaded, folder, name=name, device=device, progress=share)
 
-    outcomes = each_case(Path(root), work, progress)
-    entries = [o.value or CohortEntry(o.name, error=o.error) for o in outcomes]
-    summary = summarise(scores) if scores else None
-    write_cohort(entries, folder, title=f"{Path(root).name}: {loaded.name}", summary=summary)
+    tasks = each_case(Path(root), make, progress)
+    outcomes = run_examined(tasks, folder, again=again, progress=progress)
+    report_cohort(outcomes, folder, title=f"{Path(root).name}: {loaded.name}")
     return outcomes
+
+
+def report_cohort(
+    outcomes: Sequence[Outcome[Examined]],
+    folder: Path,
+    *,
+    title: str,
+    figures: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write the report over many patients into the folder that holds theirs; returns its path."""
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    scores = [examined.scores for examined in done if examined.scores is not None]
+    entries = [o.value.entry if o.value else CohortEntry(o.name, error=o.error) for o in outcomes]
+    summary = summarise(scores) if scores else None
+    return write_cohort(entries, folder, title=title, summary=summary, figures=figures)
 
 
 def predict_file(
@@ -140,11 +157,15 @@ def predict_cohort(
     """Write the unrefined mask of every case under a folder to `out/CASE.nii.gz`; outcomes hold the paths."""
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
 
-    def work(path: Path, name: str, share: Progress) -> Path:
+    def make(path: Path, name: str, share: Progress) -> Task[Path]:
         target = Path(out) / f"{name}.nii.gz"
-        return predict_file(path, loaded, target, device=device, case_id=name, progress=share)
 
-    return each_case(Path(root), work, progress)
+        def run() -> Path:
+            return predict_file(path, loaded, target, device=device, case_id=name, progress=share)
+
+        return Task(name, run)
+
+    return run_tasks(each_case(Path(root), make, progress), progress=progress)
 
 
 def convert_cohort(
@@ -157,7 +178,10 @@ def convert_cohort(
     interrupted run goes on where it stopped. Outcomes hold the cases' folders.
     """
 
-    def work(path: Path, name: str, share: Progress) -> Path:
+    def make(path: Path, name: str, share: Progress) -> Task[Path]:
+        return Task(name, lambda: convert(path, name, share))
+
+    def convert(path: Path, name: str, share: Progress) -> Path:
         folder = Path(out) / name
         origin = {"source": str(path.absolute()), "stamp": stamp(path), "recipe_sha256": recipe.sha256}
         if converted_from(folder) == origin:
@@ -166,4 +190,4 @@ def convert_cohort(
         write_converted(case, folder, origin)
         return folder
 
-    return each_case(Path(root), work, progress)
+    return run_tasks(each_case(Path(root), make, progress), progress=progress)

@@ -17,26 +17,20 @@ from lesionlab.core.errors import DatasetError, LesionLabError, TrainingError
 from lesionlab.core.files import sha256_of, write_json, writing
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
-from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.core.tasks import Outcome, Progress, silent
 from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace, open_workspace
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline.card import model_card
-from lesionlab.pipeline.cohort import case_name
+from lesionlab.pipeline.cohort import case_name, report_cohort
+from lesionlab.pipeline.kept import Examined, examined_task, run_examined
 from lesionlab.pipeline.marks import write_evaluation
-from lesionlab.pipeline.patient import examine, open_standardised
+from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.record import part
 from lesionlab.plan import Plan, nnunet_id, plan_dataset
 from lesionlab.predict import Bundle, write_bundle
 from lesionlab.read import find_cases
-from lesionlab.report import (
-    CohortEntry,
-    cohort_entry,
-    save_volume,
-    training_curves,
-    write_cohort,
-    write_findings,
-)
+from lesionlab.report import save_volume, training_curves
 from lesionlab.train import read_curves, train_fold
 
 SOURCES_FILE = "sources.json"
@@ -118,7 +112,8 @@ def cross_validate(
     """Examine every case with the fold that has not seen its patient, and score it against its truth.
 
     Folds that are not trained are left out. Each case's report goes into `out/CASE/`; cases.csv, summary.json
-    and a cohort report with the training curves into `out`. Raises TrainingError when no fold is finished.
+    and a cohort report with the training curves into `out`. Cases that an earlier run finished with the same
+    weights are kept. Raises TrainingError when no fold is finished.
     """
     workspace, recipe = open_workspace(Path(root))
     out, splits = Path(out), json.loads((workspace.preprocessed / "splits_final.json").read_text())
@@ -131,39 +126,27 @@ def cross_validate(
     if not held_out:
         raise TrainingError(root, "no finished fold", "at least one; train first")
     sources = json.loads((Path(root) / SOURCES_FILE).read_text(encoding="utf-8"))["cases"]
-    entries: list[CohortEntry] = []
     names = sorted(held_out)
-
-    def task(number: int) -> Task[Scores]:
-        name = names[number]
+    tasks = []
+    for number, name in enumerate(names):
+        scan, case_id = Path(sources[name]["source"]), sources[name]["case_id"]
+        bundle = fold_bundle(workspace, recipe, held_out[name])
         share = part(progress, number / len(names), (number + 1) / len(names), name)
+        tasks.append(examined_task(scan, bundle, out, name=case_id, device=device, progress=share))
+    outcomes = run_examined(tasks, out, progress=progress)
+    scored = [_scored(outcome) for outcome in outcomes]
+    write_evaluation(scored, out)
+    curves = all_curves(workspace.model(recipe.network.configuration))
+    report_cohort(outcomes, out, title=f"{recipe.name}: cross-validation by patient", figures=curves)
+    return scored
 
-        def run() -> Scores:
-            bundle = fold_bundle(workspace, recipe, held_out[name])
-            case_id = sources[name]["case_id"]
-            findings = examine(
-                sources[name]["source"], bundle, device=device, case_id=case_id, progress=share
-            )
-            page = write_findings(findings, out / case_id)
-            entries.append(cohort_entry(findings, page.relative_to(out)))
-            if findings.scores is None:
-                raise DatasetError(case_id, "no truth any more", "the mask or contours it was planned with")
-            return findings.scores
 
-        return Task(sources[name]["case_id"], run)
-
-    outcomes = run_tasks([task(number) for number in range(len(names))], progress=progress)
-    write_evaluation(outcomes, out)
-    entries += [CohortEntry(o.name, error=o.error) for o in outcomes if o.error is not None]
-    done = [outcome.value for outcome in outcomes if outcome.value is not None]
-    write_cohort(
-        sorted(entries, key=lambda entry: entry.case_id),
-        out,
-        title=f"{recipe.name}: cross-validation by patient",
-        summary=summarise(done) if done else None,
-        figures=all_curves(workspace.model(recipe.network.configuration)),
-    )
-    return outcomes
+def _scored(outcome: Outcome[Examined]) -> Outcome[Scores]:
+    """The scores of an examined case; a case that has lost its truth since it was planned has failed."""
+    scores, error = outcome.value.scores if outcome.value else None, outcome.error
+    if scores is None and error is None:
+        error = f"{outcome.name}: found no truth any more; needed the contours it was planned with"
+    return Outcome(outcome.name, scores, error, outcome.seconds, outcome.reused)
 
 
 def finish(root: str | Path, target: str | Path, scores: Sequence[Scores] = ()) -> Path:

@@ -1,0 +1,116 @@
+"""Examining one patient of many into a folder, and keeping what is finished, so that a run can go on.
+
+What is kept of a patient is what the cohort's report needs. It counts only for the same scan, method and
+program, and only while the patient's report is still there.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lesionlab.core.files import sha256_of
+from lesionlab.core.results import Column, Scores
+from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.pipeline.files import stamp
+from lesionlab.pipeline.patient import examine
+from lesionlab.predict import Bundle
+from lesionlab.report import CohortEntry, cohort_entry, write_findings
+
+KEPT = ".finished"
+"""Folder of what is kept, in the folder of the results."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A patient whose results are written: the entry for the cohort's page, and scores given a truth."""
+
+    entry: CohortEntry
+    scores: Scores | None
+
+
+def examined_task(
+    scan: Path, bundle: Bundle, out: Path, *, name: str, device: str = "auto", progress: Progress = silent
+) -> Task[dict[str, Any]]:
+    """The task of examining one scan into `out/name/`; its value is `to_json` of an `Examined`."""
+
+    def run() -> dict[str, Any]:
+        findings = examine(scan, bundle, device=device, case_id=name, progress=progress)
+        page = write_findings(findings, out / name)
+        return to_json(Examined(cohort_entry(findings, page.relative_to(out)), findings.scores))
+
+    inputs = {
+        "scan": stamp(scan),
+        "bundle": bundle.sha256,
+        "recipe": bundle.recipe.sha256,
+        "program": program_sha256(),
+    }
+    return Task(name, run, inputs)
+
+
+def run_examined(
+    tasks: Sequence[Task[dict[str, Any]]], out: Path, *, again: bool = False, progress: Progress = silent
+) -> list[Outcome[Examined]]:
+    """Run examining tasks, but those that an earlier run finished, unless `again`."""
+    store = out / KEPT
+    for task in tasks:
+        kept = store / f"{task.key}.json"
+        if kept.is_file() and (again or not (out / task.name / "report.html").is_file()):
+            kept.unlink()
+    outcomes = run_tasks(tasks, store=store, progress=progress)
+    return [
+        Outcome(o.name, None if o.value is None else from_json(o.value), o.error, o.seconds, o.reused)
+        for o in outcomes
+    ]
+
+
+def to_json(examined: Examined) -> dict[str, Any]:
+    """What is kept of a patient, as JSON values (NaN becomes null when written)."""
+    entry = examined.entry
+    plain = replace(
+        entry, rows=tuple(dict(row) for row in entry.rows), scores=dict(entry.scores), thumbnail=b""
+    )
+    scores = examined.scores
+    return {
+        "entry": {**asdict(plain), "thumbnail": base64.b64encode(entry.thumbnail).decode()},
+        "scores": None if scores is None else {"values": dict(scores.values), "notes": list(scores.notes)},
+    }
+
+
+def from_json(value: Mapping[str, Any]) -> Examined:
+    """The `Examined` that `to_json` made, also after a way through a file."""
+    kept = dict(value["entry"])
+    entry = CohortEntry(
+        **{
+            **kept,
+            "columns": tuple(Column(**column) for column in kept["columns"]),
+            "rows": tuple(_numbers(row) for row in kept["rows"]),
+            "headline": tuple((Column(**column), _number(total)) for column, total in kept["headline"]),
+            "scores": _numbers(kept["scores"]),
+            "notes": tuple(kept["notes"]),
+            "thumbnail": base64.b64decode(kept["thumbnail"]),
+        }
+    )
+    scores = value["scores"]
+    if scores is None:
+        return Examined(entry, None)
+    return Examined(entry, Scores(entry.case_id, _numbers(scores["values"]), tuple(scores["notes"])))
+
+
+@lru_cache(maxsize=1)
+def program_sha256() -> str:
+    """Hash of this package's source: another version of the program may give other results."""
+    return sha256_of(sorted(Path(__file__).resolve().parents[1].rglob("*.py")))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: _number(value) for name, value in values.items()}
