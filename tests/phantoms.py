@@ -39,7 +39,8 @@ def write_pet_patient(
 ) -> Path:
     """Write suv.nii.gz (SUVbw 1 everywhere) and truth.nii.gz of one patient and return the folder.
 
-    The grid is 24 x 32 x 32 voxels of 4 mm from (0, 0, 0) LPS; each ball is (centre LPS mm, radius mm, SUVbw).
+    The grid is 24 x 32 x 32 voxels of 4 mm from (0, 0, 0) LPS; each ball is (centre in LPS mm, radius in mm,
+    SUVbw).
     """
     geometry = Geometry((24, 32, 32), (4.0, 4.0, 4.0))
     suv, mask = np.ones(geometry.shape, np.float32), np.zeros(geometry.shape, np.uint8)

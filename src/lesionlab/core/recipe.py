@@ -46,7 +46,8 @@ class ThresholdSettings(Settings):
     """Threshold segmentation of a PET channel, no weights needed.
 
     `fixed`: SUVbw >= `suv`. `relative`: candidates are components with SUVbw >= `suv`; each is redrawn at
-    `fraction` of its own maximum (docs/reference/biomarkers.md). `body_mask` restricts both to the body found on CT.
+    `fraction` of its own maximum (docs/reference/biomarkers.md). `body_mask` restricts both to the body found
+    on CT.
     """
 
     rule: Literal["fixed", "relative"] = "fixed"
