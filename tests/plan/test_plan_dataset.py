@@ -1,9 +1,12 @@
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lesionlab.core.errors import DatasetError, GeometryError, RecipeError
+from lesionlab.core.errors import DatasetError, RecipeError
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.core.workspace import open_workspace
 from lesionlab.plan import nnunet_id, plan_dataset
@@ -96,22 +99,61 @@ def test_a_3d_network_for_2d_images_is_refused(tmp_path):
         plan_dataset(flat, recipe, tmp_path / "w", save_volume)
 
 
-def test_unusable_cases_are_named(tmp_path):
+def test_unusable_cases_are_listed_and_the_others_planned(tmp_path):
     recipe, case = tiny_recipe(), sphere_case(1)
     assert case.truth is not None
     other_grid = Geometry(case.geometry.shape, (1.0, 1.0, 1.0))
-    for broken, error, words in (
-        (with_truth(case, None), DatasetError, "sphere_1: found no truth"),
-        (with_truth(case, case.truth.with_array(case.truth.array * 3)), DatasetError, r"labels \[3\]"),
-        (with_truth(case, Volume(case.truth.array, other_grid, "1")), GeometryError, "truth of sphere_1"),
-    ):
-        with pytest.raises(error, match=words):
-            plan_dataset([broken], recipe, tmp_path / "w", save_volume)
+    broken = {
+        "blank": with_truth(case, None),
+        "odd": with_truth(case, case.truth.with_array(case.truth.array * 3)),
+        "moved": with_truth(case, Volume(case.truth.array, other_grid, "1")),
+        "other": replace(case, channels={"ct": case.channels["suv"]}, reference="ct"),
+    }
+    cases = [replace(one, id=name) for name, one in broken.items()]
+    cases += [sphere_case(number) for number in range(2, 6)]
+    plan = plan_dataset(cases, recipe, tmp_path / "w", save_volume)
+    assert list(plan.patients) == [f"sphere_{number}" for number in range(2, 6)]
+    assert plan.failed["blank"] == "blank: found no truth; needed a mask or contour for training"
+    assert "odd: found labels [3]; needed labels of the recipe" in plan.failed["odd"]
+    assert plan.failed["moved"].startswith("truth of moved: found grid")
+    assert "needed channel 'suv'" in plan.failed["other"]
+
+
+def test_nothing_to_plan_is_refused(tmp_path):
+    recipe, case = tiny_recipe(), sphere_case(1)
     with pytest.raises(DatasetError, match="second case"):
         plan_dataset([case, case], recipe, tmp_path / "w", save_volume)
     with pytest.raises(DatasetError, match="no case"):
         plan_dataset([], recipe, tmp_path / "w", save_volume)
+    with pytest.raises(DatasetError, match="sphere_1: found no truth"):
+        plan_dataset([with_truth(case, None)], recipe, tmp_path / "w", save_volume)
     assert not (tmp_path / "w" / "recipe.toml").exists()
+
+
+def test_planning_again_takes_what_changed_and_forgets_what_went(tmp_path):
+    root = plan_tiny(tmp_path / "w")
+    workspace, recipe = open_workspace(root)
+    folder = next(path.parent for path in workspace.preprocessed.glob("*/sphere_1.pkl"))
+    before = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.pkl")}
+    changed = sphere_case(2)
+    suv = changed.channels["suv"]
+    changed = replace(changed, channels={"suv": suv.with_array(suv.array + 1)})
+    cases = [sphere_case(0), sphere_case(1), changed, sphere_case(3)]
+    plan_dataset(cases, recipe, root, save_volume)
+    after = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.pkl")}
+    assert after["sphere_2.pkl"] != before["sphere_2.pkl"]
+    raw = {path.name for path in (workspace.raw / "imagesTr").iterdir()}
+    assert raw == {f"sphere_{number}_0000.nii.gz" for number in range(4)}
+
+
+def test_a_trained_workspace_is_not_planned_for_something_else(tiny_workspace, tmp_path):
+    root = Path(shutil.copytree(tiny_workspace, tmp_path / "w"))
+    _, recipe = open_workspace(root)
+    with pytest.raises(DatasetError, match="needed a new workspace"):
+        plan_dataset([sphere_case(number) for number in range(4)], recipe, root, save_volume)
+    with pytest.raises(DatasetError, match="needed a new workspace"):
+        plan_tiny(root, recipe.changed(training={"epochs": 9}))
+    assert plan_tiny(root, recipe) == root
 
 
 def test_case_ids_survive_as_file_names():

@@ -74,6 +74,8 @@ def plan_cohort(
             yield case
 
     plan = plan_dataset(cases(), recipe, root, _save, part(progress, 0.6, 1.0))
+    failed.update(plan.failed)
+    sources = {name: item for name, item in sources.items() if name in plan.patients}
     write_json(root / SOURCES_FILE, {"cases": sources, "failed": failed})
     progress("planned", 1.0)
     return Planned(plan, failed)

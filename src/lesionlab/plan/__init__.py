@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import DatasetError
+from lesionlab.core.errors import BundleError, DatasetError, GeometryError
 from lesionlab.core.files import write_json, write_text
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.inputs import network_input
-from lesionlab.core.recipe import Recipe, dump_recipe
+from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace
@@ -31,12 +32,16 @@ CHANNEL_NAMES = {"fixed": "noNorm", "none": "noNorm", "ct": "CT"}
 
 @dataclass(frozen=True)
 class Plan:
-    """A planned workspace: where it is, its cases with their patients, its folds, nnU-Net's plans."""
+    """A planned workspace: its cases with their patients, its folds, nnU-Net's plans.
+
+    `failed` maps the cases that could not be used to the reason.
+    """
 
     workspace: Workspace
     patients: dict[str, str]
     folds: list[dict[str, list[str]]]
     plans: dict[str, Any]
+    failed: dict[str, str]
 
 
 def plan_dataset(
@@ -46,22 +51,31 @@ def plan_dataset(
 
     `save` writes a volume as NIfTI. The raw file of a `fixed` channel already holds the scaled
     values and the plan says NoNormalization, so that stock nnU-Net computes the same. Cases are
-    taken one at a time. Raises DatasetError when a case has no truth, a label that the recipe does not
-    know, a truth on another grid, or when no case has a lesion.
+    taken one at a time; one without a truth, with a label that the recipe does not know or with a
+    truth on another grid is left out and listed. Raises DatasetError when two cases share an id,
+    when no case is left or none has a lesion, and for a workspace with a training of other
+    cases or another recipe.
     """
     workspace = Workspace(root, recipe.name)
     prints: list[CaseFingerprint] = []
     patients: dict[str, str] = {}
     with_lesion: dict[str, bool] = {}
+    failed: dict[str, str] = {}
     for case in cases:
         name = nnunet_id(case.id)
         if name in patients:
             raise DatasetError(case.id, f"a second case named {name!r}", "case ids that differ")
-        prints.append(_write_case(case, name, recipe, workspace, save))
+        try:
+            prints.append(_write_case(case, name, recipe, workspace, save))
+        except (DatasetError, GeometryError, BundleError) as error:
+            failed[case.id] = str(error)
+            continue
         patients[name] = case.patient_id
         with_lesion[name] = bool(prints[-1].foreground[0].size)
     if not prints:
-        raise DatasetError(root, "no case with a truth", "at least as many patients as folds")
+        raise DatasetError(root, next(iter(failed.values()), "no case"), "cases with a truth")
+    _require_untrained(workspace, recipe, patients)
+    _drop_strangers(workspace, patients)
     fingerprint = fingerprint_dataset(prints)
     folds = patient_folds(patients, recipe.training.folds, recipe.training.seed, with_lesion=with_lesion)
     write_json(workspace.raw / "dataset.json", dataset_json(recipe, len(patients)))
@@ -74,7 +88,24 @@ def plan_dataset(
     plans = make_plans(workspace, recipe)
     preprocess(workspace, recipe, list(patients), progress)
     write_text(workspace.recipe_file, dump_recipe(recipe))
-    return Plan(workspace, patients, folds, plans)
+    return Plan(workspace, patients, folds, plans, failed)
+
+
+def _require_untrained(workspace: Workspace, recipe: Recipe, patients: dict[str, str]) -> None:
+    """Refuse to plan anew under a training of something else: its weights would look like this plan's."""
+    if next(workspace.root.glob("results/*/*/fold_*/checkpoint_*.pth"), None) is None:
+        return
+    before = json.loads(workspace.cases_file.read_text(encoding="utf-8"))["patients"]
+    if before != patients or load_recipe(workspace.recipe_file) != recipe:
+        raise DatasetError(workspace.root, "a training of other cases or another recipe", "a new workspace")
+
+
+def _drop_strangers(workspace: Workspace, patients: dict[str, str]) -> None:
+    """Delete raw files that an earlier plan left of cases that are no longer there."""
+    for file in workspace.raw.glob("*Tr/*.nii.gz"):
+        name = file.name.removesuffix(".nii.gz")
+        if (name if file.parent.name == "labelsTr" else name[:-5]) not in patients:
+            file.unlink()
 
 
 def dataset_json(recipe: Recipe, cases: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionlab.core.errors import RecipeError
-from lesionlab.core.files import write_json
+from lesionlab.core.files import sha256_of, write_json, write_text
 from lesionlab.core.recipe import NetworkSettings, Recipe
 from lesionlab.core.tasks import Progress
 from lesionlab.core.workspace import Workspace
@@ -114,7 +114,8 @@ def _stretched(values: list[int], length: int) -> list[int]:
 def preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progress: Progress) -> None:
     """Preprocess each case with nnU-Net's preprocessor, one after another in this process.
 
-    Cases already preprocessed with the same plans are kept, so that an interrupted run goes on.
+    A case that was preprocessed before from the same files by the same plan is kept, so that an
+    interrupted run goes on.
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -123,6 +124,7 @@ def preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progre
     folder = workspace.preprocessed / configuration.data_identifier
     folder.mkdir(parents=True, exist_ok=True)
     dataset = json.loads((workspace.raw / "dataset.json").read_text())
+    planned = sha256_of([workspace.preprocessed / f"{workspace.plans_name}.json"])
     with workspace.environment(), _nnunet_output(workspace.root / "plan.log"):
         preprocessor = configuration.preprocessor_class(verbose=False)
         for number, case in enumerate(case_ids):
@@ -132,8 +134,15 @@ def preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progre
                 for c in range(len(recipe.channels))
             ]
             label = str(workspace.raw / "labelsTr" / f"{case}.nii.gz")
-            if not (folder / f"{case}.pkl").is_file():
-                preprocessor.run_case_save(str(folder / case), images, label, plans, configuration, dataset)
+            stamp = f"{planned} {sha256_of(map(Path, [*images, label]))}"
+            kept = workspace.preprocessed / "stamps" / f"{case}.txt"
+            if kept.is_file() and kept.read_text(encoding="utf-8") == stamp:
+                continue
+            # blosc2 does not write over a file.
+            for old in (kept, folder / f"{case}.b2nd", folder / f"{case}_seg.b2nd"):
+                old.unlink(missing_ok=True)
+            preprocessor.run_case_save(str(folder / case), images, label, plans, configuration, dataset)
+            write_text(kept, stamp)
 
 
 @contextlib.contextmanager
