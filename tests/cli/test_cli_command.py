@@ -189,3 +189,15 @@ def test_tables_line_up() -> None:
 )
 def test_numbers_for_the_eye(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+def test_a_log_gets_a_line_of_progress_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 19.0, 21.0, 21.0, 30.0])
+    monkeypatch.setattr("lesionlab.cli.terminal.time.monotonic", lambda: next(clock))
+    with progress_bar() as progress:
+        progress("training", 0.1)
+        progress("training", 0.25)
+        progress("training", 0.3)
+    assert capsys.readouterr().err == " 25% training\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lesionlab.core.tasks import Progress
 
 DEBUG = "lesionlab.debug"
+LINE_EVERY_S = 20.0
 
 
 class Verbs(TyperGroup):
@@ -103,11 +105,9 @@ def answer_json(value: Any) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A progress callback drawn as a bar with the time left on stderr; silent where that is no terminal."""
-    from lesionlab.core.tasks import silent
-
+    """A progress callback drawn on stderr: a bar with the time left, or a line now and then in a log."""
     if not sys.stderr.isatty():
-        yield silent
+        yield _lines()
         return
     from rich.console import Console
     from rich.progress import (
@@ -135,6 +135,19 @@ def progress_bar() -> Iterator[Progress]:
             bar.update(drawn, description=message.replace("[", "("), completed=share)
 
         yield draw
+
+
+def _lines() -> Progress:
+    """Progress for a log: at most a line every `LINE_EVERY_S` seconds, none for short work."""
+    last = time.monotonic()
+
+    def tell(message: str, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            say(f"{share:4.0%} {message}")
+
+    return tell
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,0 +1,131 @@
+"""One fold of the sarcoma patients, ours beside stock nnU-Net: same patients, same folds, Dice and minutes.
+
+The peer is nnU-Net's own trainer class with its own plan (z-scored PET, 32 first features, float32) and its
+default of flips at prediction; only the number of iterations is set. Both run with freed memory kept, so the
+ratio of minutes is against a tuned peer.
+
+    python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE --fold 0 -o benchmarks/results
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from lesionlab.core.memory import keep_freed_memory
+
+keep_freed_memory()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa: E402
+
+from lesionlab.core.files import write_text  # noqa: E402
+from lesionlab.core.recipe import Recipe, parse_recipe  # noqa: E402
+from lesionlab.core.workspace import Workspace, open_workspace  # noqa: E402
+from lesionlab.evaluate import score_case  # noqa: E402
+from lesionlab.pipeline.patient import open_standardised  # noqa: E402
+from lesionlab.pipeline.training import SOURCES_FILE, fold_bundle, plan_cohort, train_folds  # noqa: E402
+from lesionlab.predict import predict  # noqa: E402
+from lesionlab.train import read_curves  # noqa: E402
+
+EPOCHS, ITERATIONS = 30, 50
+MINUTES_FILE = "peer_minutes.json"
+
+
+def peer_recipe(ours: Recipe) -> Recipe:
+    """Nothing pinned and z-score: plans exactly as stock nnU-Net plans a channel called PET."""
+    return parse_recipe(
+        {
+            "name": "stock",
+            "channels": {"suv": {"normalisation": "zscore"}},
+            "reference": "suv",
+            "training": {"folds": ours.training.folds, "seed": ours.training.seed},
+        },
+        "stock",
+    )
+
+
+def train_peer(workspace: Workspace, fold: int) -> float:
+    """Train stock nnU-Net's class on one fold unless that was done before; minutes that it took."""
+    record = workspace.root / MINUTES_FILE
+    if record.is_file():
+        return float(json.loads(record.read_text()))
+    plans = json.loads((workspace.preprocessed / f"{workspace.plans_name}.json").read_text())
+    plans["continue_training"] = False
+    dataset = json.loads((workspace.raw / "dataset.json").read_text())
+    torch.manual_seed(fold)
+    began = time.monotonic()
+    with workspace.environment(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = nnUNetTrainer(plans, "3d_fullres", fold, dataset, torch.device("cpu"))
+        trainer.num_epochs, trainer.num_iterations_per_epoch = EPOCHS, ITERATIONS
+        trainer.num_val_iterations_per_epoch = 3
+        trainer.run_training()
+    minutes = (time.monotonic() - began) / 60
+    write_text(record, json.dumps(minutes))
+    return minutes
+
+
+def dice_of(root: Path, fold: int) -> dict[str, float]:
+    """Dice of a fold's model on each of its held-out patients."""
+    workspace, recipe = open_workspace(root)
+    bundle = fold_bundle(workspace, recipe, fold)
+    sources = json.loads((root / SOURCES_FILE).read_text())["cases"]
+    splits = json.loads((workspace.preprocessed / "splits_final.json").read_text())
+    found = {}
+    for name in splits[fold]["val"]:
+        case = open_standardised(sources[name]["source"], recipe, case_id=name)
+        mask = predict(case, bundle, device="cpu").mask
+        found[name] = score_case(name, mask, case.truth).values["dice"]
+    return found
+
+
+def main() -> int:
+    """Train what is not trained, compare on the held-out patients, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument(
+        "-w", "--workspace", type=Path, required=True, help="planned by sts_crossvalidation.py"
+    )
+    parser.add_argument("-p", "--peer", type=Path, required=True, help="workspace for stock nnU-Net")
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    options = parser.parse_args()
+
+    ours, recipe = open_workspace(options.workspace)
+    if not (options.peer / "recipe.toml").is_file():
+        plan_cohort(options.data, peer_recipe(recipe), options.peer)
+    peer, _ = open_workspace(options.peer)
+    splits = [json.loads((w.preprocessed / "splits_final.json").read_text()) for w in (ours, peer)]
+    if splits[0] != splits[1]:
+        raise SystemExit("found different folds in the two workspaces; needed the same")
+    [folder] = train_folds(options.workspace, [options.fold])
+    our_minutes = sum(row.seconds for row in read_curves(folder)) / 60
+    peer_minutes = train_peer(peer, options.fold)
+    mine, theirs = dice_of(options.workspace, options.fold), dice_of(options.peer, options.fold)
+    steps = recipe.training.epochs * recipe.training.iterations
+    lines = [
+        f"# Fold {options.fold} of the sarcoma patients: {recipe.name} beside stock nnU-Net",
+        "",
+        "Made by `python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE -o benchmarks/results`.",
+        "",
+        f"| patient | {recipe.name}, {steps} iterations | stock nnU-Net, {EPOCHS * ITERATIONS} iterations |",
+        "|---|---|---|",
+        *(f"| {name} | {mine[name]:.3f} | {theirs[name]:.3f} |" for name in mine),
+        f"| mean Dice | {np.mean(list(mine.values())):.3f} | {np.mean(list(theirs.values())):.3f} |",
+        f"| minutes of training | {our_minutes:.1f} | {peer_minutes:.1f} |",
+    ]
+    write_text(options.out / "sts_peer.md", "\n".join(lines) + "\n")
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
