@@ -103,7 +103,10 @@ def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path: Path) -> None:
     for number in range(20):
         phantoms.write_pet_patient(root / f"p{number:02d}", [((40.0, 60.0, 40.0), 12.0, 8.0)])
     out = tmp_path / "out"
-    arguments = [*COMMAND, "examine", str(root), "-m", "pet-threshold", "-o", str(out)]
+    # Tests that run in the background inherit an ignored SIGINT; a terminal's user has it.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listening}; from lesionlab.cli import main; main()"]
+    arguments = [*command, "examine", str(root), "-m", "pet-threshold", "-o", str(out)]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (out / "p00").exists() and time.monotonic() < deadline:
