@@ -101,7 +101,7 @@ def table(by_method: Mapping[str, Sequence[Scores]], fold_of: Mapping[str, int])
         error = values["volume_error_ml"]
         return (
             f"| {name} | {len(scores)} | {values['dice'].mean():.3f} | {np.median(values['dice']):.3f} "
-            f"| {values['dice'].min():.3f} | {values['iou'].mean():.3f} | {values['ppv'].mean():.3f} "
+            f"| {values['dice'].min():.3f} | {values['iou'].mean():.3f} | {np.nanmean(values['ppv']):.3f} "
             f"| {values['sensitivity'].mean():.3f} | {error.mean():+.1f} | {np.abs(error).mean():.1f} "
             f"| {np.median(np.abs(values['volume_error_percent'])):.1f} |"
         )
@@ -136,6 +136,7 @@ def main() -> int:
     parser.add_argument("-w", "--workspace", type=Path, required=True)
     parser.add_argument("-r", "--recipe", default="pet-small")
     parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--note", default="", help="a sentence for the table, e.g. on the machine")
     options = parser.parse_args()
 
     def progress(message: str, share: float) -> None:
@@ -167,11 +168,12 @@ def main() -> int:
         f"Recipe {recipe.name} ({recipe.sha256[:12]}), {recipe.training.folds} folds by patient, "
         f"{training_cost(options.workspace)}.",
         f"{platform.machine()}, {platform.python_implementation()} {made['python']}, "
-        f"torch {made.get('torch', '?')}, nnunetv2 {made.get('nnunetv2', '?')}.",
+        f"torch {made.get('torch', '?')}, nnunetv2 {made.get('nnunetv2', '?')}. {options.note}".rstrip(),
         "",
         table(by_method, fold_of),
         "",
-        "Every patient counts once. Values per patient: `sts_crossvalidation.csv`.",
+        "Every patient counts once; PPV is over the patients with a prediction, it is undefined without one.",
+        "Values per patient: `sts_crossvalidation.csv`.",
         *(f"Failed: {outcome.error}" for outcome in failed),
     ]
     write_text(options.out / "sts_crossvalidation.md", "\n".join(facts) + "\n")
