@@ -205,7 +205,7 @@ def _head(done: Sequence[CohortEntry], failed: Sequence[CohortEntry], title: str
         (None, lesions, "lesion found" if lesions == 1 else "lesions found"),
         (None, without, "without any lesion"),
     ]
-    methods = list(dict.fromkeys(entry.method for entry in done if entry.method))
+    methods = sorted({entry.method for entry in done if entry.method})
     return tag(
         "header",
         tag("h1", title),

@@ -252,7 +252,7 @@ def metric_words(name: str) -> str:
         return f"{plain_words(name)} ({ERROR_UNITS[name]})"
     for suffix, unit in (("_ml", "ml"), ("_mm", "mm"), ("_percent", "%")):
         if name.endswith(suffix):
-            return f"{metric_words(name.removesuffix(suffix))} ({unit})"
+            return f"{plain_words(name.removesuffix(suffix))} ({unit})"
     return plain_words(name)
 
 
