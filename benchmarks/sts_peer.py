@@ -35,7 +35,8 @@ from lesionlab.pipeline.training import SOURCES_FILE, fold_bundle, plan_cohort, 
 from lesionlab.predict import predict  # noqa: E402
 from lesionlab.train import read_curves  # noqa: E402
 
-EPOCHS, ITERATIONS = 30, 50
+ITERATIONS = 50
+"""Of an epoch, as in our recipe, so that both schedules decay in steps of equal length."""
 MINUTES_FILE = "peer_minutes.json"
 
 
@@ -52,7 +53,7 @@ def peer_recipe(ours: Recipe) -> Recipe:
     )
 
 
-def train_peer(workspace: Workspace, fold: int) -> float:
+def train_peer(workspace: Workspace, fold: int, epochs: int) -> float:
     """Train stock nnU-Net's class on one fold unless that was done before; minutes that it took."""
     record = workspace.root / MINUTES_FILE
     if record.is_file():
@@ -65,7 +66,7 @@ def train_peer(workspace: Workspace, fold: int) -> float:
     with workspace.environment(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = nnUNetTrainer(plans, "3d_fullres", fold, dataset, torch.device("cpu"))
-        trainer.num_epochs, trainer.num_iterations_per_epoch = EPOCHS, ITERATIONS
+        trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, ITERATIONS
         trainer.num_val_iterations_per_epoch = 3
         trainer.run_training()
     minutes = (time.monotonic() - began) / 60
@@ -96,6 +97,7 @@ def main() -> int:
     )
     parser.add_argument("-p", "--peer", type=Path, required=True, help="workspace for stock nnU-Net")
     parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=30, help="of 50 iterations each, for the peer")
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
 
@@ -108,15 +110,16 @@ def main() -> int:
         raise SystemExit("found different folds in the two workspaces; needed the same")
     [folder] = train_folds(options.workspace, [options.fold])
     our_minutes = sum(row.seconds for row in read_curves(folder)) / 60
-    peer_minutes = train_peer(peer, options.fold)
+    peer_minutes = train_peer(peer, options.fold, options.epochs)
     mine, theirs = dice_of(options.workspace, options.fold), dice_of(options.peer, options.fold)
     steps = recipe.training.epochs * recipe.training.iterations
+    peer_steps = options.epochs * ITERATIONS
     lines = [
         f"# Fold {options.fold} of the sarcoma patients: {recipe.name} beside stock nnU-Net",
         "",
         "Made by `python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE -o benchmarks/results`.",
         "",
-        f"| patient | {recipe.name}, {steps} iterations | stock nnU-Net, {EPOCHS * ITERATIONS} iterations |",
+        f"| patient | {recipe.name}, {steps} iterations | stock nnU-Net, {peer_steps} iterations |",
         "|---|---|---|",
         *(f"| {name} | {mine[name]:.3f} | {theirs[name]:.3f} |" for name in mine),
         f"| mean Dice | {np.mean(list(mine.values())):.3f} | {np.mean(list(theirs.values())):.3f} |",
