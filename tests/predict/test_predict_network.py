@@ -84,6 +84,18 @@ def test_network_output_that_is_not_finite_names_the_case(tiny_bundle, tmp_path)
         predict(sphere_case(2), load_bundle(folder), device="cpu")
 
 
+def test_new_weights_in_the_same_files_are_read_again(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle.folder, tmp_path / "b")
+    case = sphere_case(3)
+    before = predict(case, load_bundle(folder), device="cpu")
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    state = torch.load(file, weights_only=True)
+    state["network_weights"] = {k: v * 0.5 for k, v in state["network_weights"].items()}
+    torch.save(state, file)
+    after = predict(case, load_bundle(folder), device="cpu")
+    assert not np.array_equal(before.probability.array, after.probability.array)
+
+
 def test_a_bundle_without_a_folder_has_no_network(tiny_bundle):
     with pytest.raises(BundleError, match="no model folder"):
         predict(sphere_case(2), replace(tiny_bundle, folder=None), device="cpu")

@@ -66,7 +66,7 @@ def predict_network(case: Case, bundle: Bundle, *, device: str, progress: Progre
         raise BundleError(bundle.name, "no model folder", "a bundle with weights")
     inputs = network_input(case, bundle.recipe)
     with _quiet():
-        model = _load(bundle.folder, bundle.checkpoints, bundle.recipe.prediction, device)
+        model = _load(bundle.folder, bundle.checkpoints, bundle.sha256, bundle.recipe.prediction, device)
         progress(f"{case.id}: network", 0.1)
         mask, probability = _run(model, np.stack([v.array for v in inputs]), case)
     progress(f"{case.id}: network", 1.0)
@@ -107,8 +107,9 @@ def _run(model: Model, data: np.ndarray[Any, Any], case: Case) -> tuple[Any, Any
 
 @lru_cache(maxsize=1)
 def _load(
-    folder: Path, checkpoints: tuple[Path, ...], settings: PredictionSettings, device_name: str
+    folder: Path, checkpoints: tuple[Path, ...], sha256: str, settings: PredictionSettings, device_name: str
 ) -> Model:
+    """The model of a bundle; its hash is part of the key, so that new weights in old files are read again."""
     device = pick_device(device_name)
     states = [safe_load(file) for file in checkpoints]
     plans = PlansManager(str(folder / "plans.json"))
