@@ -1,8 +1,8 @@
 """One fold of the sarcoma patients, ours beside stock nnU-Net: same patients, same folds, Dice and minutes.
 
 The peer is nnU-Net's own trainer class with its own plan (z-scored PET, 32 first features, float32) and its
-default of flips at prediction; only the number of iterations is set. Both run with freed memory kept, so the
-ratio of minutes is against a tuned peer.
+default of flips at prediction; only the number of iterations is set. Both run with freed memory kept, and
+their steps are timed in turns, so the ratio is against a tuned peer.
 
     python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE --fold 0 -o benchmarks/results
 """
@@ -13,10 +13,14 @@ import argparse
 import contextlib
 import io
 import json
+import statistics
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lesionlab.core.memory import keep_freed_memory
 
@@ -28,16 +32,17 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa:
 
 from lesionlab.core.files import write_text  # noqa: E402
 from lesionlab.core.recipe import Recipe, parse_recipe  # noqa: E402
+from lesionlab.core.tasks import silent  # noqa: E402
 from lesionlab.core.workspace import Workspace, open_workspace  # noqa: E402
 from lesionlab.evaluate import score_case  # noqa: E402
 from lesionlab.pipeline.patient import open_standardised  # noqa: E402
 from lesionlab.pipeline.training import SOURCES_FILE, fold_bundle, plan_cohort, train_folds  # noqa: E402
 from lesionlab.predict import predict  # noqa: E402
-from lesionlab.train import read_curves  # noqa: E402
+from lesionlab.train.nnunet import build_trainer  # noqa: E402
 
 ITERATIONS = 50
 """Of an epoch, as in our recipe, so that both schedules decay in steps of equal length."""
-MINUTES_FILE = "peer_minutes.json"
+TIMED_STEPS = 12
 
 
 def peer_recipe(ours: Recipe) -> Recipe:
@@ -53,25 +58,58 @@ def peer_recipe(ours: Recipe) -> Recipe:
     )
 
 
-def train_peer(workspace: Workspace, fold: int, epochs: int) -> float:
-    """Train stock nnU-Net's class on one fold unless that was done before; minutes that it took."""
-    record = workspace.root / MINUTES_FILE
-    if record.is_file():
-        return float(json.loads(record.read_text()))
+def stock_trainer(workspace: Workspace, fold: int, epochs: int) -> nnUNetTrainer:
+    """nnU-Net's own trainer class on a planned workspace; its environment must be entered."""
     plans = json.loads((workspace.preprocessed / f"{workspace.plans_name}.json").read_text())
     plans["continue_training"] = False
     dataset = json.loads((workspace.raw / "dataset.json").read_text())
-    torch.manual_seed(fold)
-    began = time.monotonic()
+    trainer = nnUNetTrainer(plans, "3d_fullres", fold, dataset, torch.device("cpu"))
+    trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, ITERATIONS
+    trainer.num_val_iterations_per_epoch = 3
+    return trainer
+
+
+@contextlib.contextmanager
+def nnunet_of(workspace: Workspace) -> Iterator[None]:
+    """The workspace's environment, without what nnU-Net prints and warns."""
     with workspace.environment(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = nnUNetTrainer(plans, "3d_fullres", fold, dataset, torch.device("cpu"))
-        trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, ITERATIONS
-        trainer.num_val_iterations_per_epoch = 3
-        trainer.run_training()
-    minutes = (time.monotonic() - began) / 60
-    write_text(record, json.dumps(minutes))
-    return minutes
+        yield
+
+
+def train_peer(workspace: Workspace, fold: int, epochs: int) -> None:
+    """Train stock nnU-Net's class on one fold unless that was done before."""
+    if (workspace.model("3d_fullres") / f"fold_{fold}" / "checkpoint_final.pth").is_file():
+        return
+    torch.manual_seed(fold)
+    with nnunet_of(workspace):
+        stock_trainer(workspace, fold, epochs).run_training()
+
+
+def seconds_per_step(ours: Workspace, recipe: Recipe, peer: Workspace, fold: int) -> tuple[float, float]:
+    """Median seconds of a training step, data loading included, the two taking turns."""
+    steppers: list[Callable[[], None]] = []
+    for workspace in (ours, peer):
+        with nnunet_of(workspace):
+            if workspace is ours:
+                trainer: Any = build_trainer(ours, recipe, fold, torch.device("cpu"), silent)
+            else:
+                trainer = stock_trainer(peer, fold, 1)
+            trainer.initialize()
+            batches, _ = trainer.get_dataloaders()
+            trainer.network.train()
+            steppers.append(partial(_step, trainer, batches))
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(TIMED_STEPS):
+        for taken, step in zip(seconds, steppers, strict=True):
+            began = time.perf_counter()
+            step()
+            taken.append(time.perf_counter() - began)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
+
+
+def _step(trainer: Any, batches: Iterator[dict[str, Any]]) -> None:
+    trainer.train_step(next(batches))
 
 
 def dice_of(root: Path, fold: int) -> dict[str, float]:
@@ -108,22 +146,26 @@ def main() -> int:
     splits = [json.loads((w.preprocessed / "splits_final.json").read_text()) for w in (ours, peer)]
     if splits[0] != splits[1]:
         raise SystemExit("found different folds in the two workspaces; needed the same")
-    [folder] = train_folds(options.workspace, [options.fold])
-    our_minutes = sum(row.seconds for row in read_curves(folder)) / 60
-    peer_minutes = train_peer(peer, options.fold, options.epochs)
+    train_folds(options.workspace, [options.fold])
+    train_peer(peer, options.fold, options.epochs)
     mine, theirs = dice_of(options.workspace, options.fold), dice_of(options.peer, options.fold)
     steps = recipe.training.epochs * recipe.training.iterations
     peer_steps = options.epochs * ITERATIONS
+    ours_s, peer_s = seconds_per_step(ours, recipe, peer, options.fold)
     lines = [
         f"# Fold {options.fold} of the sarcoma patients: {recipe.name} beside stock nnU-Net",
         "",
-        "Made by `python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE -o benchmarks/results`.",
+        "Made by `python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE "
+        f"--fold {options.fold} --epochs {options.epochs} -o benchmarks/results`.",
         "",
         f"| patient | {recipe.name}, {steps} iterations | stock nnU-Net, {peer_steps} iterations |",
         "|---|---|---|",
         *(f"| {name} | {mine[name]:.3f} | {theirs[name]:.3f} |" for name in mine),
         f"| mean Dice | {np.mean(list(mine.values())):.3f} | {np.mean(list(theirs.values())):.3f} |",
-        f"| minutes of training | {our_minutes:.1f} | {peer_minutes:.1f} |",
+        f"| seconds per step, side by side | {ours_s:.2f} | {peer_s:.2f} |",
+        f"| minutes of training at that | {ours_s * steps / 60:.1f} | {peer_s * peer_steps / 60:.1f} |",
+        "",
+        f"A step of {recipe.name} takes {ours_s / peer_s:.2f} of the peer's time.",
     ]
     write_text(options.out / "sts_peer.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
