@@ -149,10 +149,14 @@ def test_planning_again_takes_what_changed_and_forgets_what_went(tmp_path):
 def test_a_trained_workspace_is_not_planned_for_something_else(tiny_workspace, tmp_path):
     root = Path(shutil.copytree(tiny_workspace, tmp_path / "w"))
     _, recipe = open_workspace(root)
+    raw = sorted((path.name, path.stat().st_mtime_ns) for path in root.glob("raw/*/*Tr/*"))
     with pytest.raises(DatasetError, match="needed a new workspace"):
-        plan_dataset([sphere_case(number) for number in range(4)], recipe, root, save_volume)
+        plan_dataset([sphere_case(number) for number in range(7, 11)], recipe, root, save_volume)
     with pytest.raises(DatasetError, match="needed a new workspace"):
         plan_tiny(root, recipe.changed(training={"epochs": 9}))
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in root.glob("raw/*/*Tr/*")) == raw
+    with pytest.raises(DatasetError, match="needed a new workspace"):
+        plan_dataset([sphere_case(number) for number in range(4)], recipe, root, save_volume)
     assert plan_tiny(root, recipe) == root
 
 

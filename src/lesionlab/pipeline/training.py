@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import DatasetError, LesionLabError, TrainingError
+from lesionlab.core.errors import LesionLabError, TrainingError
 from lesionlab.core.files import sha256_of, write_json, writing
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
@@ -65,8 +65,6 @@ def plan_cohort(
             reading(f"reading {name}", number / len(paths))
             try:
                 case = open_standardised(path, recipe, case_id=name)
-                if case.truth is None:
-                    raise DatasetError(name, "no truth", "a mask or contours for training")
             except LesionLabError as error:
                 failed[name] = str(error)
                 continue

@@ -57,6 +57,7 @@ def plan_dataset(
     cases or another recipe.
     """
     workspace = Workspace(root, recipe.name)
+    trained = _trained_patients(workspace, recipe)
     prints: list[CaseFingerprint] = []
     patients: dict[str, str] = {}
     with_lesion: dict[str, bool] = {}
@@ -65,6 +66,8 @@ def plan_dataset(
         name = nnunet_id(case.id)
         if name in patients:
             raise DatasetError(case.id, f"a second case named {name!r}", "case ids that differ")
+        if trained is not None and trained.get(name) != case.patient_id:
+            raise _other_training(root)
         try:
             prints.append(_write_case(case, name, recipe, workspace, save))
         except (DatasetError, GeometryError, BundleError) as error:
@@ -74,7 +77,8 @@ def plan_dataset(
         with_lesion[name] = bool(prints[-1].foreground[0].size)
     if not prints:
         raise DatasetError(root, next(iter(failed.values()), "no case"), "cases with a truth")
-    _require_untrained(workspace, recipe, patients)
+    if trained is not None and trained != patients:
+        raise _other_training(root)
     _drop_strangers(workspace, patients)
     fingerprint = fingerprint_dataset(prints)
     folds = patient_folds(patients, recipe.training.folds, recipe.training.seed, with_lesion=with_lesion)
@@ -91,13 +95,22 @@ def plan_dataset(
     return Plan(workspace, patients, folds, plans, failed)
 
 
-def _require_untrained(workspace: Workspace, recipe: Recipe, patients: dict[str, str]) -> None:
-    """Refuse to plan anew under a training of something else: its weights would look like this plan's."""
+def _trained_patients(workspace: Workspace, recipe: Recipe) -> dict[str, str] | None:
+    """Patients by case of a training that is here already, None where there is none.
+
+    Planning anew under a training of something else is refused before anything is written: its weights
+    would look like the new plan's.
+    """
     if next(workspace.root.glob("results/*/*/fold_*/checkpoint_*.pth"), None) is None:
-        return
-    before = json.loads(workspace.cases_file.read_text(encoding="utf-8"))["patients"]
-    if before != patients or load_recipe(workspace.recipe_file) != recipe:
-        raise DatasetError(workspace.root, "a training of other cases or another recipe", "a new workspace")
+        return None
+    if load_recipe(workspace.recipe_file) != recipe:
+        raise _other_training(workspace.root)
+    patients: dict[str, str] = json.loads(workspace.cases_file.read_text(encoding="utf-8"))["patients"]
+    return patients
+
+
+def _other_training(root: Path) -> DatasetError:
+    return DatasetError(root, "a training of other cases or another recipe", "a new workspace")
 
 
 def _drop_strangers(workspace: Workspace, patients: dict[str, str]) -> None:

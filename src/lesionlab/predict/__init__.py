@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lesionlab.core.case import Case
+from lesionlab.core.memory import keep_freed_memory
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.predict.bundle import Bundle, load_bundle, write_bundle
@@ -20,6 +21,7 @@ def predict(case: Case, bundle: Bundle, *, device: str = "auto", progress: Progr
         from lesionlab.predict.threshold import threshold_mask
 
         return threshold_mask(case, bundle.recipe)
+    keep_freed_memory()
     from lesionlab.predict.nnunet import predict_network
 
     return predict_network(case, bundle, device=device, progress=progress)
