@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lesionlab.core.errors import RecipeError
 from lesionlab.core.recipe import (
     ChannelSettings,
     NetworkSettings,
+    RadiomicsSettings,
     Recipe,
     RefineSettings,
     ThresholdSettings,
@@ -52,6 +54,12 @@ recipes = st.builds(
     ),
     training=st.builds(
         TrainingSettings, epochs=st.integers(1, 5000), stop_after=st.one_of(st.none(), st.integers(1, 99))
+    ),
+    radiomics=st.builds(
+        RadiomicsSettings,
+        families=st.just(("statistics", "glcm")),
+        keep_range=st.sampled_from([None, (-500.0, 400.0), (0.0, math.inf)]),
+        bin_size=positive,
     ),
     refine=st.builds(RefineSettings, minimum_ml=st.floats(0, 10), fill_holes=st.booleans()),
 )
@@ -108,6 +116,17 @@ def test_several_mistakes_are_told_at_once() -> None:
         ({"labels": {"a": 1, "b": 1}}, "labels must be numbered 1, 2"),
         ({"optional_channels": ["suv"]}, "repeats a channel"),
         ({"channels": {}}, "channels"),
+        ({"channels": {"suv": {"curve": "log"}}}, "curve 'log' needs normalisation 'fixed', found 'zscore'"),
+        (
+            {"channels": {"suv": {"curve": "log", "normalisation": "fixed", "clip": [-2, 9]}}},
+            "lower end is above -divide_by",
+        ),
+        ({"radiomics": {"families": ["glcm"]}}, "needs either bin_size or bin_number"),
+        (
+            {"radiomics": {"volume_histogram_bins": 9, "volume_histogram_bin_size": 1}},
+            "either volume_histogram_bin_size or volume_histogram_bins",
+        ),
+        ({"radiomics": {"keep_range": [4, 4]}}, "lower end below its upper end"),
         ({"name": "a b"}, "name = 'a b'"),
         ({"name": ""}, "name = ''"),
         ({"threshold": {"fraction": 1.0}}, "threshold.fraction = '1.0'"),

@@ -43,4 +43,5 @@ def _scaled(volume: Volume, settings: ChannelSettings) -> Volume:
         return volume.with_array(array)
     if settings.clip is not None:
         array = np.clip(array, *settings.clip)
-    return volume.with_array((array / settings.divide_by).astype(np.float32), ONE)
+    array = (array / settings.divide_by).astype(np.float32)
+    return volume.with_array(np.log1p(array) if settings.curve == "log" else array, ONE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,13 +34,24 @@ class ChannelSettings(Settings):
     """How one channel reaches the network.
 
     `fixed`: clip to `clip`, then divide by `divide_by`, the same scale for every patient, as SUV
-    deserves. `ct`: nnU-Net's CT scheme (clip to the 0.5 and 99.5 percentile of the training
-    lesions, z-score). `zscore`: per case. `none`: as it is.
+    deserves; with `curve = "log"` the quotient q becomes ln(1 + q), which spreads pale lesions apart and
+    still tells every SUV from every other. `ct`: nnU-Net's CT scheme (clip to the 0.5 and 99.5 percentile
+    of the training lesions, z-score). `zscore`: per case. `none`: as it is.
     """
 
     normalisation: Literal["fixed", "ct", "zscore", "none"] = "zscore"
     clip: tuple[float, float] | None = None
     divide_by: Positive = 1.0
+    curve: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ChannelSettings:
+        if self.curve == "log":
+            if self.normalisation != "fixed":
+                raise ValueError(f"curve 'log' needs normalisation 'fixed', found {self.normalisation!r}")
+            if self.clip is None or self.clip[0] <= -self.divide_by:
+                raise ValueError("curve 'log' needs a clip whose lower end is above -divide_by")
+        return self
 
 
 class ThresholdSettings(Settings):
@@ -113,6 +125,66 @@ class BiomarkerSettings(Settings):
     peak_ml: Positive = 1.0
 
 
+Family = Literal[
+    "morphology",
+    "local",
+    "statistics",
+    "histogram",
+    "volume_histogram",
+    "glcm",
+    "glrlm",
+    "glszm",
+    "gldzm",
+    "ngtdm",
+    "ngldm",
+]
+Aggregation = Literal["2D_avg", "2D_comb", "2_5D_avg", "2_5D_comb", "3D_avg", "3D_comb"]
+
+
+class RadiomicsSettings(Settings):
+    """Features of the image biomarker standard (IBSI-1): which, and how the image is prepared for them.
+
+    `families` empty = none are computed. Order of the steps, as in the standard: interpolation, rounding,
+    re-segmentation by range, then by outliers, discretisation. Tuples are (z, y, x).
+    """
+
+    families: tuple[Family, ...] = ()
+    aggregations: Annotated[tuple[Aggregation, ...], Field(min_length=1)] = ("3D_avg", "3D_comb")
+    """How texture matrices are combined: by slice (2D), over slices (2_5D) or in the volume (3D), each with
+    the features averaged over directions (avg) or the matrices merged (comb). Families without
+    directions use the dimension alone."""
+    spacing_mm: tuple[NonNegative, NonNegative, NonNegative] | None = None
+    """Voxel size to interpolate to; 0 keeps that axis; None keeps the grid."""
+    interpolation: Literal["nearest", "linear", "cubic"] = "linear"
+    mask_interpolation: Literal["nearest", "linear", "cubic"] = "linear"
+    round_to: NonNegative = 0.0
+    """Intensities are rounded to multiples of this after interpolation (1 for CT); 0 = not."""
+    keep_range: tuple[float, float] | None = None
+    """Re-segmentation: voxels outside leave the intensity mask; the lower end is also the first bin's edge
+    under `bin_size`. Use inf for an open end."""
+    outlier_sigma: Positive | None = None
+    """Re-segmentation: voxels farther than this many standard deviations from the mean leave."""
+    bin_size: Positive | None = None
+    """Fixed bin size in the image's unit; excludes `bin_number`."""
+    bin_number: Annotated[int, Field(ge=2)] | None = None
+    """Fixed number of bins from the lesion's minimum to its maximum."""
+    bin_origin: float | None = None
+    """Lower edge of the first bin under `bin_size`; default: the range's lower end, else the minimum."""
+    volume_histogram_bin_size: Positive | None = None
+    volume_histogram_bins: Annotated[int, Field(ge=2)] | None = None
+    """How the intensity-volume histogram discretises; neither = not at all (intensities as they are)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RadiomicsSettings:
+        if self.families and (self.bin_size is None) == (self.bin_number is None):
+            raise ValueError("radiomics needs either bin_size or bin_number")
+        if self.volume_histogram_bin_size is not None and self.volume_histogram_bins is not None:
+            raise ValueError("either volume_histogram_bin_size or volume_histogram_bins, not both")
+        if self.keep_range is not None and not self.keep_range[0] < self.keep_range[1]:
+            raise ValueError("keep_range needs its lower end below its upper end")
+        return self
+
+
 class Recipe(Settings):
     """Everything that decides a result besides data and weights.
 
@@ -134,6 +206,7 @@ class Recipe(Settings):
     prediction: PredictionSettings = PredictionSettings()
     refine: RefineSettings = RefineSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
+    radiomics: RadiomicsSettings = RadiomicsSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -225,5 +298,9 @@ def _table(name: str, body: dict[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """TOML for the scalar and list values that a recipe holds (JSON's forms are valid TOML for these)."""
+    """TOML for the scalars and lists that a recipe holds: JSON's forms, but for infinity."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
     return json.dumps(value, ensure_ascii=False)
