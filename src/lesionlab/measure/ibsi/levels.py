@@ -1,0 +1,86 @@
+"""Discretisation: from a region's intensities to grey levels (IBSI section 2.7).
+
+Only levels. What is computed on them is in the families.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lesionlab.core.recipe import RadiomicsSettings
+from lesionlab.measure.ibsi.region import FloatArray, IntArray, Levels, Region, tight_box
+
+MOST_LEVELS = 65536
+"""More grey levels than this are refused: texture matrices grow with their square."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """How intensities become levels: level k covers [lower + (k - 1) x size, lower + k x size).
+
+    The last of a fixed number of bins holds its upper edge too. `size` 0 stands for constant intensity: all
+    values are level 1.
+    """
+
+    lower: float
+    size: float
+    count: int
+
+    def levels_of(self, values: FloatArray) -> IntArray:
+        """Levels 1 to `count` of values, of any shape, int32."""
+        if self.size == 0:
+            return np.ones(values.shape, dtype=np.int32)
+        found = np.floor((values - self.lower) / self.size).astype(np.int32) + 1
+        return np.clip(found, 1, self.count, out=found)
+
+
+def fixed_size_bins(values: FloatArray, size: float, origin: float) -> Bins:
+    """Bins of one size from `origin` up to the highest of the values (n >= 1, finite).
+
+    Values below the origin, which a stated origin can leave there, move it down by whole bins.
+    """
+    lower = origin + size * min(0.0, np.floor((float(values.min()) - origin) / size))
+    return Bins(lower, size, int(np.floor((float(values.max()) - lower) / size)) + 1)
+
+
+def fixed_number_bins(values: FloatArray, number: int) -> Bins:
+    """`number` bins of equal size from the lowest to the highest of the values (n >= 1, finite)."""
+    low, high = float(values.min()), float(values.max())
+    return Bins(low, (high - low) / number, number if high > low else 1)
+
+
+def bins_of(values: FloatArray, settings: RadiomicsSettings) -> Bins:
+    """The bins that the settings ask for; under a fixed size they begin at `bin_origin`, else at the lower
+    end of `keep_range` where it is finite, else at the lowest value."""
+    if settings.bin_number is not None:
+        return fixed_number_bins(values, settings.bin_number)
+    size = settings.bin_size or 1.0
+    return fixed_size_bins(values, size, _origin(values, settings))
+
+
+def _origin(values: FloatArray, settings: RadiomicsSettings) -> float:
+    if settings.bin_origin is not None:
+        return settings.bin_origin
+    if settings.keep_range is not None and np.isfinite(settings.keep_range[0]):
+        return settings.keep_range[0]
+    return float(values.min())
+
+
+def discretise(region: Region, settings: RadiomicsSettings) -> Levels:
+    """The grey levels of a region's intensity mask, in its tight box.
+
+    Constant intensity gives one level (under a fixed size, the level of that intensity). An empty mask gives
+    an empty array and no level. The values inside must be finite.
+    """
+    box = tight_box(region.intensity)
+    inside = region.intensity[box]
+    array = np.zeros(inside.shape, dtype=np.int32)
+    count = 0
+    if inside.any():
+        values = region.values[box][inside]
+        bins = bins_of(values, settings)
+        array[inside] = bins.levels_of(values)
+        count = bins.count
+    return Levels(array, count, region.morphological[box], region.spacing)
