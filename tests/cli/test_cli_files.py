@@ -346,3 +346,25 @@ def test_masks_written_here_are_read_by_others(run, patient: Path, tmp_path: Pat
     image = sitk.ReadImage(str(tmp_path / "out" / "mask.nii.gz"))
     assert image.GetSize() == (32, 32, 24)
     assert image.GetSpacing() == pytest.approx((4.0, 4.0, 4.0))
+
+
+# measure, many
+
+
+def test_measure_takes_a_list_and_names_who_failed(run, tmp_path: Path) -> None:
+    phantoms.write_pet_patient(tmp_path / "anna", [((40.0, 60.0, 40.0), 12.0, 8.0)])
+    table = tmp_path / "cases.csv"
+    table.write_text("case_id,image,mask\nanna,anna,anna/truth.nii.gz\nbert,anna,bert.nii.gz\n")
+    result = run("measure", table, "-o", tmp_path / "out", "--long")
+    assert result.exit_code == 1
+    assert "1 of 2 measured" in result.stdout and "bert.nii.gz" in result.stderr
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "cohort.json",
+        "columns.csv",
+        "lesions.csv",
+        "long.csv",
+        "patients.csv",
+    }
+    assert run("measure", table, "mask.nii.gz", "-o", tmp_path / "out").exit_code == 2
+    assert run("measure", table).exit_code == 2
+    assert run("measure", tmp_path / "anna").exit_code == 2

@@ -10,7 +10,7 @@ import pytest
 
 from lesionlab.core.errors import WriteError
 from lesionlab.core.results import Findings
-from lesionlab.report import CohortEntry, cohort, cohort_entry, write_cohort
+from lesionlab.report import CohortEntry, cohort, cohort_entry, cohort_tables, write_cohort
 
 MakeFindings = Callable[..., Findings]
 SUMMARY = {
@@ -130,7 +130,7 @@ def test_a_full_disk_leaves_nothing(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cohort, "write_json", full_disk)
+    monkeypatch.setattr(cohort_tables, "write_json", full_disk)
     with pytest.raises(WriteError, match="No space left on device"):
         write_cohort(entries, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lesionlab.cli.scans import NO_MODEL, SHOWN_SCORES, Scan, list_failures, tell_findings
+from lesionlab.cli.scans import NO_MODEL, SHOWN_SCORES, cohort_table, list_failures, tell_findings
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, table
 
 if TYPE_CHECKING:
     from lesionlab.core.results import Scores
+    from lesionlab.core.tasks import Outcome
+    from lesionlab.pipeline.measured import Drawn
+    from lesionlab.report import CohortEntry
 
 Mask = Annotated[
     Path,
@@ -61,32 +64,92 @@ def refine(
 
 
 def measure(
-    image: Scan,
-    mask: Mask,
+    image: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A scan, a folder of patients, or a CSV file with columns image and mask.",
+            show_default=False,
+        ),
+    ],
+    mask: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="MASK",
+            help="Lesions as NIfTI, MHA, NRRD, RTSTRUCT or DICOM SEG; for a folder of patients, a folder.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Also write the whole table as CSV.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="PATH", help="The whole table as CSV; for many, their folder."),
     ] = None,
     recipe: RecipeName = NO_MODEL,
+    long: Annotated[
+        bool, typer.Option("--long", help="For many: also long.csv, a row per lesion and quantity.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure lesions that are already drawn: SUVmax, SUVpeak, MTV, TLG, diameters, position.
 
-    Every connected component of the mask is a lesion. The recipe says which channel is measured.
+    Every connected component of the mask is a lesion. The recipe says which channel is measured. Of many
+    patients, one that cannot be measured is listed at the end and does not stop the others (exit code 1).
 
-    Example: `lesionlab measure dicom/patient7 patient7.nii.gz -o lesions.csv`
+    Example: `lesionlab measure dicom/patient7 patient7.nii.gz -o lesions.csv`, or
+    `lesionlab measure cases.csv -r pet-radiomics -o measured/`
     """
     from lesionlab import pipeline
     from lesionlab.report.tables import patient_record
 
+    pairs = drawn_pairs(image, mask)
+    chosen = pipeline.recipe_of(recipe)
+    if pairs is not None:
+        if out is None:
+            raise typer.BadParameter("many patients need -o FOLDER", param_hint="--out")
+        with progress_bar() as progress:
+            outcomes = pipeline.measure_cohort(pairs, chosen, progress=progress)
+            pipeline.write_cohort_measurements(outcomes, out, title=image.name, long=long)
+        tell_measured(outcomes, out, as_json)
+        return
+    if mask is None:
+        raise typer.BadParameter("a scan needs a MASK", param_hint="MASK")
     with progress_bar() as progress:
-        findings = pipeline.findings_of_mask(image, mask, pipeline.recipe_of(recipe), progress=progress)
+        findings = pipeline.findings_of_mask(image, mask, chosen, progress=progress)
     if out is not None:
         pipeline.write_lesions(findings, out)
     if as_json:
         answer_json(patient_record(findings))
     else:
         tell_findings(findings)
+
+
+def drawn_pairs(image: Path, mask: Path | None) -> list[Drawn] | None:
+    """The scans and masks of many patients; None where the arguments name a single one."""
+    from lesionlab import pipeline
+
+    if image.suffix.lower() == ".csv":
+        if mask is not None:
+            raise typer.BadParameter("a CSV file names its masks itself", param_hint="MASK")
+        return pipeline.listed(image)
+    if mask is not None and mask.is_dir() and image.is_dir() and not pipeline.is_one_case(image):
+        return pipeline.paired(image, mask)
+    return None
+
+
+def tell_measured(outcomes: Sequence[Outcome[CohortEntry]], out: Path, as_json: bool) -> None:
+    """Print a row per patient, or the paths and failures as JSON."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    if as_json:
+        errors = [{"case_id": outcome.name, "error": outcome.error} for outcome in failed]
+        tables = {name: str(out / f"{name}.csv") for name in ("lesions", "patients", "columns")}
+        answer_json({"measured": len(done), "failed": errors, **tables})
+    else:
+        if done:
+            answer(cohort_table(done))
+        answer(f"\n{len(done)} of {len(outcomes)} measured\ntables: {out / 'lesions.csv'}")
+    list_failures(failed)
 
 
 def evaluate(

@@ -21,6 +21,7 @@ from lesionlab.pipeline.marks import (
     write_evaluation,
     write_lesions,
 )
+from lesionlab.pipeline.measured import listed, measure_cohort, paired, write_cohort_measurements
 from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
 
 __all__ = [
@@ -32,11 +33,15 @@ __all__ = [
     "findings_again",
     "findings_of_mask",
     "is_one_case",
+    "listed",
+    "measure_cohort",
     "open_standardised",
+    "paired",
     "predict_cohort",
     "predict_file",
     "recipe_of",
     "refine_file",
+    "write_cohort_measurements",
     "write_evaluation",
     "write_lesions",
 ]

@@ -1,12 +1,14 @@
 """Findings as pages, tables and files; nothing is computed here that a table holds.
 
-`page` writes one patient, `cohort` many; `tables` and `volumes` the files beside the pages; `figures` chooses
-the pictures, `canvas` draws them, `display` cuts them; `html` knows markup, `folder` how files appear.
+`page` writes one patient, `cohort` many (`cohort_tables` their files); `tables` and `volumes` the files
+beside the pages; `figures` chooses the pictures, `canvas` draws them, `display` cuts them; `html`
+knows markup, `folder` how files appear.
 """
 
 from __future__ import annotations
 
-from lesionlab.report.cohort import CohortEntry, cohort_entry, write_cohort
+from lesionlab.report.cohort import write_cohort
+from lesionlab.report.cohort_tables import CohortEntry, cohort_entry, write_measurements
 from lesionlab.report.figures import training_curves
 from lesionlab.report.page import write_findings
 from lesionlab.report.volumes import save_volume
@@ -18,4 +20,5 @@ __all__ = [
     "training_curves",
     "write_cohort",
     "write_findings",
+    "write_measurements",
 ]

@@ -1,22 +1,17 @@
-"""The report of many patients: one page, one table of lesions, one of patients, one JSON file.
+"""The report of many patients: one page, beside the tables of `cohort_tables`.
 
-An entry keeps what the cohort's page needs of a patient and nothing of the volumes. Scores are summarised
-elsewhere and handed in.
+Scores are summarised elsewhere and handed in.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lesionlab.core.files import write_json
-from lesionlab.core.results import Column, Findings
-from lesionlab.report import tables
-from lesionlab.report.figures import thumbnail
+from lesionlab.report.cohort_tables import LESIONS, CohortEntry, union, write_cohort_tables
 from lesionlab.report.folder import filled
 from lesionlab.report.html import (
     MISSING,
@@ -37,7 +32,6 @@ from lesionlab.report.page import (
     counted,
     definitions,
     extra_figures,
-    headline,
     metric_value,
     metric_words,
 )
@@ -55,49 +49,6 @@ SCORES_SHOWN = (
 )
 COUNTED = ("n", "undefined")
 """Statistics that are numbers of cases."""
-LESIONS = Column("lesions", "1", "number of lesions found")
-
-
-@dataclass(frozen=True)
-class CohortEntry:
-    """One patient of a cohort: numbers and a thumbnail, or the reason why there are none.
-
-    `page` is the patient's report.html relative to the cohort's folder, empty when there is none. `headline`
-    holds the totals shown, with their columns. Made by `cohort_entry`, or by hand for a failure:
-    `CohortEntry(case_id, error="...")`.
-    """
-
-    case_id: str
-    patient_id: str = ""
-    page: str = ""
-    error: str | None = None
-    method: str = ""
-    columns: tuple[Column, ...] = ()
-    rows: tuple[Mapping[str, float], ...] = ()
-    headline: tuple[tuple[Column, float], ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    thumbnail: bytes = b""
-
-
-def cohort_entry(findings: Findings, page: str | Path) -> CohortEntry:
-    """What a cohort's report keeps of one patient; the volumes can be let go afterwards.
-
-    `page` is the path of the patient's report.html relative to the folder of the cohort's.
-    """
-    run = findings.provenance
-    return CohortEntry(
-        case_id=findings.case.id,
-        patient_id=findings.case.patient_id,
-        page=Path(page).as_posix(),
-        method=f"{run.bundle}, recipe {run.recipe_name} ({run.recipe_sha256[:12]})",
-        columns=findings.lesions.columns,
-        rows=findings.lesions.rows,
-        headline=tuple(headline(findings)),
-        scores={} if findings.scores is None else dict(findings.scores.values),
-        notes=tuple(tables.all_notes(findings)),
-        thumbnail=thumbnail(findings),
-    )
 
 
 def write_cohort(
@@ -117,65 +68,11 @@ def write_cohort(
     among them, stay. No entry gives empty tables. All files appear or, on WriteError, none.
     """
     folder = Path(folder)
-    done = [entry for entry in entries if entry.error is None]
-    lesion_columns = _union(entry.columns for entry in done)
-    totals = _union([column for column, _ in entry.headline] for entry in done)
-    metrics = list(dict.fromkeys(name for entry in done for name in entry.scores))
     with filled(folder) as inside:
-        rows = [row for e in done for row in tables.lesion_rows(e.case_id, lesion_columns, e.rows)]
-        tables.write_csv(inside / "lesions.csv", tables.lesion_head(lesion_columns), rows)
-        head = ["case_id", "patient_id", "page", "error", "lesions", *(c.name for c in totals), *metrics]
-        tables.write_csv(inside / "patients.csv", head, [_row(e, totals, metrics) for e in entries])
-        columns = tables.column_rows({"lesions": lesion_columns, "patients": (LESIONS, *totals)})
-        tables.write_csv(inside / "columns.csv", tables.COLUMNS_HEAD, columns)
-        write_json(inside / "cohort.json", _record(entries, title, summary))
+        write_cohort_tables(entries, inside, title, summary)
         page = _page(entries, title, summary or {}, figures or {})
         (inside / "report.html").write_text(page, encoding="utf-8")
     return folder / "report.html"
-
-
-def _union(groups: Iterable[Iterable[Column]]) -> tuple[Column, ...]:
-    return tuple({column.name: column for group in groups for column in group}.values())
-
-
-def _row(entry: CohortEntry, totals: Sequence[Column], metrics: Sequence[str]) -> list[object]:
-    values = {column.name: value for column, value in entry.headline}
-    count = len(entry.rows) if entry.error is None else math.nan
-    return [
-        entry.case_id,
-        entry.patient_id,
-        entry.page,
-        entry.error or "",
-        count,
-        *(values.get(column.name, math.nan) for column in totals),
-        *(entry.scores.get(name, math.nan) for name in metrics),
-    ]
-
-
-def _record(entries: Sequence[CohortEntry], title: str, summary: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {
-        "title": title,
-        "patients": [
-            {
-                "case_id": entry.case_id,
-                "patient_id": entry.patient_id,
-                "page": entry.page,
-                "method": entry.method,
-                "lesion_count": len(entry.rows),
-                "totals": {column.name: value for column, value in entry.headline},
-                "units": {column.name: column.unit for column, _ in entry.headline},
-                "scores": dict(entry.scores) or None,
-                "notes": list(entry.notes),
-            }
-            for entry in entries
-            if entry.error is None
-        ],
-        "failed": [
-            {"case_id": entry.case_id, "reason": entry.error} for entry in entries if entry.error is not None
-        ],
-        "summary": summary,
-        "purpose": "research software, not a medical device",
-    }
 
 
 def _page(
@@ -271,7 +168,7 @@ def _value(value: Any) -> str:
 def _patients(done: Sequence[CohortEntry]) -> Html:
     if not done:
         return tag("section", tag("h2", "Patients"), tag("p", "None examined."))
-    totals = _union([column for column, _ in entry.headline] for entry in done)
+    totals = union([column for column, _ in entry.headline] for entry in done)
     totals = tuple(column for column in totals if column.name.lower() not in COUNT_NAMES)
     known = list(dict.fromkeys(name for entry in done for name in entry.scores))
     metrics = [name for name in SCORES_SHOWN if name in known] or known[: len(SCORES_SHOWN)]
@@ -319,8 +216,8 @@ def _grid(done: Sequence[CohortEntry]) -> Html:
 
 def _origin(done: Sequence[CohortEntry]) -> Html:
     columns = {
-        "patient": (LESIONS, *_union([column for column, _ in entry.headline] for entry in done)),
-        "lesion": _union(entry.columns for entry in done),
+        "patient": (LESIONS, *union([column for column, _ in entry.headline] for entry in done)),
+        "lesion": union(entry.columns for entry in done),
     }
     words = (
         "Each patient's page and run.json name versions, hashes, timings and conversions. All numbers are in "
