@@ -5,6 +5,7 @@ Only levels. What is computed on them is in the families.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,27 +13,26 @@ import numpy as np
 from lesionlab.core.recipe import RadiomicsSettings
 from lesionlab.measure.ibsi.region import FloatArray, IntArray, Levels, Region, tight_box
 
-MOST_LEVELS = 65536
-"""More grey levels than this are refused: texture matrices grow with their square."""
-
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """How intensities become levels: level k covers [lower + (k - 1) x size, lower + k x size).
+    """How intensities become levels: `number` bins of equal size cover `width` from `lower` on.
 
-    The last of a fixed number of bins holds its upper edge too. `size` 0 stands for constant intensity: all
-    values are level 1.
+    Level k holds its lower edge and not its upper one, but for the last of `count`, which holds both. A width
+    of 0 stands for constant intensity: all values are level 1.
     """
 
     lower: float
-    size: float
+    width: float
+    number: int
     count: int
 
     def levels_of(self, values: FloatArray) -> IntArray:
         """Levels 1 to `count` of values, of any shape, int32."""
-        if self.size == 0:
+        if self.width == 0:
             return np.ones(values.shape, dtype=np.int32)
-        found = np.floor((values - self.lower) / self.size).astype(np.int32) + 1
+        # multiplied before divided: whole intensities then fall exactly onto the edges they belong to
+        found = np.floor((values - self.lower) * self.number / self.width).astype(np.int32) + 1
         return np.clip(found, 1, self.count, out=found)
 
 
@@ -41,14 +41,14 @@ def fixed_size_bins(values: FloatArray, size: float, origin: float) -> Bins:
 
     Values below the origin, which a stated origin can leave there, move it down by whole bins.
     """
-    lower = origin + size * min(0.0, np.floor((float(values.min()) - origin) / size))
-    return Bins(lower, size, int(np.floor((float(values.max()) - lower) / size)) + 1)
+    lower = origin + size * min(0.0, math.floor((float(values.min()) - origin) / size))
+    return Bins(lower, size, 1, math.floor((float(values.max()) - lower) / size) + 1)
 
 
 def fixed_number_bins(values: FloatArray, number: int) -> Bins:
     """`number` bins of equal size from the lowest to the highest of the values (n >= 1, finite)."""
     low, high = float(values.min()), float(values.max())
-    return Bins(low, (high - low) / number, number if high > low else 1)
+    return Bins(low, high - low, number, number if high > low else 1)
 
 
 def bins_of(values: FloatArray, settings: RadiomicsSettings) -> Bins:
