@@ -49,7 +49,7 @@ def test_a_ball_measures_what_it_is(name):
     assert table.totals["TMTV"] == row["MTV"]
     assert table.totals["SUVmax"] == 7.0
     assert math.isnan(table.totals["Dmax"])
-    assert table.notes == ("Dmax needs two lesions; found 1",)
+    assert table.notes == ("Dmax and Dmax_edge need two lesions; found 1",)
 
 
 def test_lesions_are_numbered_by_volume_and_totals_add_up():
@@ -91,7 +91,7 @@ def test_no_lesion_is_a_result():
     assert math.isnan(table.totals["SUVmax"])
     assert math.isnan(table.totals["Dmax"])
     assert not table.labels.array.any()
-    assert table.notes == ("no lesion: SUVmax and Dmax of the patient are undefined",)
+    assert table.notes == ("no lesion: SUVmax, Dmax and Dmax_edge of the patient are undefined",)
 
 
 def test_one_voxel_is_a_lesion():
@@ -169,7 +169,7 @@ def test_other_channels_are_measured_without_suv_names():
     assert (
         set(table.totals)
         == {column.name for column in table.total_columns}
-        == {"lesions", "volume", "max", "Dmax"}
+        == {"lesions", "volume", "max", "Dmax", "Dmax_edge"}
     )
 
 

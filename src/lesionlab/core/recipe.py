@@ -109,6 +109,18 @@ class PredictionSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
 
 
+class SuvSettings(Settings):
+    """How activity becomes SUVbw where the standard's rules are not wanted (docs/reference/suv.md).
+
+    `allow_cps` lets images in counts per second through, whose calibration the header states poorly.
+    `times = "autopet"` takes AcquisitionTime as the moment of decay correction, as the public autoPET
+    conversion does, so that its numbers can be reproduced.
+    """
+
+    allow_cps: bool = False
+    times: Literal["standard", "autopet"] = "standard"
+
+
 class RefineSettings(Settings):
     """Mask clean-up. `keep = "largest"` deletes metastases, so it is never a default for PET."""
 
@@ -118,11 +130,33 @@ class RefineSettings(Settings):
     connectivity: Literal[6, 18, 26] = 26
 
 
+Delineation = Literal["fixed", "41", "50", "percist", "liver"]
+"""How a metabolic volume is drawn again within a lesion; see `measure/thresholds.py`."""
+
+
 class BiomarkerSettings(Settings):
-    """What is measured per lesion; `channel` None means the reference channel."""
+    """What is measured per lesion; `channel` None means the reference channel.
+
+    From `peak_centre` on, the settings concern a channel in SUVbw only.
+    """
 
     channel: str | None = None
     peak_ml: Positive = 1.0
+    peak_centre: Literal["any_voxel", "hottest_voxel"] = "any_voxel"
+    """Where the sphere of SUVpeak is centred: wherever in the lesion its mean is highest, or on SUVmax."""
+    delineations: tuple[Delineation, ...] = ()
+    """Each gives MTV_NAME and TLG_NAME per lesion and TMTV_NAME and TLG_NAME per patient."""
+    fixed_suv: Positive = 4.0
+    """SUVbw of the delineation `fixed`."""
+    liver_factor: Positive = 1.5
+    liver_deviations: NonNegative = 2.0
+    """The delineation `liver` is at liver_factor x mean + liver_deviations x SD of the liver reference."""
+    delineation_reach_mm: NonNegative = 0.0
+    """How far beyond the lesion as drawn a delineation may reach; 0 = only the lesion's own voxels."""
+    volume_at_suv: tuple[Positive, ...] = ()
+    """Intensity-volume points: ml of the lesion at or above each SUVbw."""
+    suv_at_share: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    """Intensity-volume points: SUVbw that the hottest such share of the lesion reaches."""
 
 
 Family = Literal[
@@ -199,6 +233,7 @@ class Recipe(Settings):
     """Channels used when present (the body mask's CT) and never required."""
     reference: str
     labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: {"lesion": 1})
+    suv: SuvSettings = SuvSettings()
     method: Literal["network", "threshold"] = "network"
     threshold: ThresholdSettings = ThresholdSettings()
     network: NetworkSettings = NetworkSettings()

@@ -30,9 +30,13 @@ SUV_UPTAKE: Final = (
     Column("TLG", units.GRAM, "total lesion glycolysis: MTV x SUVmean", "DCM:126033"),
 )
 PEAK_MEANING: Final = (
-    "highest mean SUVbw in a sphere of {ml:g} ml (r = {radius:.1f} mm) centred on any voxel of the lesion; "
+    "{which} mean SUVbw in a sphere of {ml:g} ml (r = {radius:.1f} mm) centred on {centre}; "
     "voxels weigh by their share in the sphere, also those outside the lesion"
 )
+PEAK_CENTRES: Final = {
+    "any_voxel": ("highest", "any voxel of the lesion"),
+    "hottest_voxel": ("", "the lesion's hottest voxel (of several the one with the highest mean)"),
+}
 
 GENERAL_INTENSITY: Final = (
     Column("max", "", "highest value of a voxel in the lesion", "IBSI:84IY"),
@@ -66,6 +70,7 @@ SUV_TOTALS: Final = (
     Column("TLG", units.GRAM, "sum of TLG over the lesions"),
     Column("SUVmax", units.SUVBW, "highest SUVmax of the lesions"),
     Column("Dmax", units.MILLIMETRE, "largest distance between two lesion centroids"),
+    Column("Dmax_edge", units.MILLIMETRE, "largest distance between two voxel centres of different lesions"),
 )
 
 GENERAL_TOTALS: Final = (
@@ -73,6 +78,7 @@ GENERAL_TOTALS: Final = (
     Column("volume", units.MILLILITRE, "sum of volume over the lesions"),
     Column("max", "", "highest max of the lesions"),
     Column("Dmax", units.MILLIMETRE, "largest distance between two lesion centroids"),
+    Column("Dmax_edge", units.MILLIMETRE, "largest distance between two voxel centres of different lesions"),
 )
 
 
@@ -81,10 +87,12 @@ def peak_radius_mm(peak_ml: float) -> float:
     return float((3000.0 * peak_ml / (4.0 * pi)) ** (1.0 / 3.0))
 
 
-def lesion_columns(unit: str, peak_ml: float) -> tuple[Column, ...]:
+def lesion_columns(unit: str, peak_ml: float, peak_centre: str = "any_voxel") -> tuple[Column, ...]:
     """The columns of a lesion table for a channel of this unit: SUV names only where the unit is SUVbw."""
     if unit == units.SUVBW:
-        meaning = PEAK_MEANING.format(ml=peak_ml, radius=peak_radius_mm(peak_ml))
+        which, centre = PEAK_CENTRES[peak_centre]
+        radius = peak_radius_mm(peak_ml)
+        meaning = PEAK_MEANING.format(which=which, ml=peak_ml, radius=radius, centre=centre).strip()
         uptake = tuple(replace(c, meaning=meaning) if c.name == "SUVpeak" else c for c in SUV_UPTAKE)
         return IDENTITY + uptake + SHAPE
     return IDENTITY + _in_unit(GENERAL_INTENSITY, unit) + SHAPE

@@ -20,21 +20,27 @@ from lesionlab.core.grid import require_same_grid
 from lesionlab.core.recipe import BiomarkerSettings
 from lesionlab.core.results import LesionTable
 from lesionlab.core.volume import Geometry, Volume
+from lesionlab.measure import clinic
 from lesionlab.measure.catalogue import lesion_columns, total_columns
-from lesionlab.measure.shape import centroid_index, diameter_3d, diameters_in_slice
-from lesionlab.measure.spread import largest_distance
-from lesionlab.measure.uptake import peak, sphere_weights
+from lesionlab.measure.references import References, reference_notes
+from lesionlab.measure.shape import centroid_index, diameters_in_slice, hull_points, largest_squared_distance
+from lesionlab.measure.spread import largest_distance, largest_edge_distance
+from lesionlab.measure.uptake import hottest, peak, sphere_weights
 
 Row = Mapping[str, float]
+NO_REFERENCES = References()
 
 
-def measure(case: Case, mask: Volume, biomarkers: BiomarkerSettings) -> LesionTable:
+def measure(
+    case: Case, mask: Volume, biomarkers: BiomarkerSettings, *, references: References = NO_REFERENCES
+) -> LesionTable:
     """The lesions of a mask and what they measure on one channel of the case.
 
     A lesion is a 26-connected component of one label; lesions are numbered from 1 by descending volume.
     SUV names (SUVmax, MTV, TLG ...) are used where the channel's unit is SUVbw, plain ones (max,
     volume ...) elsewhere; units and definitions stand in the columns. No lesion gives no rows, zero
-    volume and NaN for SUVmax and Dmax, with a note; every NaN has a note. Raises RecipeError for a
+    volume and NaN for SUVmax and Dmax, with a note; every NaN has a note. `references` (SUVbw only) add
+    ratios to liver and blood pool and the thresholds that rest on them. Raises RecipeError for a
     channel that the case lacks, GeometryError for a mask on another grid and DatasetError for a
     mask that is not integer.
     """
@@ -50,18 +56,34 @@ def measure(case: Case, mask: Volume, biomarkers: BiomarkerSettings) -> LesionTa
     weights = sphere_weights(image.geometry.spacing, biomarkers.peak_ml) if suv else None
     rows: list[Row] = []
     notes: list[str] = []
+    hulls: list[NDArray[np.float64]] = []
+    on_maximum = biomarkers.peak_centre == "hottest_voxel"
     for number, box in enumerate(boxes, start=1):
         lesion = numbers[box] == number
         label = int(labels[box][lesion][0])
         row = {"lesion": float(number), "label": float(label), "voxels": float(lesion.sum())}
-        intensity, remarks = _intensity(image, lesion, box, weights)
-        rows.append(row | intensity | _shape(lesion, box, image.geometry))
+        hulls.append(hull_points(lesion, image.geometry.spacing))
+        intensity, remarks = _intensity(image, lesion, box, weights, on_maximum)
+        row |= intensity | _shape(lesion, box, image.geometry, hulls[-1])
+        if suv:
+            choice = (biomarkers, references)
+            row |= clinic.lesion_values(image, numbers, (number, box), row, choice)
+        rows.append(row)
         notes += [f"lesion {number}: {remark}" for remark in remarks]
-    totals, remarks = _totals(rows, suv)
+    corners = [np.array([s.start for s in box]) * image.geometry.spacing for box in boxes]
+    edge = largest_edge_distance([hull + corner for hull, corner in zip(hulls, corners, strict=True)])
+    totals, remarks = _totals(rows, suv, edge)
+    columns = lesion_columns(image.unit, biomarkers.peak_ml, biomarkers.peak_centre)
+    columns_of_totals = total_columns(image.unit)
+    if suv:
+        columns += clinic.lesion_columns(biomarkers, references)
+        columns_of_totals += clinic.total_columns(biomarkers, references)
+        chosen, more = clinic.totals(rows, biomarkers, references)
+        totals, remarks = totals | chosen, [*reference_notes(references), *remarks, *more]
     return LesionTable(
-        columns=lesion_columns(image.unit, biomarkers.peak_ml),
+        columns=columns,
         rows=tuple(rows),
-        total_columns=total_columns(image.unit),
+        total_columns=columns_of_totals,
         totals=totals,
         labels=mask.with_array(numbers, units.ONE),
         notes=(*notes, *remarks),
@@ -69,7 +91,11 @@ def measure(case: Case, mask: Volume, biomarkers: BiomarkerSettings) -> LesionTa
 
 
 def _intensity(
-    image: Volume, lesion: NDArray[np.bool_], box: Box, weights: NDArray[np.float64] | None
+    image: Volume,
+    lesion: NDArray[np.bool_],
+    box: Box,
+    weights: NDArray[np.float64] | None,
+    on_maximum: bool,
 ) -> tuple[dict[str, float], list[str]]:
     """The intensity columns of one lesion, and remarks; `weights` are given for an SUV channel."""
     values: NDArray[Any] = image.array[box][lesion]
@@ -84,7 +110,8 @@ def _intensity(
     if weights is None:
         return {"max": highest, "mean": mean, "volume": volume_ml}, notes
     if not broken:
-        highest_mean, cut = peak(image.array, lesion, box, weights)
+        centres = hottest(image.array[box], lesion) if on_maximum else lesion
+        highest_mean, cut = peak(image.array, centres, box, weights)
         if cut:
             notes.append("the sphere of SUVpeak is cut by the border of the image; the rest of it counts")
         if highest_mean > highest * (1 + 1e-6):
@@ -93,13 +120,15 @@ def _intensity(
     return uptake | {"MTV": volume_ml, "TLG": volume_ml * mean}, notes
 
 
-def _shape(lesion: NDArray[np.bool_], box: Box, geometry: Geometry) -> dict[str, float]:
+def _shape(
+    lesion: NDArray[np.bool_], box: Box, geometry: Geometry, hull: NDArray[np.float64]
+) -> dict[str, float]:
     corner = np.array([s.start for s in box])
     x, y, z = geometry.to_world(centroid_index(lesion) + corner)
     long, wide = diameters_in_slice(lesion, geometry.spacing)
     touches = any(n > 1 and (s.start == 0 or s.stop == n) for s, n in zip(box, geometry.shape, strict=True))
     return {
-        "diameter_3d": diameter_3d(lesion, geometry.spacing),
+        "diameter_3d": math.sqrt(largest_squared_distance(hull, hull)),
         "diameter_in_slice": long,
         "width_in_slice": wide,
         "x": float(x),
@@ -109,7 +138,7 @@ def _shape(lesion: NDArray[np.bool_], box: Box, geometry: Geometry) -> dict[str,
     }
 
 
-def _totals(rows: Sequence[Row], suv: bool) -> tuple[dict[str, float], list[str]]:
+def _totals(rows: Sequence[Row], suv: bool, edge: float) -> tuple[dict[str, float], list[str]]:
     """Patient totals, with a note for each that is undefined."""
     centroids = np.array([[row["x"], row["y"], row["z"]] for row in rows]).reshape(-1, 3)
     highest = "SUVmax" if suv else "max"
@@ -122,12 +151,12 @@ def _totals(rows: Sequence[Row], suv: bool) -> tuple[dict[str, float], list[str]
         totals["TLG"] = math.fsum(row["TLG"] for row in rows)
     else:
         totals["volume"] = math.fsum(row["volume"] for row in rows)
-    totals |= {highest: maximum, "Dmax": largest_distance(centroids)}
+    totals |= {highest: maximum, "Dmax": largest_distance(centroids), "Dmax_edge": edge}
     notes = []
     if not rows:
-        notes.append(f"no lesion: {highest} and Dmax of the patient are undefined")
+        notes.append(f"no lesion: {highest}, Dmax and Dmax_edge of the patient are undefined")
     elif len(rows) == 1:
-        notes.append("Dmax needs two lesions; found 1")
+        notes.append("Dmax and Dmax_edge need two lesions; found 1")
     if rows and math.isnan(maximum):
         names = f"{highest} and TLG" if suv else highest
         notes.append(f"{names} of the patient are undefined where they are for a lesion")

@@ -17,8 +17,13 @@ Points = NDArray[np.float64]
 
 def diameter_3d(lesion: NDArray[np.bool_], spacing: tuple[float, float, float]) -> float:
     """The largest distance in mm between two voxel centres of a lesion (z, y, x); 0 for one voxel."""
-    points = _row_ends(lesion) * np.asarray(spacing)
-    return float(np.sqrt(_largest_squared_distance(_hull(points))))
+    points = hull_points(lesion, spacing)
+    return float(np.sqrt(largest_squared_distance(points, points)))
+
+
+def hull_points(lesion: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Points:
+    """Voxel centres (n, 3) in mm from the corner of the box, the vertices of the convex hull among them."""
+    return _hull(_row_ends(lesion) * np.asarray(spacing))
 
 
 def diameters_in_slice(lesion: NDArray[np.bool_], spacing: tuple[float, float, float]) -> tuple[float, float]:
@@ -73,10 +78,11 @@ def _hull(points: Points) -> Points:
     return points[vertices]
 
 
-def _largest_squared_distance(points: Points, at_once: int = 512) -> float:
+def largest_squared_distance(points: Points, others: Points, at_once: int = 512) -> float:
+    """The largest squared distance between one of `points` and one of `others`, both (n, 3) in mm."""
     largest = 0.0
     for start in range(0, len(points), at_once):
-        difference = points[start : start + at_once, None, :] - points[None, start:, :]
+        difference = points[start : start + at_once, None, :] - others[None, :, :]
         largest = max(largest, float(np.einsum("ijk,ijk->ij", difference, difference).max()))
     return largest
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lesionlab.measure.shape import Points, largest_squared_distance
 
 
 def largest_distance(centroids_mm: NDArray[np.float64]) -> float:
@@ -21,3 +24,29 @@ def largest_distance(centroids_mm: NDArray[np.float64]) -> float:
         squared = ((centroids_mm[k + 1 :] - centroids_mm[k]) ** 2).sum(axis=1)
         largest = max(largest, float(squared.max()))
     return math.sqrt(largest)
+
+
+def largest_edge_distance(hulls_mm: Sequence[Points]) -> float:
+    """Dmax from edge to edge: the largest distance in mm between points of two different lesions.
+
+    Each lesion is given by the vertices of its convex hull (n, 3), where the farthest points lie. NaN below
+    two lesions. Pairs of lesions are tried in the order of the most they can give, until none can give more.
+    """
+    if len(hulls_mm) < 2:
+        return math.nan
+    centres = np.array([points.mean(axis=0) for points in hulls_mm])
+    radii = np.array(
+        [
+            np.linalg.norm(points - centre, axis=1).max()
+            for points, centre in zip(hulls_mm, centres, strict=True)
+        ]
+    )
+    first, second = np.triu_indices(len(hulls_mm), 1)
+    bounds = np.linalg.norm(centres[first] - centres[second], axis=1) + radii[first] + radii[second]
+    largest = 0.0
+    for k in np.argsort(-bounds):
+        if bounds[k] <= largest:
+            break
+        between = largest_squared_distance(hulls_mm[first[k]], hulls_mm[second[k]])
+        largest = max(largest, math.sqrt(between))
+    return largest
