@@ -14,20 +14,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from lesionlab.core.errors import RecipeError
-
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Settings(BaseModel):
-    """Base of all recipe sections: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from lesionlab.core.settings import (
+    Count,
+    KineticsSettings,
+    MarginSettings,
+    NonNegative,
+    Positive,
+    Settings,
+    Share,
+    UltrasoundSettings,
+)
 
 
 class ChannelSettings(Settings):
@@ -141,6 +140,10 @@ class BiomarkerSettings(Settings):
     """
 
     channel: str | None = None
+    kinetics: bool = False
+    """Enhancement over the phases `pre`, `post1`, ... (section `kinetics`)."""
+    ultrasound: bool = False
+    """What ultrasound alone shows (section `ultrasound`)."""
     peak_ml: Positive = 1.0
     peak_centre: Literal["any_voxel", "hottest_voxel"] = "any_voxel"
     """Where the sphere of SUVpeak is centred: wherever in the lesion its mean is highest, or on SUVmax."""
@@ -234,13 +237,17 @@ class Recipe(Settings):
     reference: str
     labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: {"lesion": 1})
     suv: SuvSettings = SuvSettings()
-    method: Literal["network", "threshold"] = "network"
+    method: Literal["network", "threshold", "none"] = "network"
+    """`none` finds nothing: for lesions that are already drawn."""
     threshold: ThresholdSettings = ThresholdSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
     prediction: PredictionSettings = PredictionSettings()
     refine: RefineSettings = RefineSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
+    kinetics: KineticsSettings = KineticsSettings()
+    ultrasound: UltrasoundSettings = UltrasoundSettings()
+    margin: MarginSettings = MarginSettings()
     radiomics: RadiomicsSettings = RadiomicsSettings()
 
     @model_validator(mode="after")

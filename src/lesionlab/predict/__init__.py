@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lesionlab.core.case import Case
+from lesionlab.core.errors import BundleError
 from lesionlab.core.memory import keep_freed_memory
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress, silent
@@ -15,8 +16,12 @@ def predict(case: Case, bundle: Bundle, *, device: str = "auto", progress: Progr
     """Segment a standardised case on its reference grid.
 
     `device` is auto, cpu, cuda or mps; weight-free recipes ignore it. An empty mask is a valid result. Raises
-    BundleError when the case lacks a channel that the bundle needs.
+    BundleError when the case lacks a channel that the bundle needs, or when the recipe only measures.
     """
+    if bundle.recipe.method == "none":
+        raise BundleError(
+            bundle.name, "a recipe that only measures (method 'none')", "a mask: lesionlab measure IMAGE MASK"
+        )
     if bundle.recipe.method == "threshold":
         from lesionlab.predict.threshold import threshold_mask
 

@@ -1,0 +1,83 @@
+"""What every section of a recipe is built from, and the sections of one kind of image alone.
+
+The recipe itself, and the sections that concern every scan, are in `recipe.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of all recipe sections: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KineticsSettings(Settings):
+    """Enhancement over the phases of a DCE series (docs/how-to/dce.md); `biomarkers.kinetics` turns it on.
+
+    Phases count from 0, the one before contrast. `times_s` (one per phase, seconds from injection to the
+    middle of the phase) replaces what the headers say.
+    """
+
+    early: Count = 1
+    late: Count | None = None
+    """The last phase when None."""
+    times_s: tuple[float, ...] | None = None
+    background: NonNegative | None = None
+    """Voxels with less signal than this before contrast are not analysed; None = by `background_share`."""
+    background_share: Share = 0.6
+    """The background limit as a share of the 95th percentile of S0 in the box around the mask."""
+    enhancing: NonNegative = 70.0
+    """A voxel enhances, and counts for the functional tumour volume, from this percentage on."""
+    neighbours: Annotated[int, Field(ge=0, le=26)] = 0
+    """An enhancing voxel counts only with this many enhancing ones among its 26 neighbours."""
+    plateau: NonNegative = 10.0
+    """Percent that the signal may change from early to late and still be a plateau."""
+    auc_s: Positive = 90.0
+    """The initial area under the curve runs from the injection to this time."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KineticsSettings:
+        if self.late is not None and self.late <= self.early:
+            raise ValueError(f"late = {self.late} must come after early = {self.early}")
+        times = self.times_s
+        if times is not None and (
+            len(times) < 2 or any(b <= a for a, b in zip(times, times[1:], strict=False))
+        ):
+            raise ValueError(f"times_s needs two or more growing times, found {list(times)}")
+        if times is not None and times[1] <= 0:
+            raise ValueError(f"times_s needs the phases after the first above 0 s, found {times[1]:g}")
+        return self
+
+
+class UltrasoundSettings(Settings):
+    """Bands around a lesion on ultrasound (docs/how-to/ultrasound.md); `biomarkers.ultrasound` turns it on.
+
+    Each width is given twice: in mm, and in pixels for images whose pixel spacing is not known.
+    """
+
+    margin_mm: Positive = 1.0
+    margin_px: Positive = 10.0
+    """How far apart, across the boundary, the two points of a gradient lie."""
+    ring_mm: Positive = 3.0
+    ring_px: Positive = 30.0
+    """Width of the ring of surrounding tissue."""
+    posterior_mm: Positive = 5.0
+    posterior_px: Positive = 50.0
+    """Depth of the band beneath the lesion, and width of the tissue on either side of it."""
+
+
+class MarginSettings(Settings):
+    """Resection margin of a specimen (docs/how-to/margins.md); a specimen mask turns it on."""
+
+    close_mm: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 2.0)
+    """Thresholds: the specimen's surface nearer to the lesion than each is reported in mm2."""
