@@ -1,0 +1,105 @@
+"""The sixteen features that run lengths, zones and dependences share: emphases, non-uniformities, spread.
+
+All four families are matrices of counts over (grey level i, extent j), the extent being a run length, a zone
+size, a zone distance or a dependence count, and take the same formulas. A matrix is never stored densely
+here: its cells are fed one by one, its marginals kept, so zone sizes may reach millions.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from lesionlab.measure.ibsi.region import FloatArray
+from lesionlab.measure.ibsi.texture_voxels import COUNT_LOG, LongArray
+
+NUMBER: Final = 17
+"""Features computed: the sixteen, then the energy that only dependences have."""
+SUMS: Final = 6
+"""Running sums over cells: four joint emphases, sum of c log2 c, sum of c^2."""
+
+
+@njit(cache=True, nogil=True)
+def add_cell(
+    sums: FloatArray, levels: LongArray, extents: LongArray, level: int, extent: int, count: int
+) -> None:
+    """Count `count` entries at (level, extent) into the marginals and the sums; call once per cell.
+
+    `levels[0]` carries the difference between true and stored levels; index 0 of both marginals is free.
+    """
+    levels[level] += count
+    extents[extent] += count
+    true = np.float64(level + levels[0])
+    low = 1.0 / (true * true)
+    high = true * true
+    long = np.float64(extent) * np.float64(extent)
+    short = 1.0 / long
+    weight = np.float64(count)
+    sums[0] += weight * low * short
+    sums[1] += weight * high * short
+    sums[2] += weight * low * long
+    sums[3] += weight * high * long
+    sums[4] += COUNT_LOG[count] if count < len(COUNT_LOG) else weight * np.log2(weight)
+    sums[5] += weight * weight
+
+
+@njit(cache=True, nogil=True)
+def finish(
+    sums: FloatArray, levels: LongArray, extents: LongArray, voxels: int, features: FloatArray
+) -> None:
+    """The features of the counted cells; `voxels` is N_v, summed over the matrices that were merged.
+
+    Order: short, long, low, high emphasis; the four joint ones; grey level non-uniformity and normalised;
+    extent non-uniformity and normalised; percentage; grey level variance; extent variance; entropy; energy.
+    Nothing counted gives NaN throughout.
+    """
+    base = levels[0]
+    total = 0.0
+    level_sums = np.zeros(4)  # 1/i^2, i^2, i, r^2
+    for index in range(1, len(levels)):
+        if levels[index] > 0:
+            count = np.float64(levels[index])
+            value = np.float64(index + base)
+            total += count
+            level_sums[0] += count / (value * value)
+            level_sums[1] += count * value * value
+            level_sums[2] += count * value
+            level_sums[3] += count * count
+    if total == 0.0:
+        features[:] = np.nan
+        return
+    extent_sums = np.zeros(4)
+    for index in range(1, len(extents)):
+        if extents[index] > 0:
+            count = np.float64(extents[index])
+            value = np.float64(index)
+            extent_sums[0] += count / (value * value)
+            extent_sums[1] += count * value * value
+            extent_sums[2] += count * value
+            extent_sums[3] += count * count
+    features[0] = extent_sums[0] / total
+    features[1] = extent_sums[1] / total
+    features[2] = level_sums[0] / total
+    features[3] = level_sums[1] / total
+    for index in range(4):
+        features[4 + index] = sums[index] / total
+    features[8] = level_sums[3] / total
+    features[9] = level_sums[3] / (total * total)
+    features[10] = extent_sums[3] / total
+    features[11] = extent_sums[3] / (total * total)
+    features[12] = total / voxels
+    features[13] = _variance(levels, base, level_sums[2] / total, total)
+    features[14] = _variance(extents, 0, extent_sums[2] / total, total)
+    features[15] = np.log2(total) - sums[4] / total
+    features[16] = sums[5] / (total * total)
+
+
+@njit(cache=True, nogil=True)
+def _variance(counts: LongArray, base: int, mean: float, total: float) -> float:
+    spread = 0.0
+    for index in range(1, len(counts)):
+        if counts[index] > 0:
+            spread += counts[index] * (index + base - mean) ** 2
+    return spread / total
