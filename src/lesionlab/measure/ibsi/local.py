@@ -42,11 +42,15 @@ def local_peaks(region: Region) -> dict[str, float]:
     if box[0].stop == 0:
         return {feature.name: math.nan for feature in FEATURES}
     rows = _sphere_rows(region.spacing)
-    values, known = _with_margin(region, box, rows)
-    mask = np.ascontiguousarray(region.intensity[box])
-    counts = None if known is None else _row_sums(known.astype(np.float64))
-    highest = float(region.values[box][mask].max())
-    local, everywhere = _peaks(values, _row_sums(values), counts, mask, rows, highest)
+    half = np.abs(rows).max(axis=0)
+    low = np.array([s.start for s in box])
+    high = np.array([s.stop for s in box])
+    start, stop = np.maximum(low - half, 0), np.minimum(high + half, region.values.shape)
+    around = region.values[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]
+    whole = bool((stop - start == high - low + 2 * half).all())
+    known = whole and bool(np.isfinite(around).all())
+    highest = float(region.values[box].max(where=region.intensity[box], initial=-np.inf))
+    local, everywhere = _peaks(region.values, region.intensity, (low, high, half), rows, highest, known)
     return {"loc_peak_loc": local, "loc_peak_glob": everywhere}
 
 
@@ -60,82 +64,78 @@ def _sphere_rows(spacing: tuple[float, float, float]) -> IntArray:
     return np.stack([dz[inside], dy[inside], reach], axis=1).astype(np.int32)
 
 
-def _with_margin(
-    region: Region, box: tuple[slice, slice, slice], rows: IntArray
-) -> tuple[FloatArray, BoolArray | None]:
-    """The values of the box and a sphere's reach around it, 0 where unknown; and where they are known.
-
-    None instead of the latter says that all are.
-    """
-    margin = [int(n) for n in np.abs(rows).max(axis=0)]
-    cut, place = [], []
-    for s, m, n in zip(box, margin, region.values.shape, strict=True):
-        low, high = max(0, s.start - m), min(n, s.stop + m)
-        cut.append(slice(low, high))
-        place.append(slice(low - s.start + m, high - s.start + m))
-    shape = [s.stop - s.start + 2 * m for s, m in zip(box, margin, strict=True)]
-    part = region.values[tuple(cut)]
-    finite = np.isfinite(part)
-    if part.shape == tuple(shape) and finite.all():
-        return np.ascontiguousarray(part), None
-    values, known = np.zeros(shape), np.zeros(shape, dtype=bool)
-    values[tuple(place)] = np.where(finite, part, 0.0)
-    known[tuple(place)] = finite
-    return values, known
-
-
-def _row_sums(values: FloatArray) -> FloatArray:
-    """Sums along x up to and without each voxel: (z, y, x) to (z, y, x + 1)."""
-    sums = np.zeros((*values.shape[:2], values.shape[2] + 1))
-    np.cumsum(values, axis=2, out=sums[:, :, 1:])
-    return sums
-
-
 @numba.njit(cache=True, nogil=True)
 def _peaks(
     values: FloatArray,
-    sums: FloatArray,
-    counts: FloatArray | None,
     mask: BoolArray,
+    box: tuple[IntArray, IntArray, IntArray],
     rows: IntArray,
     highest: float,
+    known: bool,
 ) -> tuple[float, float]:
     """The highest sphere mean at voxels of the value `highest`, and at any voxel of the mask.
 
-    `counts` are the row sums of 1 where voxels are known, None where all are.
+    `box` is first, last + 1 and the sphere's half size, each (z, y, x). `known` says that all values in the
+    box and around it exist and are finite. Sums along x are kept for the planes that a sphere spans.
     """
-    margin = (np.array(values.shape) - np.array(mask.shape)) // 2
-    total, covered = np.empty(mask.shape[2]), np.empty(mask.shape[2])
-    covered[:] = np.sum(2 * rows[:, 2] + 1)
+    low, high, half = box
+    size = high - low
+    span = 2 * half[0] + 1
+    sums = np.zeros((span, size[1] + 2 * half[1], size[2] + 2 * half[2] + 1))
+    counts = np.zeros((1, 1, 1)) if known else np.zeros(sums.shape)
+    total, covered = np.empty(size[2]), np.full(size[2], float(np.sum(2 * rows[:, 2] + 1)))
     local, everywhere = -np.inf, -np.inf
-    for z in range(mask.shape[0]):
-        for y in range(mask.shape[1]):
-            inside = np.flatnonzero(mask[z, y])
+    for front in range(low[0] - half[0], high[0] + half[0]):
+        _sum_rows(values, (front, low[1] - half[1], low[2] - half[2]), sums[front % span], False)
+        if not known:
+            _sum_rows(values, (front, low[1] - half[1], low[2] - half[2]), counts[front % span], True)
+        z = front - half[0]
+        for y in range(size[1] if z >= low[0] else 0):
+            inside = np.flatnonzero(mask[z, low[1] + y, low[2] : high[2]])
             if len(inside) == 0:
                 continue
             first, last = inside[0], inside[-1] + 1
-            _add_rows(sums, rows, margin, (z, y, first), total[first:last])
-            if counts is not None:
-                _add_rows(counts, rows, margin, (z, y, first), covered[first:last])
+            _add_rows(sums, rows, (z, y + half[1], first + half[2]), total[first:last])
+            if not known:
+                _add_rows(counts, rows, (z, y + half[1], first + half[2]), covered[first:last])
             for x in inside:
                 mean = total[x] / covered[x]
                 everywhere = max(everywhere, mean)
-                if values[z + margin[0], y + margin[1], x + margin[2]] == highest:
+                if values[z, low[1] + y, low[2] + x] == highest:
                     local = max(local, mean)
     return local, everywhere
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_rows(
-    sums: FloatArray, rows: IntArray, margin: IntArray, start: tuple[int, int, int], out: FloatArray
-) -> None:
-    """The sphere's sums around each voxel of a row of the mask, from `start` on, from sums along x."""
+def _sum_rows(values: FloatArray, start: tuple[int, int, int], out: FloatArray, count: bool) -> None:
+    """Sums along x up to and without each voxel of a plane (y, x + 1) that begins at `start`.
+
+    Of the values, or of 1 for each that exists and is finite; others count nothing.
+    """
+    z = start[0]
+    for j in range(out.shape[0]):
+        y = start[1] + j
+        out[j, 0] = 0.0
+        exists = 0 <= z < values.shape[0] and 0 <= y < values.shape[1]
+        for i in range(out.shape[1] - 1):
+            x = start[2] + i
+            add = 0.0
+            if exists and 0 <= x < values.shape[2] and np.isfinite(values[z, y, x]):
+                add = 1.0 if count else values[z, y, x]
+            out[j, i + 1] = out[j, i] + add
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_rows(sums: FloatArray, rows: IntArray, centre: tuple[int, int, int], out: FloatArray) -> None:
+    """The sphere's sums around each voxel of a row, from `centre` on, out of sums along x.
+
+    Plane z of the image is plane z modulo their number of `sums`.
+    """
     out[:] = 0.0
     n = len(out)
     for r in range(rows.shape[0]):
-        line = sums[start[0] + margin[0] + rows[r, 0], start[1] + margin[1] + rows[r, 1]]
-        centre = start[2] + margin[2]
-        ahead = line[centre + rows[r, 2] + 1 :]
-        behind = line[centre - rows[r, 2] :]
+        line = sums[(centre[0] + rows[r, 0]) % sums.shape[0], centre[1] + rows[r, 1]]
+        ahead = line[centre[2] + rows[r, 2] + 1 :]
+        behind = line[centre[2] - rows[r, 2] :]
         for x in range(n):
             out[x] += ahead[x] - behind[x]

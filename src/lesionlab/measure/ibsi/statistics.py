@@ -100,8 +100,7 @@ def ordered(values: FloatArray) -> FloatArray:
     """Finite values (n,) in ascending order; whole numbers, as of CT, are counted, which is faster."""
     if len(values) >= COUNTED_FROM:
         low, high = values.min(), values.max()
-        if high - low < len(values):
-            if np.array_equal(np.rint(values), values):
-                counts = np.bincount((values - low).astype(np.int64))
-                return np.repeat(low + np.arange(len(counts)), counts)
+        if high - low < len(values) and np.array_equal(np.rint(values), values):
+            counts = np.bincount((values - low).astype(np.int64))
+            return np.repeat(low + np.arange(len(counts)), counts)
     return np.sort(values)
