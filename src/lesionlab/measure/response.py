@@ -1,0 +1,215 @@
+"""What changed between two timepoints of one patient: per lesion, and in total.
+
+Both timepoints come measured and in one space. Who belongs to whom is decided in `matching`, what the change
+means in `percist`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from lesionlab.core import units
+from lesionlab.core.components import foreground_box
+from lesionlab.core.errors import DatasetError
+from lesionlab.core.grid import require_same_grid, resample
+from lesionlab.core.results import Column, LesionTable
+from lesionlab.core.volume import Volume
+from lesionlab.measure.matching import RULE, WITHIN_MM, Match, match_lesions
+from lesionlab.measure.percist import Percist, Uptake, percist
+from lesionlab.measure.references import References
+from lesionlab.measure.uptake import peak, sphere_weights
+
+QUANTITIES: Final = {
+    "SUVmax": (units.SUVBW, "highest"),
+    "SUVpeak": (units.SUVBW, "highest"),
+    "SULpeak": ("g/ml{SUVlbm}", "highest"),
+    "MTV": (units.MILLILITRE, "sum"),
+    "TLG": (units.GRAM, "sum"),
+    "diameter_3d": (units.MILLIMETRE, "highest"),
+}
+"""What is compared, its unit, and how lesions that were matched together are combined."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timepoint:
+    """One scan, measured: its SUVbw image, lesions and reference regions, in the space of both.
+
+    `lesions` is a table of `measure` whose `labels` lie on the image's grid. `sul_factor` turns SUVbw into
+    SUL (lean body mass / weight), NaN where it is not known.
+    """
+
+    image: Volume
+    lesions: LesionTable
+    references: References
+    sul_factor: float
+    peak_ml: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One match with its quantities at both timepoints (NaN where there is none) and their change in %.
+
+    For a vanished lesion the uptake at follow-up is measured where it was; its volume and diameter are 0.
+    """
+
+    match: Match
+    baseline: Mapping[str, float]
+    followup: Mapping[str, float]
+    percent: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """Everything that changed: per match, in total over all lesions, and by PERCIST 1.0."""
+
+    changes: tuple[Change, ...]
+    totals: Change
+    percist: Percist
+    columns: tuple[Column, ...]
+    rule: str
+    notes: tuple[str, ...]
+
+
+def respond(
+    subject: str, baseline: Timepoint, followup: Timepoint, *, within_mm: float = WITHIN_MM
+) -> Response:
+    """Compare two timepoints; `within_mm` is how far centroids may lie apart to be the same lesion.
+
+    Without lesions at a timepoint its total volume is 0 and its highest uptake undefined. Raises
+    DatasetError for tables that were not measured in SUVbw, GeometryError for lesions off the image's grid.
+    """
+    for name, one in (("baseline", baseline), ("follow-up", followup)):
+        if one.image.unit != units.SUVBW:
+            raise DatasetError(subject, f"a {name} in {one.image.unit}", f"a channel in {units.SUVBW}")
+        require_same_grid(f"{subject}: lesions of the {name}", one.image, one.lesions.labels)
+    matches = match_lesions(baseline.lesions.labels, followup.lesions.labels, within_mm)
+    changes = tuple(_change(match, baseline, followup) for match in matches)
+    totals = _totals(baseline, followup)
+    verdict = percist(
+        _uptake(baseline, changes, "baseline"),
+        _uptake(followup, changes, "followup"),
+        changes,
+        totals.percent["TLG"],
+    )
+    return Response(
+        changes, totals, verdict, columns(), RULE.format(within=within_mm), tuple(_notes(changes, verdict))
+    )
+
+
+def percent_change(before: float, after: float) -> float:
+    """100 x (after - before) / before; NaN where either is unknown or there was nothing before."""
+    if math.isnan(before) or math.isnan(after) or before == 0:
+        return math.nan
+    return 100.0 * (after - before) / before
+
+
+def columns() -> tuple[Column, ...]:
+    """Columns of a table of changes, three for each quantity."""
+    found: list[Column] = []
+    for name, (unit, how) in QUANTITIES.items():
+        several = "sum over" if how == "sum" else "highest of"
+        for when, words in (("baseline", "at baseline"), ("followup", "at follow-up")):
+            found.append(Column(f"{name}_{when}", unit, f"{name} {words}; {several} the matched lesions"))
+        meaning = f"change of {name} from baseline to follow-up, in percent of baseline"
+        found.append(Column(f"{name}_change", "%", meaning))
+    return tuple(found)
+
+
+def row_of(change: Change) -> dict[str, float]:
+    """The values of `columns` for one change."""
+    row: dict[str, float] = {}
+    for name in QUANTITIES:
+        row[f"{name}_baseline"] = change.baseline[name]
+        row[f"{name}_followup"] = change.followup[name]
+        row[f"{name}_change"] = change.percent[name]
+    return row
+
+
+def _change(match: Match, baseline: Timepoint, followup: Timepoint) -> Change:
+    before, after = _combined(baseline, match.baseline), _combined(followup, match.followup)
+    if match.kind == "vanished":
+        after = _residual(match.baseline, baseline, followup) | {"MTV": 0.0, "TLG": 0.0, "diameter_3d": 0.0}
+    return Change(match, before, after, _percent(before, after))
+
+
+def _percent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    return {name: percent_change(before[name], after[name]) for name in QUANTITIES}
+
+
+def _combined(timepoint: Timepoint, lesions: Sequence[int]) -> dict[str, float]:
+    """The quantities of several lesions taken as one; NaN without any, or where one of them is unknown."""
+    rows = [row for row in timepoint.lesions.rows if int(row["lesion"]) in lesions]
+    result = {}
+    for name, (_, how) in QUANTITIES.items():
+        factor = timepoint.sul_factor if name == "SULpeak" else 1.0
+        values = [row["SUVpeak" if name == "SULpeak" else name] * factor for row in rows]
+        known = bool(values) and not any(math.isnan(value) for value in values)
+        result[name] = (math.fsum(values) if how == "sum" else max(values)) if known else math.nan
+    return result
+
+
+def _residual(lesions: Sequence[int], baseline: Timepoint, followup: Timepoint) -> dict[str, float]:
+    """Uptake at follow-up inside the outline that vanished lesions had at baseline."""
+    labels = baseline.lesions.labels
+    outline = labels.with_array(np.isin(labels.array, lesions).astype(np.uint8))
+    carried = resample(outline, followup.image.geometry, order=0, outside=0.0).array > 0
+    box = foreground_box(carried)
+    if box is None:
+        return {"SUVmax": math.nan, "SUVpeak": math.nan, "SULpeak": math.nan}
+    region = carried[box] & np.isfinite(followup.image.array[box])
+    if not region.any():
+        return {"SUVmax": math.nan, "SUVpeak": math.nan, "SULpeak": math.nan}
+    weights = sphere_weights(followup.image.geometry.spacing, followup.peak_ml)
+    highest, _ = peak(followup.image.array, region, box, weights)
+    return {
+        "SUVmax": float(followup.image.array[box][region].max()),
+        "SUVpeak": highest,
+        "SULpeak": highest * followup.sul_factor,
+    }
+
+
+def _totals(baseline: Timepoint, followup: Timepoint) -> Change:
+    """All lesions of each timepoint as one; volumes are 0, not unknown, where there is no lesion."""
+    both = []
+    for timepoint in (baseline, followup):
+        numbers = tuple(int(row["lesion"]) for row in timepoint.lesions.rows)
+        empty = {} if numbers else {"MTV": 0.0, "TLG": 0.0}
+        both.append((numbers, _combined(timepoint, numbers) | empty))
+    (old, before), (new, after) = both
+    match = Match("regrouped", old, new, math.nan, math.nan)
+    return Change(match, before, after, _percent(before, after))
+
+
+def _uptake(timepoint: Timepoint, changes: Sequence[Change], when: str) -> Uptake:
+    """What PERCIST asks of a timepoint: its hottest lesion, or what is left where lesions were."""
+    values = [getattr(change, when)["SULpeak"] for change in changes if getattr(change.match, when)]
+    drawn = bool(values)
+    if not drawn and when == "followup":
+        values = [change.followup["SULpeak"] for change in changes]
+    known = bool(values) and not any(math.isnan(value) for value in values)
+    return Uptake(max(values) if known else math.nan, drawn, timepoint.references, timepoint.sul_factor)
+
+
+def _notes(changes: Sequence[Change], verdict: Percist) -> list[str]:
+    notes = []
+    for change in changes:
+        match = change.match
+        if match.kind in ("split", "merged", "regrouped"):
+            notes.append(
+                f"lesions {_listed(match.baseline)} at baseline and {_listed(match.followup)} at follow-up "
+                f"overlap ({match.kind}): compared together, highest uptake and diameter, volumes added"
+            )
+        if match.kind == "vanished" and math.isnan(change.followup["SUVmax"]):
+            notes.append(
+                f"lesion {_listed(match.baseline)} vanished, and its place lies outside the follow-up scan"
+            )
+    return notes + list(verdict.notes)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " + ".join(str(number) for number in numbers)
