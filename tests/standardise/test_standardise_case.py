@@ -121,9 +121,9 @@ def test_pet_without_a_header_has_no_suv() -> None:
 
 
 def test_the_case_is_named_when_its_header_has_no_rule(tmp_path: Path) -> None:
-    edit_all(write_pet(tmp_path), DecayCorrection="NONE")
+    edit_all(write_pet(tmp_path), DecayCorrection="OTHER")
     case = open_case(tmp_path, case_id="P77")
-    with pytest.raises(SuvError, match=r"^P77: found DecayCorrection NONE"):
+    with pytest.raises(SuvError, match=r"^P77: found DecayCorrection OTHER"):
         standardise(case, recipe("suv"))
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lesionlab.core.errors import DatasetError
+from lesionlab.core.suv import SuvAudit
 from lesionlab.core.volume import Geometry, Volume
 
 
@@ -21,7 +22,8 @@ class ChannelFacts:
     `header` holds series-wide DICOM attributes by keyword (nested sequences flattened to the keyword of
     the inner attribute, e.g. RadionuclideTotalDose; dates and times as DICOM strings, numbers as
     float); `slices` holds the attributes that differ by slice, one mapping per array z index.
-    Both are empty for files that are not DICOM. `sha256` identifies the input files' content.
+    Both are empty for files that are not DICOM. `sha256` identifies the input files' content. `suv` tells
+    how a PET channel's values became SUVbw; None before that, and for files that held SUV already.
     """
 
     modality: str = ""
@@ -29,6 +31,7 @@ class ChannelFacts:
     sha256: str = ""
     header: Mapping[str, Any] = field(default_factory=dict)
     slices: tuple[Mapping[str, Any], ...] = ()
+    suv: SuvAudit | None = None
 
 
 @dataclass(frozen=True, slots=True)

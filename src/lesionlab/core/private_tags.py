@@ -1,4 +1,4 @@
-"""Names under which private DICOM attributes appear in `ChannelFacts.header`, which has only keywords.
+"""Names under which private DICOM attributes appear in `ChannelFacts`, which has only keywords.
 
 Written by `read/`, understood by `standardise/`; the private creator is part of the name because the tag
 alone means nothing.
@@ -22,3 +22,9 @@ PRIVATE_TAGS: Final = {
     PHILIPS_ACTIVITY_FACTOR: ("Philips PET Private Group", 0x7053, 0x09),
 }
 """Name to (private creator, group, element offset)."""
+
+VENDORS: Final = {0x0009: "GE", 0x7053: "PHILIPS"}
+"""Group to the start of the Manufacturer whose files may carry its attributes without the creator."""
+
+WITHOUT_CREATOR: Final = "PrivateAttributesWithoutCreator"
+"""Key of the names found at their usual place (block 0x10) in a group that no creator has reserved."""

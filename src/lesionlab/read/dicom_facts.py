@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import IS, DSdecimal, DSfloat
 
-from lesionlab.core.private_tags import PRIVATE_TAGS
+from lesionlab.core.private_tags import PHILIPS_SUV_FACTOR, PRIVATE_TAGS, VENDORS, WITHOUT_CREATOR
 from lesionlab.read.dicom_slices import Slice
 
 _SERIES = """
@@ -21,6 +21,7 @@ _SERIES = """
     SeriesDescription SeriesNumber ImageType Manufacturer ManufacturerModelName SoftwareVersions
     BodyPartExamined PatientPosition PatientSex PatientAge PatientWeight PatientSize
     StudyDate StudyTime SeriesDate SeriesTime AcquisitionDate AcquisitionTime AcquisitionDateTime
+    TimezoneOffsetFromUTC
     Units SUVType DecayCorrection DecayCorrectionDateTime CorrectedImage CountsSource SeriesType
     AttenuationCorrectionMethod ScatterCorrectionMethod RandomsCorrectionMethod ReconstructionMethod
     DoseCalibrationFactor NumberOfSlices NumberOfTimeSlices
@@ -49,7 +50,6 @@ def series_facts(item: Slice) -> dict[str, Any]:
 
     `item` is the first slice; an enhanced file's functional groups are searched as well as its header.
     """
-    header = item.header
     facts = _present(item, SERIES_KEYWORDS)
     tracers = item.get("RadiopharmaceuticalInformationSequence") or []
     if len(tracers) > 0:
@@ -59,20 +59,50 @@ def series_facts(item: Slice) -> dict[str, Any]:
         if len(codes) > 0:
             facts["RadionuclideCode"] = str(codes[0].get("CodeValue", ""))
             facts["RadionuclideCodeMeaning"] = str(codes[0].get("CodeMeaning", ""))
-    for name, (creator, group, offset) in PRIVATE_TAGS.items():
-        try:
-            value = header.private_block(group, creator)[offset].value
-        except KeyError:
-            continue
-        facts[name] = plain(
-            value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else value
-        )
+    private, unclaimed = private_facts(item.header)
+    facts |= private
+    if unclaimed:
+        facts[WITHOUT_CREATOR] = unclaimed
     return facts
 
 
 def slice_facts(item: Slice) -> Mapping[str, Any]:
-    """Attributes that may differ by slice."""
-    return _present(item, SLICE_KEYWORDS)
+    """Attributes that may differ by slice; a PET's private ones are among them."""
+    facts = _present(item, SLICE_KEYWORDS)
+    if str(item.header.get("Modality") or "") == "PT":
+        facts |= private_facts(item.header)[0]
+    return facts
+
+
+def private_facts(header: Dataset) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The private attributes of `PRIVATE_TAGS`, and the names of those found without their creator.
+
+    Tools that edit files lose creators. Then the usual place is believed when no creator has reserved it and
+    the manufacturer is the vendor (or, for Philips' group, Units is CNTS, which it alone explains).
+    """
+    facts: dict[str, Any] = {}
+    unclaimed: list[str] = []
+    for name, (creator, group, offset) in PRIVATE_TAGS.items():
+        try:
+            element = header.private_block(group, creator)[offset]
+        except KeyError:
+            tag = (group, 0x1000 + offset)
+            if tag not in header or (group, 0x0010) in header or not _vendor_of(header, group):
+                continue
+            element = header[tag]
+            unclaimed.append(name)
+        value = element.value
+        if value not in (None, "", b""):
+            facts[name] = plain(
+                value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else value
+            )
+    return facts, tuple(name for name in unclaimed if name in facts)
+
+
+def _vendor_of(header: Dataset, group: int) -> bool:
+    maker = str(header.get("Manufacturer") or "").strip().upper()
+    counts = group == PRIVATE_TAGS[PHILIPS_SUV_FACTOR][1] and str(header.get("Units") or "") == "CNTS"
+    return maker.startswith(VENDORS[group]) or counts
 
 
 def plain(value: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lesionlab.standardise.case import standardise, with_suv
-from lesionlab.standardise.suv import Candidate, SuvAudit, suv_audit
+from lesionlab.core.suv import Candidate, SuvAudit
+from lesionlab.standardise.case import standardise, suv_kind, with_suv
+from lesionlab.standardise.suv import suv_audit
 
-__all__ = ["Candidate", "SuvAudit", "standardise", "suv_audit", "with_suv"]
+__all__ = ["Candidate", "SuvAudit", "standardise", "suv_audit", "suv_kind", "with_suv"]
