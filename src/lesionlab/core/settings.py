@@ -5,6 +5,7 @@ The recipe itself, and the sections that concern every scan, are in `recipe.py`.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -50,9 +51,7 @@ class KineticsSettings(Settings):
         if self.late is not None and self.late <= self.early:
             raise ValueError(f"late = {self.late} must come after early = {self.early}")
         times = self.times_s
-        if times is not None and (
-            len(times) < 2 or any(b <= a for a, b in zip(times, times[1:], strict=False))
-        ):
+        if times is not None and (len(times) < 2 or any(b <= a for a, b in pairwise(times))):
             raise ValueError(f"times_s needs two or more growing times, found {list(times)}")
         if times is not None and times[1] <= 0:
             raise ValueError(f"times_s needs the phases after the first above 0 s, found {times[1]:g}")
