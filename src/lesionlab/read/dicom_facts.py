@@ -28,6 +28,10 @@ _SERIES = """
     RescaleType KVP ConvolutionKernel SliceThickness SpacingBetweenSlices PixelSpacing
     MagneticFieldStrength ScanningSequence SequenceName EchoTime RepetitionTime FlipAngle ContrastBolusAgent
     TransducerData LossyImageCompression LossyImageCompressionRatio
+    ProtocolName DateOfLastCalibration ContrastBolusRoute ContrastBolusVolume
+    RespiratoryMotionCompensationTechnique ReconstructionAlgorithm NumberOfIterations NumberOfSubsets
+    TimeOfFlightInformationUsed SequenceVariant ScanOptions MRAcquisitionType EchoTrainLength InversionTime
+    NumberOfAverages GeometryOfKSpaceTraversal ReceiveCoilName DiffusionBValue
     """
 SERIES_KEYWORDS = tuple(_SERIES.split())
 _SLICE = """
@@ -35,12 +39,13 @@ _SLICE = """
     FrameAcquisitionDateTime FrameReferenceDateTime FrameAcquisitionDuration
     ContentDate ContentTime ActualFrameDuration FrameReferenceTime DecayFactor RescaleSlope RescaleIntercept
     TriggerTime TemporalPositionIdentifier TemporalPositionIndex AcquisitionNumber
+    XRayTubeCurrent Exposure
     """
 SLICE_KEYWORDS = tuple(_SLICE.split())
 _TRACER = """
     Radiopharmaceutical RadiopharmaceuticalStartTime RadiopharmaceuticalStartDateTime
     RadiopharmaceuticalStopTime RadiopharmaceuticalStopDateTime RadionuclideTotalDose RadionuclideHalfLife
-    RadionuclidePositronFraction RadiopharmaceuticalVolume
+    RadionuclidePositronFraction RadiopharmaceuticalVolume RadiopharmaceuticalRoute
     """
 TRACER_KEYWORDS = tuple(_TRACER.split())
 
