@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.suv import SuvAudit
 from lesionlab.core.volume import Geometry, Volume
+
+
+SPACING_UNKNOWN: Final = "pixel spacing unknown"
+"""Part of the note that marks an image without pixel spacing, whose pixels then count as 1 mm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +82,8 @@ class Case:
     def notes(self) -> tuple[str, ...]:
         """Notes from reading and standardising, in order."""
         return self.facts.notes
+
+    @property
+    def spacing_known(self) -> bool:
+        """False where a note of reading says that no file states the pixel spacing."""
+        return not any(SPACING_UNKNOWN in note for note in self.notes)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionlab.core.case import ChannelFacts
+from lesionlab.core.case import SPACING_UNKNOWN, ChannelFacts
 from lesionlab.core.errors import ReadError
 from lesionlab.core.files import sha256_of
 from lesionlab.core.units import ACTIVITY, HOUNSFIELD, STORED, SUVBW
@@ -23,9 +23,7 @@ from lesionlab.read.dicom_stack import stack, voxels
 from lesionlab.read.loaded import Loaded
 
 PET_UNITS = {"BQML": ACTIVITY, "GML": "g/ml", "CNTS": "{counts}", "CPS": "{counts}/s", "PROPCNTS": "{counts}"}
-UNKNOWN_US_SPACING = (
-    "ultrasound pixel spacing unknown: 1 mm assumed, so lengths, areas and volumes mean pixels"
-)
+UNKNOWN_US_SPACING = f"ultrasound {SPACING_UNKNOWN}: 1 mm assumed, so lengths, areas and volumes mean pixels"
 
 
 @dataclass(frozen=True, eq=False)

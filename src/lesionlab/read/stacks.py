@@ -17,6 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from lesionlab.core.case import SPACING_UNKNOWN
 from lesionlab.core.errors import GeometryError, LesionLabError, ReadError
 from lesionlab.core.units import STORED
 from lesionlab.core.volume import Geometry, Volume
@@ -26,7 +27,7 @@ ARRAY_SUFFIXES = (".npy",)
 TIFF_SUFFIXES = (".tif", ".tiff")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 SIDECAR_KEYS = ("spacing_mm", "unit", "channel", "origin", "direction")
-UNKNOWN_SPACING = "pixel spacing unknown: 1 mm assumed, so lengths, areas and volumes mean pixels"
+UNKNOWN_SPACING = f"{SPACING_UNKNOWN}: 1 mm assumed, so lengths, areas and volumes mean pixels"
 
 _Decoded = tuple[NDArray[Any], tuple[float, ...] | None, tuple[str, ...]]
 _IMAGEJ_MM = {
