@@ -6,8 +6,11 @@ families append how matrices were aggregated (`cm_joint_max_3D_avg`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
+
+from lesionlab.core.units import ONE
 
 INTENSITY: Final = "[intensity]"
 """Stands for the unit of the image that is measured."""
@@ -22,3 +25,16 @@ class Feature:
     code: str
     unit: str
     formula: str
+
+
+def unit_of(feature: Feature, image_unit: str) -> str:
+    """The feature's unit for an image of this unit (both UCUM): g/ml becomes g2/ml2 where it is squared."""
+    squared = feature.unit.replace(INTENSITY_SQUARED, _squared(image_unit))
+    unit = squared.replace(INTENSITY, image_unit)
+    return unit.removeprefix("1.") or ONE
+
+
+def _squared(unit: str) -> str:
+    """A UCUM unit squared: every exponent doubled, annotations in braces left alone."""
+    pattern = r"\{[^}]*\}|(10\*|[A-Za-z\[%][^./{}\d+-]*)([+-]?\d+)?"
+    return re.sub(pattern, lambda m: f"{m[1]}{2 * int(m[2] or 1)}" if m[1] else m[0], unit)

@@ -69,12 +69,13 @@ def _origin(values: FloatArray, settings: RadiomicsSettings) -> float:
 
 
 def discretise(region: Region, settings: RadiomicsSettings) -> Levels:
-    """The grey levels of a region's intensity mask, in its tight box.
+    """The grey levels of a region's intensity mask, in the tight box of its morphological mask.
 
-    Constant intensity gives one level (under a fixed size, the level of that intensity). An empty mask gives
-    an empty array and no level. The values inside must be finite.
+    That box, because the distances of zones are counted from the border of the lesion as drawn. Constant
+    intensity gives one level (under a fixed size, the level of that intensity). An empty intensity mask
+    gives zeros and no level. The values inside must be finite.
     """
-    box = tight_box(region.intensity)
+    box = tight_box(region.morphological)
     inside = region.intensity[box]
     array = np.zeros(inside.shape, dtype=np.int32)
     count = 0

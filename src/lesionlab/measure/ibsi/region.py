@@ -39,7 +39,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """Grey levels of the intensity mask in its tight box: int32 (z, y, x), 1 to `count`, 0 outside.
+    """Grey levels of the intensity mask in the lesion's box: int32 (z, y, x), 1 to `count`, 0 outside.
 
     `count` is the number of levels that the discretisation allows for (the standard's N_g), at least the
     highest level present. `mask` is the morphological mask in the same box, which zone distances need.

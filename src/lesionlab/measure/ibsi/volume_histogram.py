@@ -15,7 +15,7 @@ import numpy as np
 from lesionlab.core.recipe import RadiomicsSettings
 from lesionlab.core.units import ONE
 from lesionlab.measure.ibsi.feature import INTENSITY, Feature
-from lesionlab.measure.ibsi.levels import fixed_number_bins, fixed_size_bins
+from lesionlab.measure.ibsi.levels import fixed_number_bins
 from lesionlab.measure.ibsi.region import FloatArray, Region
 from lesionlab.measure.ibsi.statistics import ordered
 
@@ -68,9 +68,11 @@ class Curve:
             inside = np.clip(self.ordered, self.low, self.high)
             return float((inside.mean() - self.low) / (self.high - self.low))
         steps = math.floor((self.high - self.low) / self.step + 1e-9)
-        edges = self.low + self.step * np.arange(steps + 1) - _slack(self.step)
-        nu = 1.0 - np.searchsorted(self.ordered, edges, side="left") / len(self.ordered)
-        return float((nu.sum() - 0.5 * (nu[0] + nu[-1])) / steps)
+        # a voxel lies at or above as many of the steps + 1 intensities as it is steps from the lowest
+        reached = np.floor((self.ordered - self.low) / self.step + 1e-9) + 1
+        total = float(np.clip(reached, 0, steps + 1).mean())
+        ends = self.share(self.low) + self.share(self.low + steps * self.step)
+        return (total - 0.5 * ends) / steps
 
 
 def volume_histogram(region: Region, settings: RadiomicsSettings) -> dict[str, float]:
@@ -115,10 +117,8 @@ def _curve(x: FloatArray, settings: RadiomicsSettings) -> Curve:
         high = settings.keep_range[1] if np.isfinite(settings.keep_range[1]) else high
     size = settings.volume_histogram_bin_size
     if size is not None:
-        levels = fixed_size_bins(x, size, low).levels_of(x)
-        return Curve(
-            low + size * (levels.astype(np.float64) - 0.5), low + 0.5 * size, high - 0.5 * size, size
-        )
+        centres = low + size * (np.floor((x - low) / size) + 0.5)
+        return Curve(centres, low + 0.5 * size, high - 0.5 * size, size)
     if settings.round_to:
         return Curve(x, low, high, settings.round_to)
     return Curve(x, low, high, 1.0 if np.array_equal(x, np.rint(x)) else 0.0)

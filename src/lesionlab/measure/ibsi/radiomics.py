@@ -1,0 +1,190 @@
+"""All chosen families of the image biomarker standard for one lesion, and what their columns mean.
+
+The order of the work. Preparing is in `chain` and `levels`, each formula with its family.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from lesionlab.core.recipe import Family, RadiomicsSettings
+from lesionlab.core.results import Column
+from lesionlab.core.units import ONE
+from lesionlab.core.volume import Volume
+from lesionlab.measure.ibsi import (
+    histogram,
+    local,
+    statistics,
+    volume_histogram,
+)
+from lesionlab.measure.ibsi.chain import Box, prepare
+from lesionlab.measure.ibsi.feature import Feature, unit_of
+from lesionlab.measure.ibsi.levels import bins_of, discretise
+from lesionlab.measure.ibsi.region import BoolArray, Region
+
+FEATURES: Final[Mapping[Family, tuple[Feature, ...]]] = {
+    "local": local.FEATURES,
+    "statistics": statistics.FEATURES,
+    "histogram": histogram.FEATURES,
+    "volume_histogram": volume_histogram.FEATURES,
+}
+DIRECTIONAL: Final[tuple[Family, ...]] = ("glcm", "glrlm")
+TEXTURES: Final[tuple[Family, ...]] = ("glcm", "glrlm", "glszm", "gldzm", "ngtdm", "ngldm")
+
+MOST_LEVELS: Final = 2048
+"""With more grey levels than this, texture is not computed: matrices grow with their square."""
+
+MOST_LISTED: Final = 6
+"""A note names so many features one by one."""
+
+USE_INTENSITY: Final = ("morph_com", "morph_integ_int", "morph_moran_i", "morph_geary_c")
+"""Morphological features that look at intensities too."""
+
+HOW: Final[Mapping[str, str]] = {
+    "2D_avg": "mean over the slices' directions",
+    "2D_comb": "directions merged in each slice, mean over slices",
+    "2_5D_avg": "slices merged in each direction, mean over directions",
+    "2_5D_comb": "directions and slices merged",
+    "3D_avg": "mean over the 13 directions in 3D",
+    "3D_comb": "the 13 directions in 3D merged",
+    "2D": "mean over slices",
+    "2_5D": "slices merged",
+    "3D": "in 3D",
+}
+
+REASONS: Final[tuple[tuple[str, str], ...]] = (
+    ("stat_cov", "the mean intensity is 0"),
+    ("stat_qcod", "the quartiles of intensity add up to 0"),
+    ("ih_", "there is one grey level"),
+    ("ivh_", "the intensity-volume histogram has one intensity"),
+    ("morph_", "the lesion has no extent along some axis, or constant intensity"),
+    ("", "one grey level, or no two voxels that are neighbours"),
+)
+"""Beginning of a tag, and why such a feature is NaN where the lesion has intensities to measure."""
+
+
+def radiomics(
+    image: Volume, mask: BoolArray, settings: RadiomicsSettings, box: Box | None = None
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The chosen families' features of one lesion, by tag, and notes that say why a value is NaN.
+
+    `mask` (z, y, x) covers the image or, where given, its `box`. The tags are those of `feature_columns`, in
+    its order. Nothing about a lesion raises: empty or single-voxel lesions, constant intensity and voxels
+    that are not finite give NaN for what they leave undefined. Source: arXiv 1612.07003v11.
+    """
+    values = dict.fromkeys(feature_names(settings), math.nan)
+    notes: list[str] = []
+    if not mask.any():
+        return values, ("no radiomics: the lesion has no voxel",)
+    region = prepare(image, mask, settings, box)
+    if not region.morphological.any():
+        return values, ("no radiomics: the lesion is too small for the interpolated grid",)
+    explained: set[str] = set()
+    problem = _problem(region)
+    if problem:
+        notes.append(f"no features of intensity, histogram or texture: {problem}")
+        explained.update(tag for tag in values if not tag.startswith("morph_"))
+        explained.update(USE_INTENSITY)
+    else:
+        values |= _intensity_families(region, settings)
+        more, crowd = _level_families(region, settings)
+        values |= more
+        if crowd:
+            notes.append(f"no features of histogram or texture: {crowd}")
+            explained.update(_tags(settings, ("histogram", *TEXTURES)))
+    return values, (*notes, *_reasons(values, explained))
+
+
+def _problem(region: Region) -> str:
+    """What keeps all intensity features from being computed, if anything does."""
+    inside = region.values[region.morphological]
+    broken = np.count_nonzero(~np.isfinite(inside))
+    if broken:
+        return f"{broken} of {len(inside)} voxels are not finite numbers"
+    return "" if region.intensity.any() else "re-segmentation leaves no voxel"
+
+
+def _intensity_families(region: Region, settings: RadiomicsSettings) -> dict[str, float]:
+    chosen = settings.families
+    values: dict[str, float] = {}
+    if "local" in chosen:
+        values |= local.local_peaks(region)
+    if "statistics" in chosen or "volume_histogram" in chosen:
+        ordered = statistics.ordered(region.inside)
+        if "statistics" in chosen:
+            values |= statistics.statistics_of_ordered(ordered)
+        if "volume_histogram" in chosen:
+            values |= volume_histogram.volume_histogram_of_ordered(ordered, settings)
+    return values
+
+
+def _level_families(region: Region, settings: RadiomicsSettings) -> tuple[dict[str, float], str]:
+    """Histogram and texture, and what kept them from being computed, if anything did."""
+    if not set(settings.families).intersection(("histogram", *TEXTURES)):
+        return {}, ""
+    count = bins_of(region.inside, settings).count
+    if count > MOST_LEVELS:
+        return {}, f"{count} grey levels are more than {MOST_LEVELS}"
+    levels = discretise(region, settings)
+    values: dict[str, float] = {}
+    if "histogram" in settings.families:
+        values |= histogram.histogram(levels)
+    return values, ""
+
+
+def _reasons(values: Mapping[str, float], explained: set[str]) -> list[str]:
+    """A note for the NaN that no other note explains, those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for tag, value in values.items():
+        if math.isnan(value) and tag not in explained:
+            reason = next(why for beginning, why in REASONS if tag.startswith(beginning))
+            by_reason.setdefault(reason, []).append(tag)
+    return [f"{_listed(tags)} undefined: {reason}" for reason, tags in by_reason.items()]
+
+
+def _listed(tags: Sequence[str]) -> str:
+    if len(tags) > MOST_LISTED:
+        return f"{len(tags)} features ({tags[0]} to {tags[-1]}) are"
+    return f"{', '.join(tags)} {'is' if len(tags) == 1 else 'are'}"
+
+
+def feature_names(settings: RadiomicsSettings) -> tuple[str, ...]:
+    """The tags that the settings ask for, in the order of the catalogue."""
+    return tuple(name for name, _, _ in _chosen(settings))
+
+
+def feature_columns(settings: RadiomicsSettings, unit: str) -> tuple[Column, ...]:
+    """The columns of the chosen features for an image of this UCUM unit, with codes as "IBSI:Q4LE"."""
+    columns = []
+    for name, feature, how in _chosen(settings):
+        own = unit_of(feature, unit)
+        if settings.volume_histogram_bins is not None and feature.name.startswith("ivh_"):
+            own = ONE  # bin numbers
+        meaning = f"{feature.formula}; {how}" if how else feature.formula
+        columns.append(Column(name, own, meaning, f"IBSI:{feature.code}"))
+    return tuple(columns)
+
+
+def _tags(settings: RadiomicsSettings, families: Sequence[Family]) -> tuple[str, ...]:
+    return feature_names(settings.model_copy(update={"families": tuple(families)}))
+
+
+def _chosen(settings: RadiomicsSettings) -> list[tuple[str, Feature, str]]:
+    """Full tag, feature and, for texture, how its matrices are combined."""
+    dimensions = dict.fromkeys(name.rsplit("_", 1)[0] for name in settings.aggregations)
+    chosen = []
+    for family, features in FEATURES.items():
+        if family not in settings.families:
+            continue
+        suffixes: Sequence[str] = ("",)
+        if family in TEXTURES:
+            suffixes = tuple(settings.aggregations if family in DIRECTIONAL else dimensions)
+        for suffix in dict.fromkeys(suffixes):
+            for feature in features:
+                name = f"{feature.name}_{suffix}" if suffix else feature.name
+                chosen.append((name, feature, HOW.get(suffix, "")))
+    return chosen
