@@ -14,7 +14,7 @@ from lesionlab.core.grid import resample
 from lesionlab.core.private_tags import PHILIPS_ACTIVITY_FACTOR, PHILIPS_SUV_FACTOR
 from lesionlab.core.registry import find_recipe
 from lesionlab.read import load_mask, load_volume, open_case
-from lesionlab.standardise import standardise, suv_audit, suv_kind, with_suv
+from lesionlab.standardise import standardise, suv_audit, suv_volume, with_suv
 
 pytestmark = pytest.mark.real
 
@@ -71,14 +71,15 @@ def test_vendor_headers_give_their_published_factor(shared_data: Path) -> None:
 
 
 def test_grams_per_ml_as_dicom_equal_the_published_nifti(shared_data: Path) -> None:
-    case = with_suv(open_case(shared_data / "sts_dicom" / "STS_010", reference="pet"))
+    opened = open_case(shared_data / "sts_dicom" / "STS_010", reference="pet")
+    case = with_suv(opened)
     published = load_volume(shared_data / "sts" / "STS_010" / "pet.nii.gz")
     np.testing.assert_allclose(case.channels["suv"].array, published.array, atol=1e-5)
     audit = case.facts.channels["suv"].suv
     assert audit is not None
     assert audit.rule == "Units GML"
     # A woman of 65 kg and 160 cm: 1.07 x 65 - 148 (65/160)^2 kg of lean mass.
-    lean = suv_kind("STS_010", case.channels["suv"], audit, "SUVlbm-morgan")
+    lean, _ = suv_volume(opened, "SUVlbm-morgan")
     assert lean.array.max() == pytest.approx(published.array.max() * 45.125 / 65, rel=1e-3)
 
 

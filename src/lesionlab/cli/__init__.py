@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from lesionlab.cli import about, masks, models, scans
+from lesionlab.cli import about, masks, models, scans, suv
 from lesionlab.cli.terminal import Verbs, start_logging
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ def lesionlab(
 for verb, summary in (
     (scans.examine, "Find and measure lesions, and write a report."),
     (scans.convert, "Turn scans into NIfTI: PET in SUVbw, one grid."),
+    (suv.suv, "Compute SUV from PET headers, and say how."),
     (models.plan, "Prepare training on patients with contours."),
     (models.train, "Train, cross-validate, and write a bundle."),
     (scans.predict, "Write the mask that a method draws, no more."),

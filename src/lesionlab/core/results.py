@@ -83,6 +83,8 @@ class Provenance:
     """Path of the scan, so that a report can be made again from it; empty when it had none."""
     truth: str = ""
     """Path of the truth given separately; empty when none was."""
+    suv: Mapping[str, object] = field(default_factory=dict)
+    """How SUVbw was computed, as `SuvAudit.record` gives it; empty when the scan held SUV already."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,8 +23,10 @@ from lesionlab.pipeline.marks import (
 )
 from lesionlab.pipeline.measured import listed, measure_cohort, paired, write_cohort_measurements
 from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
+from lesionlab.pipeline.suv import SuvResult, suv_file, suv_of
 
 __all__ = [
+    "SuvResult",
     "convert_cohort",
     "evaluate_files",
     "evaluation_of",
@@ -41,6 +43,8 @@ __all__ = [
     "predict_file",
     "recipe_of",
     "refine_file",
+    "suv_file",
+    "suv_of",
     "write_cohort_measurements",
     "write_evaluation",
     "write_lesions",

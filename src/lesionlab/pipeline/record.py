@@ -89,6 +89,7 @@ def provenance(
         settings=bundle.recipe.model_dump(mode="json"),
         source="" if source is None else str(source.absolute()),
         truth="" if truth is None else str(truth.absolute()),
+        suv=next((f.suv.record() for f in case.facts.channels.values() if f.suv is not None), {}),
     )
 
 

@@ -6,5 +6,6 @@ from lesionlab.read.case import open_case
 from lesionlab.read.cohort import find_cases
 from lesionlab.read.masks import load_mask
 from lesionlab.read.nifti import load_volume
+from lesionlab.read.pet import open_pet
 
-__all__ = ["find_cases", "load_mask", "load_volume", "open_case"]
+__all__ = ["find_cases", "load_mask", "load_volume", "open_case", "open_pet"]

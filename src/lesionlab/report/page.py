@@ -30,6 +30,7 @@ from lesionlab.report.html import (
     tag,
     unit_words,
 )
+from lesionlab.report.suv import suv_section
 from lesionlab.report.volumes import save_volume
 
 LESIONS_PICTURED = 12
@@ -72,6 +73,7 @@ def patient_page(findings: Findings, extra: Mapping[str, bytes]) -> Html:
         _missed_pictures(findings),
         _agreement(findings),
         extra_figures(extra),
+        suv_section(findings.case),
         _origin(findings),
         tag("footer", f"LesionLab. {PURPOSE}"),
     )

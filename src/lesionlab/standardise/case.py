@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lesionlab.core.case import AcquisitionFacts, Case, ChannelFacts
 from lesionlab.core.errors import DatasetError, SuvError
 from lesionlab.core.recipe import Recipe, SuvSettings
 from lesionlab.core.suv import SUV_KINDS, SuvAudit
-from lesionlab.core.units import SUVBW
 from lesionlab.core.volume import Volume
 from lesionlab.standardise.align import align_image, align_labels
 from lesionlab.standardise.dce import phase_names, with_phases
@@ -62,12 +60,11 @@ def with_suv(case: Case, settings: SuvSettings = STANDARD) -> Case:
 
     Raises SuvError for a header without a rule, or none at all.
     """
-    pet, facts = case.channels["pet"], case.facts.channels.get("pet", ChannelFacts())
-    audit = suv_audit(case.id, facts.header, facts.slices, settings, voxel_ml=pet.geometry.voxel_ml)
-    channels = {("suv" if name == "pet" else name): volume for name, volume in case.channels.items()}
-    channels["suv"] = _scaled(pet, np.asarray(audit.factors), SUVBW)
+    volume, audit = suv_volume(case, "SUVbw", settings)
+    channels = {("suv" if name == "pet" else name): channel for name, channel in case.channels.items()}
+    channels["suv"] = volume
     renamed = {("suv" if name == "pet" else name): value for name, value in case.facts.channels.items()}
-    renamed["suv"] = replace(facts, suv=audit)
+    renamed["suv"] = replace(_pet_facts(case), suv=audit)
     return replace(
         case,
         channels=channels,
@@ -76,17 +73,21 @@ def with_suv(case: Case, settings: SuvSettings = STANDARD) -> Case:
     )
 
 
-def suv_kind(subject: str, suv: Volume, audit: SuvAudit, kind: str) -> Volume:
-    """A volume in SUVbw as another kind of `SUV_KINDS`, in that kind's unit.
+def suv_volume(case: Case, kind: str, settings: SuvSettings = STANDARD) -> tuple[Volume, SuvAudit]:
+    """The `pet` channel as SUV of a kind of `SUV_KINDS`, in that kind's unit, and how it came about.
 
-    Raises SuvError for an unknown kind, and for one that the header does not allow (no height).
+    Raises SuvError for a header without a rule, an unknown kind, and a kind that the header does not allow.
     """
+    pet, facts = case.channels["pet"], _pet_facts(case)
     if kind not in SUV_KINDS:
-        raise SuvError(subject, f"no SUV of kind {kind!r}", f"one of {', '.join(SUV_KINDS)}")
+        raise SuvError(case.id, f"no SUV of kind {kind!r}", f"one of {', '.join(SUV_KINDS)}")
+    audit = suv_audit(case.id, facts.header, facts.slices, settings, voxel_ml=pet.geometry.voxel_ml)
     if kind not in audit.multiples:
-        raise SuvError(subject, "; ".join(audit.flags), f"PatientWeight and PatientSize for {kind}")
-    return _scaled(suv, np.full(suv.geometry.shape[0], audit.multiples[kind]), SUV_KINDS[kind].unit)
+        raise SuvError(case.id, "; ".join(audit.flags), f"PatientWeight and PatientSize for {kind}")
+    factors = np.asarray(audit.factors) * audit.multiples[kind]
+    scaled = (pet.array * factors[:, None, None]).astype(np.float32)
+    return Volume(scaled, pet.geometry, SUV_KINDS[kind].unit), audit
 
 
-def _scaled(pet: Volume, factors: NDArray[np.float64], unit: str) -> Volume:
-    return Volume((pet.array * factors[:, None, None]).astype(np.float32), pet.geometry, unit)
+def _pet_facts(case: Case) -> ChannelFacts:
+    return case.facts.channels.get("pet", ChannelFacts())
