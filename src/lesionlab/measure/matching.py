@@ -8,36 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lesionlab.core.components import foreground_box
+from lesionlab.core.response import Kind, Match
 from lesionlab.core.volume import Volume
 
 WITHIN_MM: Final = 15.0
-Kind = Literal["matched", "split", "merged", "regrouped", "vanished", "new"]
 RULE: Final = (
     "lesions of both timepoints that share a voxel belong together (one to several: split; several to one: "
     "merged; several to several: regrouped); of the others the nearest by centroid pair up one to one within "
     "{within:g} mm; what then has no partner has vanished or is new"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Lesions that are the same: their numbers at baseline and at follow-up, and how they were matched.
-
-    `overlap_ml` is the common volume, 0 where they were matched by centroid; `distance_mm` lies between the
-    centroids (of all lesions of a side together), NaN for a side that is empty.
-    """
-
-    kind: Kind
-    baseline: tuple[int, ...]
-    followup: tuple[int, ...]
-    overlap_ml: float
-    distance_mm: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,14 @@ tumour, whether it stands out from its surroundings) is left to a reader and sai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final
 
-from lesionlab.measure.matching import Match
+from lesionlab.core.response import Category, Change, Check, Percist
 from lesionlab.measure.references import References
 from lesionlab.measure.thresholds import PERCIST_BLOOD, PERCIST_LIVER, percist_level
 
-Category = Literal["CMR", "PMR", "SMD", "PMD", ""]
-WORDS: Final[Mapping[Category, str]] = {
-    "CMR": "complete metabolic response",
-    "PMR": "partial metabolic response",
-    "SMD": "stable metabolic disease",
-    "PMD": "progressive metabolic disease",
-    "": "no category",
-}
 WAHL: Final = "Wahl 2009, doi 10.2967/jnumed.108.057307"
 PRACTICAL: Final = "O 2016, doi 10.1148/radiol.2016142043"
 PERCENT: Final = 30.0
@@ -37,18 +29,6 @@ NOT_CHECKED: Final = (
     "not checked here, though PERCIST asks for it: the same scanner, reconstruction, dose and uptake time at "
     "both timepoints, and that uptake is tumour"
 )
-
-
-class Changed(Protocol):
-    """A match and its quantities at both timepoints."""
-
-    @property
-    def match(self) -> Match:
-        """Which lesions."""
-
-    @property
-    def percent(self) -> Mapping[str, float]:
-        """Change in percent by quantity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +47,7 @@ class Uptake:
         return math.nan if region is None else region.mean * self.sul_factor
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One criterion: what it asks, what was found, whether it holds (None: cannot be told), its source."""
-
-    name: str
-    needed: str
-    found: str
-    holds: bool | None
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Percist:
-    """The category ("" where there is none), why, every criterion tried, and what to keep in mind.
-
-    `assessable` is False where the two scans' livers differ by more than PERCIST allows: the category is then
-    given for information only.
-    """
-
-    category: Category
-    reason: str
-    checks: tuple[Check, ...]
-    assessable: bool
-    notes: tuple[str, ...] = ()
-
-
-def percist(before: Uptake, after: Uptake, changes: Iterable[Changed], glycolysis_percent: float) -> Percist:
+def percist(before: Uptake, after: Uptake, changes: Iterable[Change], glycolysis_percent: float) -> Percist:
     """The PERCIST 1.0 category of two timepoints; `glycolysis_percent` is the change of total TLG.
 
     Without SUL at either timepoint there is no category, with the reason; nothing is guessed. Without liver
@@ -234,7 +188,7 @@ def _spread(before: Uptake, after: Uptake, glycolysis_percent: float) -> Check:
     return Check(name, needed, f"{glycolysis_percent:+.0f} %", holds, WAHL)
 
 
-def _others(changes: Iterable[Changed]) -> Check:
+def _others(changes: Iterable[Change]) -> Check:
     """No lesion whose uptake or size rises by more than 30 %; holds None without any lesion to look at."""
     needed = f"no lesion's SULpeak or diameter up by more than {PERCENT:g} %"
     grown, seen = [], False

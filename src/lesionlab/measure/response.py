@@ -17,10 +17,11 @@ from lesionlab.core import units
 from lesionlab.core.components import foreground_box
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.grid import require_same_grid, resample
+from lesionlab.core.response import Change, Match, Percist, Response
 from lesionlab.core.results import Column, LesionTable
 from lesionlab.core.volume import Volume
-from lesionlab.measure.matching import RULE, WITHIN_MM, Match, match_lesions
-from lesionlab.measure.percist import Percist, Uptake, percist
+from lesionlab.measure.matching import RULE, WITHIN_MM, match_lesions
+from lesionlab.measure.percist import Uptake, percist
 from lesionlab.measure.references import References
 from lesionlab.measure.uptake import peak, sphere_weights
 
@@ -50,31 +51,6 @@ class Timepoint:
     peak_ml: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One match with its quantities at both timepoints (NaN where there is none) and their change in %.
-
-    For a vanished lesion the uptake at follow-up is measured where it was; its volume and diameter are 0.
-    """
-
-    match: Match
-    baseline: Mapping[str, float]
-    followup: Mapping[str, float]
-    percent: Mapping[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Response:
-    """Everything that changed: per match, in total over all lesions, and by PERCIST 1.0."""
-
-    changes: tuple[Change, ...]
-    totals: Change
-    percist: Percist
-    columns: tuple[Column, ...]
-    rule: str
-    notes: tuple[str, ...]
-
-
 def respond(
     subject: str, baseline: Timepoint, followup: Timepoint, *, within_mm: float = WITHIN_MM
 ) -> Response:
@@ -97,7 +73,13 @@ def respond(
         totals.percent["TLG"],
     )
     return Response(
-        changes, totals, verdict, columns(), RULE.format(within=within_mm), tuple(_notes(changes, verdict))
+        changes=changes,
+        totals=totals,
+        percist=verdict,
+        quantities={name: unit for name, (unit, _) in QUANTITIES.items()},
+        columns=columns(),
+        rule=RULE.format(within=within_mm),
+        notes=tuple(_notes(changes, verdict)),
     )
 
 
@@ -118,16 +100,6 @@ def columns() -> tuple[Column, ...]:
         meaning = f"change of {name} from baseline to follow-up, in percent of baseline"
         found.append(Column(f"{name}_change", "%", meaning))
     return tuple(found)
-
-
-def row_of(change: Change) -> dict[str, float]:
-    """The values of `columns` for one change."""
-    row: dict[str, float] = {}
-    for name in QUANTITIES:
-        row[f"{name}_baseline"] = change.baseline[name]
-        row[f"{name}_followup"] = change.followup[name]
-        row[f"{name}_change"] = change.percent[name]
-    return row
 
 
 def _change(match: Match, baseline: Timepoint, followup: Timepoint) -> Change:

@@ -1,0 +1,69 @@
+"""Reference regions from what a user says: a point in world coordinates, or a label of the mask."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lesionlab.core import units
+from lesionlab.core.case import Case
+from lesionlab.core.components import labels_of
+from lesionlab.core.errors import RecipeError
+from lesionlab.core.recipe import BiomarkerSettings
+from lesionlab.core.volume import Volume
+from lesionlab.measure.references import Reference, References, blood_cylinder, labelled, liver_sphere
+
+LABEL = re.compile(r"label:([1-9][0-9]*)")
+NEEDED = "x,y,z in mm (LPS), or label:N of the mask"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where liver and blood pool are: "x,y,z" in LPS mm, "label:N" of the mask, or "" for unknown."""
+
+    liver: str = ""
+    blood: str = ""
+
+
+def references_of(
+    case: Case, mask: Volume, places: Places, biomarkers: BiomarkerSettings
+) -> tuple[References, Volume]:
+    """The reference regions of a case, and its mask without the labels that were used for them.
+
+    Raises RecipeError for words that are neither a point nor a label, or a channel that is not in SUVbw;
+    GeometryError for a point outside the image; DatasetError for a label that is not in the mask.
+    """
+    if not (places.liver or places.blood):
+        return References(), mask
+    name = biomarkers.channel or case.reference
+    image = case.channels.get(name)
+    if image is None or image.unit != units.SUVBW:
+        found = "no such channel" if image is None else f"unit {image.unit}"
+        raise RecipeError(f"{case.id}, channel {name}", found, f"{units.SUVBW} for reference regions")
+    regions: dict[str, Reference] = {}
+    used: list[int] = []
+    for region, text in (("liver", places.liver), ("blood", places.blood)):
+        if not text:
+            continue
+        subject = f"{case.id}, {region} reference"
+        chosen = LABEL.fullmatch(text.strip())
+        if chosen:
+            used.append(int(chosen[1]))
+            regions[region] = labelled(subject, image, mask, used[-1])
+        else:
+            around = liver_sphere if region == "liver" else blood_cylinder
+            regions[region] = around(subject, image, numbers(subject, text))
+    labels = labels_of(case.id, mask)
+    for label in used:
+        labels = labels * (labels != label).astype(labels.dtype)
+    return References(**regions), mask.with_array(labels) if used else mask
+
+
+def numbers(subject: str, text: str) -> Sequence[float]:
+    """Three numbers from "x,y,z"; RecipeError for anything else."""
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise RecipeError(subject, repr(text), NEEDED) from None
+    return x, y, z
