@@ -88,6 +88,14 @@ def measure(
     long: Annotated[
         bool, typer.Option("--long", help="For many: also long.csv, a row per lesion and quantity.")
     ] = False,
+    specimen: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A mask of the excised specimen: resection margins."),
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also write maps (enhancement, margin) as NIfTI, for one scan."),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -107,6 +115,8 @@ def measure(
     if pairs is not None:
         if out is None:
             raise typer.BadParameter("many patients need -o FOLDER", param_hint="--out")
+        if specimen is not None or maps is not None:
+            raise typer.BadParameter("--specimen and --maps belong to a single scan", param_hint="--maps")
         with progress_bar() as progress:
             outcomes = pipeline.measure_cohort(pairs, chosen, progress=progress)
             pipeline.write_cohort_measurements(outcomes, out, title=image.name, long=long)
@@ -115,9 +125,11 @@ def measure(
     if mask is None:
         raise typer.BadParameter("a scan needs a MASK", param_hint="MASK")
     with progress_bar() as progress:
-        findings = pipeline.findings_of_mask(image, mask, chosen, progress=progress)
+        findings = pipeline.findings_of_mask(image, mask, chosen, specimen=specimen, progress=progress)
     if out is not None:
         pipeline.write_lesions(findings, out)
+    if maps is not None:
+        pipeline.write_maps(findings, chosen, maps, specimen=specimen)
     if as_json:
         answer_json(patient_record(findings))
     else:

@@ -35,7 +35,10 @@ NO_MODEL_NOTE = (
     "SUVbw 4.0, which includes normal uptake (brain, heart, kidneys, bladder)"
 )
 
-SHOWN_COLUMNS = ("SUVmax", "SUVmean", "SUVpeak", "MTV", "TLG", "max", "mean", "volume", "diameter_3d")
+SHOWN_COLUMNS = (
+    *("SUVmax", "SUVmean", "SUVpeak", "MTV", "TLG", "max", "mean", "volume", "diameter_3d"),
+    *("PE_early", "SER", "FTV", "taller_than_wide", "posterior_ratio", "echo_ratio", "margin"),
+)
 """What of the lesion table is worth a terminal's width; lesions.csv has all of it."""
 
 SHOWN_SCORES = ("dice", "iou", "ppv", "sensitivity", "volume_error_ml", "lesions_missed", "lesions_false")

@@ -14,7 +14,6 @@ from lesionlab.core.errors import DatasetError
 from lesionlab.core.suv import SuvAudit
 from lesionlab.core.volume import Geometry, Volume
 
-
 SPACING_UNKNOWN: Final = "pixel spacing unknown"
 """Part of the note that marks an image without pixel spacing, whose pixels then count as 1 mm."""
 

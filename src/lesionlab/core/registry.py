@@ -10,7 +10,16 @@ from pathlib import Path
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.recipe import Recipe, load_recipe
 
-RECIPES = ("pet-threshold", "pet-threshold-41", "pet", "petct", "pet-small", "demo")
+RECIPES = (
+    "pet-threshold",
+    "pet-threshold-41",
+    "pet",
+    "petct",
+    "pet-small",
+    "demo",
+    "dce-measure",
+    "ultrasound-measure",
+)
 
 
 def recipe_folder() -> Path:

@@ -23,6 +23,7 @@ from lesionlab.pipeline.marks import (
 )
 from lesionlab.pipeline.measured import listed, measure_cohort, paired, write_cohort_measurements
 from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
+from lesionlab.pipeline.special import write_maps
 from lesionlab.pipeline.suv import SuvResult, suv_file, suv_of
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "write_cohort_measurements",
     "write_evaluation",
     "write_lesions",
+    "write_maps",
 ]

@@ -19,6 +19,7 @@ from lesionlab.evaluate import merge_scores, score_biomarkers, score_case
 from lesionlab.measure import measure
 from lesionlab.pipeline.files import mask_on, restored
 from lesionlab.pipeline.record import Stopwatch, device_of, part, provenance
+from lesionlab.pipeline.special import with_special
 from lesionlab.predict import Bundle, load_bundle, predict
 from lesionlab.read import open_case
 from lesionlab.refine import refine
@@ -53,7 +54,7 @@ def examine(
     with watch.stage("refine"):
         progress("refining", 0.8)
         prediction = refine(prediction, case, bundle.recipe)
-    return _measured(case, prediction, bundle, watch, (_path(source), _path(truth)), device, progress)
+    return _measured(case, prediction, bundle, watch, (_path(source), _path(truth), None), device, progress)
 
 
 def findings_of_mask(
@@ -62,14 +63,16 @@ def findings_of_mask(
     method: Recipe | Bundle,
     *,
     truth: str | Path | None = None,
+    specimen: str | Path | None = None,
     case_id: str | None = None,
     progress: Progress = silent,
 ) -> Findings:
     """Measure lesions that are already drawn: the same road, with a mask file in place of a prediction.
 
     The mask is taken as it is (no refinement) and must lie on the scan's reference grid; contours (RTSTRUCT)
-    are drawn onto it. `method` is the recipe to measure by, or the bundle that drew the mask. Raises
-    GeometryError, naming both grids, when the mask lies on another.
+    are drawn onto it. `method` is the recipe to measure by, or the bundle that drew the mask; `specimen` a
+    mask of the excised specimen, for its resection margins. Raises GeometryError, naming both grids,
+    when a mask lies on another.
     """
     watch = Stopwatch()
     bundle = method if isinstance(method, Bundle) else Bundle("mask file", method, None, (), "")
@@ -80,7 +83,8 @@ def findings_of_mask(
     with watch.stage("read"):
         drawn = mask_on(case.channels[case.reference], Path(mask))
     given = Prediction(drawn, notes=(f"mask as given in the file {Path(mask).name}",))
-    return _measured(case, given, bundle, watch, (_path(source), _path(truth)), "cpu", progress)
+    paths = (_path(source), _path(truth), _path(specimen))
+    return _measured(case, given, bundle, watch, paths, "cpu", progress)
 
 
 def findings_again(folder: str | Path, *, progress: Progress = silent) -> Findings:
@@ -135,13 +139,15 @@ def _measured(
     prediction: Prediction,
     bundle: Bundle,
     watch: Stopwatch,
-    paths: tuple[Path | None, Path | None],
+    paths: tuple[Path | None, Path | None, Path | None],
     device: str,
     progress: Progress,
 ) -> Findings:
+    """Measure, score and record; `paths` are those of the scan, the truth and the specimen."""
     with watch.stage("measure"):
         progress("measuring", 0.85)
         lesions = measure(case, prediction.mask, bundle.recipe.biomarkers)
+        lesions = with_special(case, lesions, bundle.recipe, paths[2])
     scores = None
     if case.truth is not None:
         with watch.stage("evaluate"):
@@ -150,7 +156,7 @@ def _measured(
             scores = merge_scores(
                 score_case(case.id, prediction.mask, case.truth), score_biomarkers(lesions, true)
             )
-    record = provenance(case, bundle, watch, device=device_of(bundle, device), paths=paths)
+    record = provenance(case, bundle, watch, device=device_of(bundle, device), paths=paths[:2])
     progress("done", 1.0)
     return Findings(case, prediction, lesions, record, scores)
 
