@@ -96,6 +96,10 @@ def measure(
         Path | None,
         typer.Option(metavar="FOLDER", help="Also write maps (enhancement, margin) as NIfTI, for one scan."),
     ] = None,
+    liver: Annotated[
+        str, typer.Option(metavar="PLACE", help="Liver of a PET: x,y,z in mm (LPS), or label:N of the mask.")
+    ] = "",
+    blood: Annotated[str, typer.Option(metavar="PLACE", help="Blood pool (aorta) of a PET, likewise.")] = "",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -115,8 +119,9 @@ def measure(
     if pairs is not None:
         if out is None:
             raise typer.BadParameter("many patients need -o FOLDER", param_hint="--out")
-        if specimen is not None or maps is not None:
-            raise typer.BadParameter("--specimen and --maps belong to a single scan", param_hint="--maps")
+        if specimen is not None or maps is not None or liver or blood:
+            single = "--specimen, --maps, --liver and --blood"
+            raise typer.BadParameter(f"{single} belong to a single scan", param_hint="INPUT")
         with progress_bar() as progress:
             outcomes = pipeline.measure_cohort(pairs, chosen, progress=progress)
             pipeline.write_cohort_measurements(outcomes, out, title=image.name, long=long)
@@ -126,6 +131,7 @@ def measure(
         raise typer.BadParameter("a scan needs a MASK", param_hint="MASK")
     with progress_bar() as progress:
         findings = pipeline.findings_of_mask(image, mask, chosen, specimen=specimen, progress=progress)
+        findings = pipeline.with_references(findings, chosen, pipeline.Places(liver, blood))
     if out is not None:
         pipeline.write_lesions(findings, out)
     if maps is not None:

@@ -34,6 +34,7 @@ QUANTITIES: Final = {
     "diameter_3d": (units.MILLIMETRE, "highest"),
 }
 """What is compared, its unit, and how lesions that were matched together are combined."""
+SUL: Final = ("g/ml{SUVlbm}", "lean body mass")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +53,16 @@ class Timepoint:
 
 
 def respond(
-    subject: str, baseline: Timepoint, followup: Timepoint, *, within_mm: float = WITHIN_MM
+    subject: str,
+    baseline: Timepoint,
+    followup: Timepoint,
+    *,
+    within_mm: float = WITHIN_MM,
+    sul: tuple[str, str] = SUL,
 ) -> Response:
     """Compare two timepoints; `within_mm` is how far centroids may lie apart to be the same lesion.
+
+    `sul` is the unit of SUL and its formula in words.
 
     Without lesions at a timepoint its total volume is 0 and its highest uptake undefined. Raises
     DatasetError for tables that were not measured in SUVbw, GeometryError for lesions off the image's grid.
@@ -76,8 +84,8 @@ def respond(
         changes=changes,
         totals=totals,
         percist=verdict,
-        quantities={name: unit for name, (unit, _) in QUANTITIES.items()},
-        columns=columns(),
+        quantities={name: unit for name, (unit, _) in QUANTITIES.items()} | {"SULpeak": sul[0]},
+        columns=columns(sul),
         rule=RULE.format(within=within_mm),
         notes=tuple(_notes(changes, verdict)),
     )
@@ -90,11 +98,14 @@ def percent_change(before: float, after: float) -> float:
     return 100.0 * (after - before) / before
 
 
-def columns() -> tuple[Column, ...]:
+def columns(sul: tuple[str, str]) -> tuple[Column, ...]:
     """Columns of a table of changes, three for each quantity."""
     found: list[Column] = []
-    for name, (unit, how) in QUANTITIES.items():
+    for name, (own, how) in QUANTITIES.items():
         several = "sum over" if how == "sum" else "highest of"
+        unit = sul[0] if name == "SULpeak" else own
+        if name == "SULpeak":
+            several = f"SUVpeak by {sul[1]}; {several}"
         for when, words in (("baseline", "at baseline"), ("followup", "at follow-up")):
             found.append(Column(f"{name}_{when}", unit, f"{name} {words}; {several} the matched lesions"))
         meaning = f"change of {name} from baseline to follow-up, in percent of baseline"

@@ -23,10 +23,12 @@ from lesionlab.pipeline.marks import (
 )
 from lesionlab.pipeline.measured import listed, measure_cohort, paired, write_cohort_measurements
 from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
+from lesionlab.pipeline.references import Places, with_references
 from lesionlab.pipeline.special import write_maps
 from lesionlab.pipeline.suv import SuvResult, suv_file, suv_of
 
 __all__ = [
+    "Places",
     "SuvResult",
     "convert_cohort",
     "evaluate_files",
@@ -46,6 +48,7 @@ __all__ = [
     "refine_file",
     "suv_file",
     "suv_of",
+    "with_references",
     "write_cohort_measurements",
     "write_evaluation",
     "write_lesions",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lesionlab.core import units
 from lesionlab.core.case import Case
 from lesionlab.core.components import labels_of
 from lesionlab.core.errors import RecipeError
-from lesionlab.core.recipe import BiomarkerSettings
+from lesionlab.core.recipe import BiomarkerSettings, Recipe
+from lesionlab.core.results import Findings
 from lesionlab.core.volume import Volume
+from lesionlab.measure import measure
 from lesionlab.measure.references import Reference, References, blood_cylinder, labelled, liver_sphere
 
 LABEL = re.compile(r"label:([1-9][0-9]*)")
@@ -58,6 +60,31 @@ def references_of(
     for label in used:
         labels = labels * (labels != label).astype(labels.dtype)
     return References(**regions), mask.with_array(labels) if used else mask
+
+
+def with_references(findings: Findings, recipe: Recipe, places: Places) -> Findings:
+    """The findings measured again together with reference regions; unchanged where none is given.
+
+    Columns that stand beside those of the lesion table (kinetics, margins) are kept where the lesions are the
+    same, that is, unless a label of the mask became a reference region. Raises what `references_of` raises.
+    """
+    if not (places.liver or places.blood):
+        return findings
+    case, old = findings.case, findings.lesions
+    references, mask = references_of(case, findings.prediction.mask, places, recipe.biomarkers)
+    new = measure(case, mask, recipe.biomarkers, references=references)
+    if mask is findings.prediction.mask:
+        names = {column.name for column in new.columns}
+        totals = {column.name for column in new.total_columns}
+        new = replace(
+            new,
+            columns=(*new.columns, *(c for c in old.columns if c.name not in names)),
+            rows=tuple({**before, **row} for before, row in zip(old.rows, new.rows, strict=True)),
+            total_columns=(*new.total_columns, *(c for c in old.total_columns if c.name not in totals)),
+            totals={**old.totals, **new.totals},
+            notes=tuple(dict.fromkeys((*new.notes, *old.notes))),
+        )
+    return replace(findings, lesions=new, prediction=replace(findings.prediction, mask=mask))
 
 
 def numbers(subject: str, text: str) -> Sequence[float]:

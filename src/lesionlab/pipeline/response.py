@@ -20,6 +20,7 @@ from lesionlab.core.recipe import Recipe
 from lesionlab.core.response import Comparison
 from lesionlab.core.results import Findings, Prediction
 from lesionlab.core.rigid import Rigid
+from lesionlab.core.suv import SUV_KINDS
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.volume import Volume
 from lesionlab.measure import measure
@@ -97,7 +98,8 @@ def compare(
         _timepoint(first, recipe, regions, factors[0], Rigid()),
         _timepoint(second, recipe, other_regions, factors[1], aligned.motion),
     )
-    response = respond(first.case.id, *timepoints, within_mm=rules.within_mm)
+    kind = SUV_KINDS[f"SUVlbm-{rules.formula}"]
+    response = respond(first.case.id, *timepoints, within_mm=rules.within_mm, sul=(kind.unit, kind.meaning))
     progress("done", 1.0)
     return Comparison(
         baseline=first,

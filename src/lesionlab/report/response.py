@@ -13,6 +13,7 @@ from typing import Any
 from lesionlab.core.files import write_json
 from lesionlab.core.response import CATEGORY_WORDS, Change, Check, Comparison
 from lesionlab.core.results import Column, Findings
+from lesionlab.core.units import SUVBW
 from lesionlab.report import display, tables
 from lesionlab.report import figures as drawing
 from lesionlab.report.canvas import png, width_px
@@ -148,7 +149,7 @@ def _head(comparison: Comparison) -> Html:
         total = response.totals
         unit = response.quantities[name]
         label = {"MTV": "TMTV", "TLG": "total TLG"}.get(name, f"highest {name}")
-        values = f"{number(total.baseline[name], unit)} → {number(total.followup[name], unit)}"
+        values = _pair(total, name, unit)
         cards.append(
             tag("li", tag("b", percent_words(total.percent[name])), tag("span", f"{label} ({values})"))
         )
@@ -163,7 +164,7 @@ def _head(comparison: Comparison) -> Html:
         tag("h1", f"Response: {first.case.patient_id}"),
         tag("p", f"{names} · compared {when}", class_="sub"),
         tag("ul", *cards, class_="answer"),
-        tag("p", f"{words.capitalize()}: {verdict.reason}."),
+        tag("p", f"{words.capitalize()}: {verdict.reason.replace('-', '−')}."),
     )
 
 
@@ -186,7 +187,7 @@ def _criteria(comparison: Comparison) -> Html:
     heading = tag("h2", "PERCIST 1.0, criterion by criterion")
     if not verdict.checks:
         return tag("section", heading, tag("p", f"No category: {verdict.reason}."))
-    rows = [[c.name, c.needed, c.found, _mark(c), c.source] for c in verdict.checks]
+    rows = [[c.name, c.needed, c.found.replace("-", "−"), _mark(c), c.source] for c in verdict.checks]
     head = ["Criterion", "What it asks", "Found", "Holds", "Source"]
     return tag("section", heading, tag("div", table(head, rows), class_="small"))
 
@@ -214,8 +215,8 @@ def _changes(comparison: Comparison) -> Html:
     ]
     body.append(["All", "", *(_cell(response.totals, n, response.quantities[n]) for n in known)])
     words = (
-        "Numbers of the lesion at baseline → at follow-up; values likewise, the change below. Of lesions that "
-        "vanished, uptake at follow-up is measured where they were. The last row takes all lesions of a "
+        "Numbers of the lesion at baseline → at follow-up; values likewise, the change below. Of lesions "
+        "that vanished, uptake at follow-up is measured where they were. The last row takes all lesions of a "
         "timepoint as one: highest uptake and diameter, sum of volumes."
     )
     hidden = len(response.changes) - CHANGES_LISTED
@@ -239,12 +240,19 @@ def _seen(change: Change, name: str) -> bool:
 
 
 def _quantity_head(name: str, unit: str) -> Html:
-    return join([plain_words(name), tag("span", unit_words(unit), class_="unit")])
+    words = unit.replace("{", " (").replace("}", ")") if unit.startswith("g/ml") else unit_words(unit)
+    return join([plain_words(name), tag("span", words, class_="unit")])
 
 
 def _cell(change: Change, name: str, unit: str) -> Html:
-    values = f"{number(change.baseline[name], unit)} → {number(change.followup[name], unit)}"
+    values = _pair(change, name, unit)
     return join([values, tag("span", percent_words(change.percent[name]), class_="unit")])
+
+
+def _pair(change: Change, name: str, unit: str) -> str:
+    # every kind of SUV is a g/ml with the same number of decimals
+    plain = SUVBW if unit.startswith("g/ml") else unit
+    return f"{number(change.baseline[name], plain)} → {number(change.followup[name], plain)}"
 
 
 def _pictures(comparison: Comparison) -> Html:

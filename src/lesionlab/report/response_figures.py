@@ -101,7 +101,7 @@ def _waterfall(axes: Axes, changes: Sequence[Change], name: str) -> None:
     bars = [*fresh, *known]
     heights = [MOST_PERCENT if c.match.kind == "new" else c.percent[name] for c in bars]
     largest = min(MOST_PERCENT, max([*(c.percent[name] for c in known), 2 * LIMIT_PERCENT]))
-    top = largest * 1.18
+    top = largest + 0.16 * (largest + 115.0)
     for position, (change, height) in enumerate(zip(bars, heights, strict=True)):
         new = change.match.kind == "new"
         shown = largest if new else max(min(height, largest), -100.0)
