@@ -47,7 +47,8 @@ def histogram(levels: Levels) -> dict[str, float]:
     """The 23 histogram features of grey levels; all NaN when there are none.
 
     Levels between 1 and `levels.count` that no voxel has belong to the histogram with a count of 0. The four
-    gradients are NaN where the discretisation allows for a single level.
+    gradients are NaN where the discretisation allows for a single level, `ih_rmad` where no level lies
+    from p10 to p90 (two voxels).
     """
     counts = np.bincount(levels.array.ravel(), minlength=levels.count + 1)[1:].astype(np.float64)
     n = float(counts.sum())
@@ -66,9 +67,6 @@ def histogram(levels: Levels) -> dict[str, float]:
         skew = float(np.dot(squared * deviation, p)) / variance**1.5
         kurt = float(np.dot(squared * squared, p)) / variance**2 - 3.0
     p10, p25, median, p75, p90 = _percentiles(counts, (0.1, 0.25, 0.5, 0.75, 0.9))
-    middle = (i >= p10) & (i <= p90)
-    shares = counts[middle] / counts[middle].sum()
-    centre = float(np.dot(i[middle], shares))
     found = p[present]
     return {
         "ih_mean": mean,
@@ -84,7 +82,7 @@ def histogram(levels: Levels) -> dict[str, float]:
         "ih_iqr": p75 - p25,
         "ih_range": high - low,
         "ih_mad": float(np.dot(np.abs(deviation), p)),
-        "ih_rmad": float(np.dot(np.abs(i[middle] - centre), shares)),
+        "ih_rmad": _robust_deviation(counts, p10, p90),
         "ih_medad": float(np.dot(np.abs(i - median), p)),
         "ih_cov": math.sqrt(variance) / mean,
         "ih_qcod": (p75 - p25) / (p75 + p25),
@@ -103,6 +101,17 @@ def _percentiles(counts: FloatArray, shares: tuple[float, ...]) -> list[float]:
     first = np.searchsorted(upto, below, side="right") + 1.0
     second = np.searchsorted(upto, np.minimum(below + 1, upto[-1] - 1), side="right") + 1.0
     return [float(value) for value in first + (where - below) * (second - first)]
+
+
+def _robust_deviation(counts: FloatArray, p10: float, p90: float) -> float:
+    """Mean absolute deviation of the levels from p10 to p90; NaN when there is none."""
+    first, last = math.ceil(p10), math.floor(p90)
+    middle = counts[first - 1 : last]
+    n = middle.sum()
+    if n == 0:
+        return math.nan
+    i = np.arange(first, last + 1, dtype=np.float64)
+    return float(np.dot(np.abs(i - np.dot(i, middle) / n), middle) / n)
 
 
 def _mode(counts: FloatArray, mean: float) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -15,25 +16,26 @@ from lesionlab.core.recipe import Family, RadiomicsSettings
 from lesionlab.core.results import Column
 from lesionlab.core.units import ONE
 from lesionlab.core.volume import Volume
-from lesionlab.measure.ibsi import (
-    histogram,
-    local,
-    statistics,
-    volume_histogram,
-)
+from lesionlab.measure.ibsi import histogram, local, morphology, statistics, texture, volume_histogram
 from lesionlab.measure.ibsi.chain import Box, prepare
 from lesionlab.measure.ibsi.feature import Feature, unit_of
 from lesionlab.measure.ibsi.levels import bins_of, discretise
 from lesionlab.measure.ibsi.region import BoolArray, Region
 
 FEATURES: Final[Mapping[Family, tuple[Feature, ...]]] = {
+    "morphology": morphology.FEATURES,
     "local": local.FEATURES,
     "statistics": statistics.FEATURES,
     "histogram": histogram.FEATURES,
     "volume_histogram": volume_histogram.FEATURES,
+    "glcm": texture.FEATURES["glcm"],
+    "glrlm": texture.FEATURES["glrlm"],
+    "glszm": texture.FEATURES["glszm"],
+    "gldzm": texture.FEATURES["gldzm"],
+    "ngtdm": texture.FEATURES["ngtdm"],
+    "ngldm": texture.FEATURES["ngldm"],
 }
-DIRECTIONAL: Final[tuple[Family, ...]] = ("glcm", "glrlm")
-TEXTURES: Final[tuple[Family, ...]] = ("glcm", "glrlm", "glszm", "gldzm", "ngtdm", "ngldm")
+NEED_LEVELS: Final[tuple[Family, ...]] = ("histogram", *texture.FEATURES)
 
 MOST_LEVELS: Final = 2048
 """With more grey levels than this, texture is not computed: matrices grow with their square."""
@@ -59,9 +61,14 @@ HOW: Final[Mapping[str, str]] = {
 REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("stat_cov", "the mean intensity is 0"),
     ("stat_qcod", "the quartiles of intensity add up to 0"),
+    ("stat_rmad", "no intensity lies from the 10th to the 90th percentile"),
+    ("ih_rmad", "no grey level lies from the 10th to the 90th percentile"),
     ("ih_", "there is one grey level"),
     ("ivh_", "the intensity-volume histogram has one intensity"),
-    ("morph_", "the lesion has no extent along some axis, or constant intensity"),
+    ("morph_com", "the intensities add up to 0"),
+    ("morph_moran_i", "one voxel, or constant intensity"),
+    ("morph_geary_c", "one voxel, or constant intensity"),
+    ("morph_", "the voxel centres of the lesion lie in one plane"),
     ("", "one grey level, or no two voxels that are neighbours"),
 )
 """Beginning of a tag, and why such a feature is NaN where the lesion has intensities to measure."""
@@ -85,6 +92,8 @@ def radiomics(
         return values, ("no radiomics: the lesion is too small for the interpolated grid",)
     explained: set[str] = set()
     problem = _problem(region)
+    if "morphology" in settings.families:
+        values |= morphology.morphology(_without_intensity(region) if problem else region)
     if problem:
         notes.append(f"no features of intensity, histogram or texture: {problem}")
         explained.update(tag for tag in values if not tag.startswith("morph_"))
@@ -95,7 +104,7 @@ def radiomics(
         values |= more
         if crowd:
             notes.append(f"no features of histogram or texture: {crowd}")
-            explained.update(_tags(settings, ("histogram", *TEXTURES)))
+            explained.update(_tags(settings, NEED_LEVELS))
     return values, (*notes, *_reasons(values, explained))
 
 
@@ -106,6 +115,10 @@ def _problem(region: Region) -> str:
     if broken:
         return f"{broken} of {len(inside)} voxels are not finite numbers"
     return "" if region.intensity.any() else "re-segmentation leaves no voxel"
+
+
+def _without_intensity(region: Region) -> Region:
+    return replace(region, intensity=np.zeros_like(region.intensity))
 
 
 def _intensity_families(region: Region, settings: RadiomicsSettings) -> dict[str, float]:
@@ -124,7 +137,7 @@ def _intensity_families(region: Region, settings: RadiomicsSettings) -> dict[str
 
 def _level_families(region: Region, settings: RadiomicsSettings) -> tuple[dict[str, float], str]:
     """Histogram and texture, and what kept them from being computed, if anything did."""
-    if not set(settings.families).intersection(("histogram", *TEXTURES)):
+    if not set(settings.families).intersection(NEED_LEVELS):
         return {}, ""
     count = bins_of(region.inside, settings).count
     if count > MOST_LEVELS:
@@ -133,6 +146,9 @@ def _level_families(region: Region, settings: RadiomicsSettings) -> tuple[dict[s
     values: dict[str, float] = {}
     if "histogram" in settings.families:
         values |= histogram.histogram(levels)
+    textures = [family for family in texture.FEATURES if family in settings.families]
+    if textures:
+        values |= texture.textures(levels, textures, settings.aggregations)
     return values, ""
 
 
@@ -175,15 +191,14 @@ def _tags(settings: RadiomicsSettings, families: Sequence[Family]) -> tuple[str,
 
 def _chosen(settings: RadiomicsSettings) -> list[tuple[str, Feature, str]]:
     """Full tag, feature and, for texture, how its matrices are combined."""
-    dimensions = dict.fromkeys(name.rsplit("_", 1)[0] for name in settings.aggregations)
+    endings: dict[Family, tuple[str, ...]] = {
+        family: texture.suffixes(family, settings.aggregations) for family in texture.FEATURES
+    }
     chosen = []
     for family, features in FEATURES.items():
         if family not in settings.families:
             continue
-        suffixes: Sequence[str] = ("",)
-        if family in TEXTURES:
-            suffixes = tuple(settings.aggregations if family in DIRECTIONAL else dimensions)
-        for suffix in dict.fromkeys(suffixes):
+        for suffix in endings.get(family, ("",)):
             for feature in features:
                 name = f"{feature.name}_{suffix}" if suffix else feature.name
                 chosen.append((name, feature, HOW.get(suffix, "")))

@@ -41,7 +41,7 @@ def statistics(values: FloatArray) -> dict[str, float]:
     """The 18 statistics of intensities (n,), which must be finite; all NaN for n = 0.
 
     A quotient whose divisor is 0 is NaN: `stat_cov` for a mean of 0, `stat_qcod` where the quartiles
-    add up to 0.
+    add up to 0, `stat_rmad` where no value lies from p10 to p90 (two voxels).
     """
     return statistics_of_ordered(ordered(values))
 
@@ -52,8 +52,7 @@ def statistics_of_ordered(x: FloatArray) -> dict[str, float]:
     if n == 0:
         return {feature.name: math.nan for feature in FEATURES}
     low, high = float(x[0]), float(x[-1])
-    # the mean of equal values is that value, which a rounded sum would miss
-    mean = low if low == high else float(x.mean())
+    mean = _mean(x)
     deviation = x - mean
     squared = deviation * deviation
     variance = float(squared.mean())
@@ -77,13 +76,20 @@ def statistics_of_ordered(x: FloatArray) -> dict[str, float]:
         "stat_iqr": p75 - p25,
         "stat_range": high - low,
         "stat_mad": float(np.abs(deviation, out=deviation).mean()),
-        "stat_rmad": float(np.abs(middle - middle.mean()).mean()),
+        "stat_rmad": float(np.abs(middle - _mean(middle)).mean()) if len(middle) else math.nan,
         "stat_medad": float(np.abs(x - median).mean()),
         "stat_cov": math.sqrt(variance) / mean if mean else math.nan,
         "stat_qcod": (p75 - p25) / (p75 + p25) if p75 + p25 else math.nan,
         "stat_energy": energy,
         "stat_rms": math.sqrt(energy / n),
     }
+
+
+def _mean(x: FloatArray) -> float:
+    """The mean of ascending values; that of equal ones is their value, which a rounded sum may miss."""
+    if len(x) and x[0] == x[-1]:
+        return float(x[0])
+    return float(x.mean()) if len(x) else math.nan
 
 
 def percentile(ordered: FloatArray, share: float) -> float:

@@ -43,7 +43,7 @@ class Curve:
     def share(self, intensity: float) -> float:
         """The share of voxels with at least this intensity."""
         below = np.searchsorted(self.ordered, intensity - _slack(self.step), side="left")
-        return float(1.0 - below / len(self.ordered))
+        return float((len(self.ordered) - below) / len(self.ordered))
 
     def volume_at(self, fraction: float) -> float:
         """The largest share of voxels whose intensity fraction is at least `fraction`."""
