@@ -21,6 +21,7 @@ from lesionlab.pipeline.files import stamp
 from lesionlab.pipeline.patient import examine
 from lesionlab.predict import Bundle
 from lesionlab.report import CohortEntry, cohort_entry, write_findings
+from lesionlab.report.ibsi_checklist import Answer
 
 KEPT = ".finished"
 """Folder of what is kept, in the folder of the results."""
@@ -94,6 +95,7 @@ def from_json(value: Mapping[str, Any]) -> Examined:
             "scores": _numbers(kept["scores"]),
             "notes": tuple(kept["notes"]),
             "thumbnail": base64.b64decode(kept["thumbnail"]),
+            "checklist": tuple(Answer(**answer) for answer in kept["checklist"]),
         }
     )
     scores = value["scores"]

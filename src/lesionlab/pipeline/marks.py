@@ -23,7 +23,7 @@ from lesionlab.pipeline.files import mask_on
 from lesionlab.predict import load_bundle
 from lesionlab.read import find_cases, load_mask, open_case
 from lesionlab.refine import refine
-from lesionlab.report import save_volume
+from lesionlab.report import ibsi_checklist, save_volume
 from lesionlab.report.tables import lesion_head, lesion_rows, write_csv
 
 NAMES = ("mask.nii.gz", "truth.nii.gz")
@@ -80,15 +80,18 @@ def refine_file(mask: str | Path, recipe: Recipe, out: str | Path) -> tuple[Path
 
 
 def write_lesions(findings: Findings, path: str | Path) -> Path:
-    """Write the lesion table alone as CSV."""
-    lesions = findings.lesions
-    with writing(Path(path)) as temporary:
+    """Write the lesion table alone as CSV; with radiomics, NAME_ibsi_checklist.csv beside it."""
+    lesions, path = findings.lesions, Path(path)
+    with writing(path) as temporary:
         write_csv(
             temporary,
             lesion_head(lesions.columns),
             lesion_rows(findings.case.id, lesions.columns, lesions.rows),
         )
-    return Path(path)
+    if ibsi_checklist.wanted(findings):
+        with writing(path.with_name(f"{path.stem}_ibsi_checklist.csv")) as temporary:
+            ibsi_checklist.write_table(ibsi_checklist.checklist(findings), temporary)
+    return path
 
 
 def recipe_of(name: str | Path) -> Recipe:

@@ -13,9 +13,10 @@ from typing import Any
 
 from lesionlab.core.files import write_json
 from lesionlab.core.results import Column, Findings
-from lesionlab.report import tables
+from lesionlab.report import ibsi_checklist, tables
 from lesionlab.report.figures import thumbnail
 from lesionlab.report.folder import filled
+from lesionlab.report.ibsi_checklist import Answer
 from lesionlab.report.page import headline
 
 LESIONS = Column("lesions", "1", "number of lesions found")
@@ -42,6 +43,8 @@ class CohortEntry:
     scores: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     thumbnail: bytes = b""
+    checklist: tuple[Answer, ...] = ()
+    """The IBSI checklist's answers, where features of that standard were computed."""
 
 
 def cohort_entry(findings: Findings, page: str | Path | None) -> CohortEntry:
@@ -62,6 +65,7 @@ def cohort_entry(findings: Findings, page: str | Path | None) -> CohortEntry:
         scores={} if findings.scores is None else dict(findings.scores.values),
         notes=tuple(tables.all_notes(findings)),
         thumbnail=b"" if page is None else thumbnail(findings),
+        checklist=ibsi_checklist.checklist(findings) if ibsi_checklist.wanted(findings) else (),
     )
 
 
@@ -70,7 +74,8 @@ def write_cohort_tables(
 ) -> None:
     """Write lesions.csv, patients.csv, columns.csv and cohort.json into an existing folder.
 
-    patients.csv has a row per patient, failed ones with their reason. No entry gives empty tables.
+    patients.csv has a row per patient, failed ones with their reason. No entry gives empty tables. Where
+    features of IBSI were computed, their checklist over all patients is written too.
     """
     done = [entry for entry in entries if entry.error is None]
     lesion_columns = union(entry.columns for entry in done)
@@ -83,6 +88,9 @@ def write_cohort_tables(
     columns = tables.column_rows({"lesions": lesion_columns, "patients": (LESIONS, *totals)})
     tables.write_csv(folder / "columns.csv", tables.COLUMNS_HEAD, columns)
     write_json(folder / "cohort.json", _record(entries, title, summary))
+    answers = ibsi_checklist.merged([entry.checklist for entry in done if entry.checklist])
+    if answers:
+        ibsi_checklist.write_checklist(answers, folder, title)
 
 
 def write_measurements(entries: Sequence[CohortEntry], folder: Path, *, title: str, long: bool) -> Path:

@@ -1,8 +1,8 @@
-"""The items of the IBSI reporting checklist as a literal table: number, section, topic, modality, what to add.
+"""The items of the IBSI reporting checklist: number, section, topic, modality and what an author must add.
 
-Numbers, sections, topics and modalities are those of chapter 4 of the IBSI reference manual (Zwanenburg et al.,
-arXiv 1612.07003v11, CC BY 4.0); what an author has to add is put in our own short words. Answers are
-not made here.
+Numbers, sections, topics and modalities are those of chapter 4 of the IBSI reference manual (Zwanenburg et
+al., arXiv 1612.07003v11, CC BY 4.0); what has to be added is put in our own short words. Answers are made
+in `ibsi_scan` and `ibsi_run`.
 """
 
 from __future__ import annotations
@@ -83,18 +83,14 @@ ITEMS: Final[tuple[Item, ...]] = (
     Item("4d", PATIENT, "Contrast agent", "", "time from contrast injection to scan"),
     Item("4e", PATIENT, "Contrast agent", "", "control of substances that compete with the contrast agent"),
     Item("5", PATIENT, "Comorbidities", "", "other diseases that change the image, such as diabetes"),
-    Item(
-        "6", ACQUISITION, "Acquisition protocol", "", "whether a standard protocol was used, and where it is"
-    ),
+    Item("6", ACQUISITION, "Acquisition protocol", "", "a standard protocol, if used, and where it is"),
     Item("7", ACQUISITION, "Scanner type", "", "vendor and model of the scanners"),
     Item("8", ACQUISITION, "Imaging modality", "", "the modality"),
     Item("9a", ACQUISITION, "Static/dynamic scans", "", "whether scans are static or dynamic"),
     Item("9b", ACQUISITION, "Static/dynamic scans", DYNAMIC, "duration of each time frame"),
     Item("9c", ACQUISITION, "Static/dynamic scans", DYNAMIC, "how the course over time was modelled"),
     Item("10", ACQUISITION, "Scanner calibration", "", "how and when the scanner was calibrated"),
-    Item(
-        "11", ACQUISITION, "Patient instructions", "", "instructions during the scan, such as breath holding"
-    ),
+    Item("11", ACQUISITION, "Patient instructions", "", "instructions during the scan (breath holding)"),
     Item("12", ACQUISITION, "Anatomical motion correction", "", "how motion of the body was dealt with"),
     Item("13", ACQUISITION, "Scan duration", "", "duration of the scan, or per bed position"),
     Item("14", ACQUISITION, "Tube voltage", "CT", "peak voltage of the tube in kV"),
@@ -127,16 +123,12 @@ ITEMS: Final[tuple[Item, ...]] = (
         RECONSTRUCTION,
         "Point spread function modelling",
         "PET",
-        "whether the point spread was modelled",
+        "whether it was modelled",
     ),
     Item("34a", RECONSTRUCTION, "Image corrections", "PET", "attenuation correction"),
-    Item(
-        "34b", RECONSTRUCTION, "Image corrections", "PET", "scatter, randoms, dead time and other corrections"
-    ),
+    Item("34b", RECONSTRUCTION, "Image corrections", "PET", "scatter, randoms and other corrections"),
     Item("35a", RECONSTRUCTION, "Reconstruction method", "MRI", "reconstruction from k-space"),
-    Item(
-        "35b", RECONSTRUCTION, "Reconstruction method", "MRI", "suppression of artefacts from undersampling"
-    ),
+    Item("35b", RECONSTRUCTION, "Reconstruction method", "MRI", "how undersampling artefacts were reduced"),
     Item("36", RECONSTRUCTION, "Diffusion-weighted imaging", "DWI-MRI", "b-values, if diffusion-weighted"),
     Item("37", REGISTRATION, "Registration method", "", "how images of different modalities were registered"),
     Item("38", CONVERSION, "SUV normalisation", "PET", "which SUV"),
@@ -150,9 +142,7 @@ ITEMS: Final[tuple[Item, ...]] = (
     Item("46", POST, "Intensity normalisation", "", "how intensities were normalised"),
     Item("47", POST, "Other post-acquisition processing methods", "", "any other processing of the image"),
     Item("48a", SEGMENTATION, "Segmentation method", "", "how the regions were drawn"),
-    Item(
-        "48b", SEGMENTATION, "Segmentation method", "", "how many readers, how experienced, how they agreed"
-    ),
+    Item("48b", SEGMENTATION, "Segmentation method", "", "readers: number, experience, consensus"),
     Item("48c", SEGMENTATION, "Segmentation method", "", "settings of automatic segmentation, if used"),
     Item("48d", SEGMENTATION, "Segmentation method", "", "on which of several images the regions were drawn"),
     Item(
@@ -160,7 +150,7 @@ ITEMS: Final[tuple[Item, ...]] = (
         SEGMENTATION,
         "Conversion to mask",
         "",
-        "how contours or meshes became voxels, if there were any",
+        "how contours or meshes became voxels",
     ),
     Item("50a", INTERPOLATION, "Interpolation method", "", "image interpolation"),
     Item("50b", INTERPOLATION, "Interpolation method", "", "position of the new grid"),
@@ -178,7 +168,7 @@ ITEMS: Final[tuple[Item, ...]] = (
         DISCRETISATION,
         "Discretisation method",
         "",
-        "lower edge of the first bin, for a fixed bin size",
+        "lower edge of the first bin",
     ),
     Item("57", TRANSFORMATION, "Image filter", "", "filters of the image"),
     Item("58", COMPUTATION, "Biomarker set", "", "which features, and where they are defined"),

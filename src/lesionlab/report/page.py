@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lesionlab.core.files import jsonable
 from lesionlab.core.results import Column, Findings
-from lesionlab.report import display, tables
+from lesionlab.report import display, ibsi_checklist, tables
 from lesionlab.report import figures as drawing
 from lesionlab.report.canvas import png, width_px
 from lesionlab.report.folder import filled
@@ -48,13 +48,17 @@ def write_findings(findings: Findings, folder: Path, *, figures: Mapping[str, by
     """Write one patient's results into a folder and return the path of its report.html.
 
     Beside the page: lesions.csv, columns.csv, patient.json, run.json, mask.nii.gz (the refined mask with the
-    recipe's labels) and lesions.nii.gz (lesion numbers), both on the reference grid. `figures` are
-    further pictures (PNG) by caption, such as training curves. No lesion gives a page that says so,
-    an empty lesions.csv and all-zero masks. All files appear together or, on WriteError, none.
+    recipe's labels) and lesions.nii.gz (lesion numbers), both on the reference grid; with radiomics in the
+    recipe also ibsi_checklist.csv and .html. `figures` are further pictures (PNG) by caption, such as
+    training curves. No lesion gives a page that says so, an empty lesions.csv and all-zero masks. All
+    files appear together or, on WriteError, none.
     """
     folder = Path(folder)
     with filled(folder) as inside:
         tables.write_tables(findings, inside)
+        if ibsi_checklist.wanted(findings):
+            answers = ibsi_checklist.checklist(findings)
+            ibsi_checklist.write_checklist(answers, inside, findings.case.id)
         save_volume(findings.prediction.mask, inside / "mask.nii.gz")
         save_volume(findings.lesions.labels, inside / "lesions.nii.gz")
         (inside / "report.html").write_text(patient_page(findings, figures or {}), encoding="utf-8")
@@ -308,8 +312,16 @@ def _origin(findings: Findings) -> Html:
         ),
         tag("h3", "All settings"),
         tag("div", beside(["Setting", "Value"], settings, 2), class_="small"),
+        _checklist_link(findings),
         tag("p", f"The same, for programs: run.json. {PURPOSE}"),
     )
+
+
+def _checklist_link(findings: Findings) -> Html:
+    if not ibsi_checklist.wanted(findings):
+        return Html("")
+    link = tag("a", "ibsi_checklist.html", href="ibsi_checklist.html")
+    return tag("p", "What a paper should report of these features, filled in: ", link, ".")
 
 
 def _listed(title: str, items: list[str]) -> tuple[Html, ...]:
