@@ -139,11 +139,23 @@ def volumes_of(series: Series, notes: list[str]) -> list[Series]:
 
 
 def _phases(series: Series, notes: list[str]) -> list[Series]:
+    """The phases of a series in which every position repeats alike; the series itself where none does.
+
+    Only MR is split; repeated positions of other modalities are duplicates, which `stack` refuses. Raises
+    ReadError for positions that repeat unequally often, and for echoes and diffusion weightings.
+    """
     heights = np.round(heights_of(series.slices), 2)
     places, counts = np.unique(heights, return_counts=True)
     count = int(counts[0])
-    if count == 1 or len(set(counts.tolist())) > 1 or len(places) < 2:
+    if counts.max() == 1 or len(places) < 2 or series.modality != "MR":
         return [series]
+    if len(set(counts.tolist())) > 1:
+        low, high = int(counts.min()), int(counts.max())
+        raise ReadError(
+            series.slices[0].path.parent,
+            f"{len(places)} positions with {low} to {high} images each in {series.label}",
+            "as many images at every position as there are phases",
+        )
     for keyword in ("EchoTime", "DiffusionBValue"):
         if len({str(s.get(keyword)) for s in series.slices}) > 1:
             raise ReadError(
@@ -151,8 +163,6 @@ def _phases(series: Series, notes: list[str]) -> list[Series]:
                 f"several {keyword} in {series.label}",
                 f"one {keyword} per series",
             )
-    if series.modality != "MR" or len({str(s.get("SOPInstanceUID")) for s in series.slices}) == 1 != count:
-        return [series]
     keyword, ordered = _phase_order(series, heights, count)
     notes.append(f"{series.label} holds {count} phases of {len(places)} slices, ordered by {keyword}")
     return [replace(series, slices=tuple(part), phase=index) for index, part in enumerate(ordered)]
@@ -161,6 +171,7 @@ def _phases(series: Series, notes: list[str]) -> list[Series]:
 _PHASE_KEYWORDS = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
+    "FrameAcquisitionDateTime",
     "TriggerTime",
     "AcquisitionTime",
     "ContentTime",
@@ -168,22 +179,46 @@ _PHASE_KEYWORDS = (
 
 
 def _phase_order(series: Series, heights: Any, count: int) -> tuple[str, list[list[Slice]]]:
-    """Slices by phase: by the first time attribute with one value per phase, else by InstanceNumber."""
+    """Slices by phase, and what they were ordered by.
+
+    The first of `_PHASE_KEYWORDS` that has one value in each phase and another in every other decides; else
+    the first image of each position, by InstanceNumber (by frame in a multi-frame file), is of the first
+    phase, the second of the second, and so on. Raises ReadError for images that nothing tells apart.
+    """
     places = len(series.slices) // count
     for keyword in _PHASE_KEYWORDS:
-        values = [s.get(keyword) for s in series.slices]
-        if any(v in (None, "") for v in values):
+        values = [_as_number(s.get(keyword)) for s in series.slices]
+        if None in values:
             continue
-        known = sorted({float(v) for v in values})
-        parts = [[s for s, v in zip(series.slices, values, strict=True) if float(v) == k] for k in known]
+        known = sorted({v for v in values if v is not None})
+        parts = [[s for s, v in zip(series.slices, values, strict=True) if v == k] for k in known]
         if len(known) == count and all(len(p) == places == _distinct(p) for p in parts):
             return keyword, parts
     ordered: list[list[Slice]] = [[] for _ in range(count)]
     for place in np.unique(heights):
         here = [s for s, h in zip(series.slices, heights, strict=True) if h == place]
-        for phase, item in enumerate(sorted(here, key=lambda s: int(s.get("InstanceNumber") or s.frame))):
+        if len({_number(s) for s in here}) < count:
+            names = " and ".join(sorted(s.path.name for s in here)[:2])
+            raise ReadError(
+                here[0].path.parent,
+                f"duplicate slices: {names} of {series.label}, alike in InstanceNumber and every time",
+                "one slice per position, or phases told apart by time or InstanceNumber",
+            )
+        for phase, item in enumerate(sorted(here, key=_number)):
             ordered[phase].append(item)
     return "InstanceNumber", ordered
+
+
+def _as_number(value: Any) -> float | None:
+    try:
+        return None if value in (None, "") else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _number(item: Slice) -> tuple[int, int]:
+    """What an image without a time is ordered by: its InstanceNumber, then its frame."""
+    return int(item.get("InstanceNumber") or 0), item.frame
 
 
 def _distinct(slices: Sequence[Slice]) -> int:
