@@ -27,6 +27,7 @@ _SERIES = """
     DoseCalibrationFactor NumberOfSlices NumberOfTimeSlices
     RescaleType KVP ConvolutionKernel SliceThickness SpacingBetweenSlices PixelSpacing
     MagneticFieldStrength ScanningSequence SequenceName EchoTime RepetitionTime FlipAngle ContrastBolusAgent
+    ContrastBolusStartTime
     TransducerData LossyImageCompression LossyImageCompressionRatio
     ProtocolName DateOfLastCalibration ContrastBolusRoute ContrastBolusVolume
     RespiratoryMotionCompensationTechnique ReconstructionAlgorithm NumberOfIterations NumberOfSubsets
@@ -38,7 +39,7 @@ _SLICE = """
     SOPInstanceUID InstanceNumber ImagePositionPatient AcquisitionDate AcquisitionTime AcquisitionDateTime
     FrameAcquisitionDateTime FrameReferenceDateTime FrameAcquisitionDuration
     ContentDate ContentTime ActualFrameDuration FrameReferenceTime DecayFactor RescaleSlope RescaleIntercept
-    TriggerTime TemporalPositionIdentifier TemporalPositionIndex AcquisitionNumber
+    TriggerTime AcquisitionDuration TemporalPositionIdentifier TemporalPositionIndex AcquisitionNumber
     XRayTubeCurrent Exposure
     """
 SLICE_KEYWORDS = tuple(_SLICE.split())
