@@ -1,158 +1,41 @@
-"""SUVbw from header mappings: each rule by hand-computed factors, each refusal by name."""
+"""The SUV of a header as a whole: gates, refusals by name, the audit, and what must hold for any header."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lesionlab.core.errors import SuvError
-from lesionlab.core.private_tags import GE_ADMIN_DATETIME, GE_DECAY_DATETIME
-from lesionlab.standardise import SuvAudit, suv_audit
-
-HALF_LIFE = 6000.0
-HEADER: dict[str, Any] = {
-    "Modality": "PT",
-    "Units": "BQML",
-    "DecayCorrection": "START",
-    "CorrectedImage": ("DECY", "ATTN", "SCAT"),
-    "PatientWeight": 80.0,
-    "RadionuclideTotalDose": 4e8,
-    "RadionuclideHalfLife": HALF_LIFE,
-    "RadiopharmaceuticalStartDateTime": "20240301090000.00",
-    "SeriesDate": "20240301",
-    "SeriesTime": "104000",
-    "AcquisitionDate": "20240301",
-    "AcquisitionTime": "104000.000",
-}
-"""Given at 09:00, scanned at 10:40: exactly one half-life of 6000 s later."""
-ONE_HALF_LIFE = 80000.0 / 2e8
-
-
-def audit(
-    slices: list[dict[str, Any]] | None = None, *, without: tuple[str, ...] = (), **changes: Any
-) -> SuvAudit:
-    header = {key: value for key, value in (HEADER | changes).items() if key not in without}
-    return suv_audit("P1", header, [{}] * 3 if slices is None else slices)
-
-
-def at(time: str, reference_ms: float, duration_ms: float = 120000.0) -> dict[str, Any]:
-    return {"AcquisitionTime": time, "FrameReferenceTime": reference_ms, "ActualFrameDuration": duration_ms}
-
-
-def test_start_halves_the_dose_after_one_half_life() -> None:
-    found = audit()
-    assert found.factors == pytest.approx((ONE_HALF_LIFE,) * 3, rel=1e-12)
-    assert found.warnings == ()
-    assert "RadiopharmaceuticalStartDateTime" in found.tags
-    assert any("factor 0.0004" in note for note in found.notes)
-
-
-def test_gml_is_suv_already_whatever_else_is_missing() -> None:
-    assert suv_audit("P1", {"Units": "GML"}, [{}, {}]).factors == (1.0, 1.0)
-    assert audit(Units="GML", SUVType="BW", DecayCorrection="ADMIN").factors == (1.0, 1.0, 1.0)
-
-
-def test_beds_that_agree_on_one_start_give_it() -> None:
-    """Mean activity of a 120 s frame falls at 59.86 s; two beds, both counting from 10:40:00."""
-    beds = [at("104000", 59861.0), at("104200", 179861.0), at("104400", 299861.0)]
-    found = audit(beds, SeriesTime="120000")
-    assert found.tags[-1].startswith("AcquisitionTime, FrameReferenceTime")
-    assert found.factors == pytest.approx((ONE_HALF_LIFE,) * 3, rel=1e-4)
-    assert found.candidates[1].rule == "SeriesTime"
-    assert any("differ by" in w for w in found.warnings)
-
-
-def test_one_acquisition_time_repeated_for_all_beds_is_not_believed() -> None:
-    """Such scanners count FrameReferenceTime from the series' start but repeat its AcquisitionTime."""
-    found = audit([at("104000", 0.0), at("104000", 240000.0), at("104000", 480000.0)])
-    assert found.tags[-1] == "SeriesTime"
-    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE)
-    assert any("not taken: AcquisitionTime, FrameReferenceTime" in n for n in found.notes)
-
-
-def test_a_start_before_the_series_or_after_the_acquisition_is_not_believed() -> None:
-    assert audit([at("104001", 1328700.0)]).tags[-1] == "SeriesTime"
-    assert audit([at("104000", 0.0)]).tags[-1] == "SeriesTime"
-
-
-def test_a_rewritten_series_time_gives_way_to_the_first_acquisition() -> None:
-    found = audit([{"AcquisitionTime": "104500"}, {"AcquisitionTime": "104000"}], SeriesTime="113000")
-    assert found.tags[-1] == "AcquisitionTime"
-    assert found.factors == pytest.approx((ONE_HALF_LIFE,) * 2)
-
-
-def test_the_ge_tag_wins() -> None:
-    found = audit(**{GE_DECAY_DATETIME: "20240301104000.00", "SeriesTime": "101000"})
-    assert found.tags[-1] == GE_DECAY_DATETIME
-    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE)
-    assert [c.rule for c in found.candidates] == [GE_DECAY_DATETIME, "SeriesTime", "AcquisitionTime"]
-
-
-def test_the_decay_correction_datetime_is_a_cross_check() -> None:
-    found = audit(DecayCorrectionDateTime="20240301103000")
-    assert found.tags[-1] == "SeriesTime"
-    assert found.candidates[-1].rule == "DecayCorrectionDateTime"
-    assert len(found.warnings) == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "tag"),
-    [
-        ({"RadiopharmaceuticalStartTime": "090000.00"}, "RadiopharmaceuticalStartTime"),
-        ({GE_ADMIN_DATETIME: "20240301090000"}, GE_ADMIN_DATETIME),
-    ],
-)
-def test_other_places_for_the_injection(changes: dict[str, Any], tag: str) -> None:
-    found = audit(without=("RadiopharmaceuticalStartDateTime",), **changes)
-    assert tag in found.tags
-    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE)
-
-
-def test_an_injection_before_midnight() -> None:
-    found = audit(
-        without=("RadiopharmaceuticalStartDateTime",),
-        RadiopharmaceuticalStartTime="230000",
-        AcquisitionTime="004000",
-        SeriesTime="004000",
-    )
-    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE)
-
-
-def test_a_zone_offset_is_no_part_of_the_time() -> None:
-    assert audit(RadiopharmaceuticalStartDateTime="20240301090000.000+0100").factors[0] == pytest.approx(
-        ONE_HALF_LIFE
-    )
-
-
-def test_acquisition_datetime_serves_when_date_and_time_are_absent() -> None:
-    found = audit(
-        without=("AcquisitionDate", "AcquisitionTime"),
-        AcquisitionDateTime="20240301104000",
-        SeriesTime="113000",
-    )
-    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE)
-
-
-def test_megabecquerels_and_grams_are_taken_as_such_with_a_warning() -> None:
-    found = audit(RadionuclideTotalDose=400.0, PatientWeight=80000.0)
-    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE)
-    assert any("taken as MBq" in w for w in found.warnings)
-    assert any("taken as g" in w for w in found.warnings)
-
+from lesionlab.core.private_tags import GE_DECAY_DATETIME
+from lesionlab.standardise import suv_audit
+from pet_headers import HEADER, ONE_HALF_LIFE, at, audit, series
 
 REFUSALS: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "modality": ({"Modality": "CT"}, (), "Modality CT"),
-    "no units": ({}, ("Units",), "Units absent.*BQML or GML"),
-    "counts": ({"Units": "CNTS"}, (), "Units CNTS"),
-    "lean body mass": ({"Units": "GML", "SUVType": "BSA"}, (), "SUVType BSA"),
-    "none": ({"DecayCorrection": "NONE"}, (), "ActualFrameDuration absent"),
+    "no units": ({}, ("Units",), "Units absent.*BQML or GML or CM2ML or CNTS"),
+    "proportional counts": ({"Units": "PROPCNTS"}, (), "Units PROPCNTS"),
+    "proportional counts per second": ({"Units": "PROPCPS"}, (), "Units PROPCPS"),
+    "per centimetre": ({"Units": "1CM"}, (), "Units 1CM"),
+    "counts per second": ({"Units": "CPS"}, (), "Units CPS.*allow_cps"),
+    "counts": ({"Units": "CNTS"}, (), "Units CNTS.*7053"),
+    "surface as grams": ({"Units": "GML", "SUVType": "BSA"}, (), "SUVType BSA with Units GML"),
     "no decay correction": ({}, ("DecayCorrection",), "DecayCorrection absent"),
+    "another decay correction": (
+        {"DecayCorrection": "END"},
+        (),
+        "DecayCorrection END.*START or ADMIN or NONE",
+    ),
+    "no frame": ({"DecayCorrection": "NONE"}, (), "ActualFrameDuration absent"),
     "no attenuation correction": ({"CorrectedImage": ("DECY",)}, (), "CorrectedImage DECY.*ATTN"),
     "no decay in corrections": ({"CorrectedImage": "ATTN"}, (), "CorrectedImage ATTN.*DECY"),
     "no corrections": ({}, ("CorrectedImage",), "CorrectedImage absent"),
     "no weight": ({}, ("PatientWeight",), "PatientWeight absent"),
     "zero weight": ({"PatientWeight": 0.0}, (), "PatientWeight 0.0"),
+    "infinite weight": ({"PatientWeight": "inf"}, (), "PatientWeight inf"),
     "no dose": ({}, ("RadionuclideTotalDose",), "RadionuclideTotalDose absent"),
     "a word for a dose": ({"RadionuclideTotalDose": "much"}, (), "RadionuclideTotalDose much"),
     "two tracers": ({"RadiopharmaceuticalInformationSequence": 2.0}, (), "2 items"),
@@ -177,11 +60,112 @@ def test_what_has_no_rule_is_refused_by_attribute(name: str) -> None:
         audit(without=without, **changes)
 
 
-def test_an_intercept_is_refused() -> None:
-    with pytest.raises(SuvError, match="RescaleIntercept -5"):
-        audit([{"RescaleIntercept": 0.0}, {"RescaleIntercept": -5.0}])
+@pytest.mark.parametrize("intercept", [-5.0, "none"])
+def test_an_intercept_is_refused(intercept: Any) -> None:
+    with pytest.raises(SuvError, match=f"RescaleIntercept {intercept}"):
+        audit([{"RescaleIntercept": 0.0}, {"RescaleIntercept": intercept}])
 
 
 def test_no_header_at_all() -> None:
     with pytest.raises(SuvError, match="no DICOM header"):
         suv_audit("P1", {}, ())
+
+
+def test_a_method_of_attenuation_correction_vouches_for_a_missing_list_of_corrections() -> None:
+    found = audit(without=("CorrectedImage",), AttenuationCorrectionMethod="measured, CT")
+    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE)
+    assert any("taken for ATTN" in w for w in found.warnings)
+    with pytest.raises(SuvError, match="CorrectedImage absent"):
+        audit(without=("CorrectedImage",), AttenuationCorrectionMethod="NONE")
+
+
+def test_suv_without_a_list_of_corrections_is_believed_with_a_warning() -> None:
+    found = audit(without=("CorrectedImage",), Units="GML")
+    assert found.factors == (1.0, 1.0, 1.0)
+    assert any("not known" in w for w in found.warnings)
+    with pytest.raises(SuvError, match="CorrectedImage DECY"):
+        audit(Units="GML", CorrectedImage="DECY")
+
+
+def test_the_audit_tells_rule_attributes_factor_and_what_was_not_taken() -> None:
+    found = audit(**{GE_DECAY_DATETIME: "20240301104000.00", "SeriesTime": "101000"})
+    assert found.rule == "Units BQML, DecayCorrection START"
+    assert found.tags == (
+        "PatientWeight",
+        "RadionuclideTotalDose",
+        "RadionuclideHalfLife",
+        "RadiopharmaceuticalStartDateTime",
+        GE_DECAY_DATETIME,
+    )
+    assert [c.rule for c in found.candidates] == [GE_DECAY_DATETIME, "SeriesTime", "AcquisitionTime"]
+    assert found.candidates[1].factor == pytest.approx(ONE_HALF_LIFE * 2 ** (-1800 / 6000))
+    assert any("factor 0.0004" in note for note in found.notes)
+    assert any("not taken: SeriesTime" in note for note in found.notes)
+    assert any("differ by" in note and "warning" in note for note in found.notes)
+    record = json.loads(json.dumps(found.record()))
+    assert record["factor_minimum"] == record["factors"][0] == found.factors[0]
+    assert [c["taken"] for c in record["candidates"]] == [True, False, False]
+    assert record["candidates"][1]["reference"] == "2024-03-01T10:10:00"
+
+
+def test_a_clean_header_has_no_warnings_and_every_kind() -> None:
+    found = audit()
+    assert found.warnings == found.flags == ()
+    assert set(found.multiples) == {
+        "SUVbw",
+        "SUVlbm-morgan",
+        "SUVlbm-james128",
+        "SUVlbm-janmahasatian",
+        "SUVibw",
+        "SUVbsa",
+    }
+
+
+weights = st.floats(3.0, 250.0)
+doses = st.floats(1e7, 1e9)
+scales = st.floats(0.5, 3.0)
+corrections = st.sampled_from(["START", "ADMIN", "NONE"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(weight=weights, dose=doses, scale=scales, correction=corrections)
+def test_suv_is_linear_in_weight_and_inverse_in_dose(
+    weight: float, dose: float, scale: float, correction: str
+) -> None:
+    def factors(weight: float, dose: float) -> tuple[float, ...]:
+        changes = {"PatientWeight": weight, "RadionuclideTotalDose": dose, "DecayCorrection": correction}
+        return audit([at("104000", 60000.0), at("104200", 180000.0)], **changes).factors
+
+    base = factors(weight, dose)
+    assert factors(weight * scale, dose) == pytest.approx([f * scale for f in base], rel=1e-9)
+    assert factors(weight, dose * scale) == pytest.approx([f / scale for f in base], rel=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(order=st.permutations(range(5)), correction=corrections)
+def test_the_order_of_slices_does_not_matter(order: list[int], correction: str) -> None:
+    beds = [at(f"10{40 + 2 * i}00", 59861.0 + 120000.0 * i) | {"InstanceNumber": i + 1} for i in range(5)]
+    straight = audit(beds, DecayCorrection=correction).factors
+    mixed = audit([beds[i] for i in order], DecayCorrection=correction).factors
+    assert mixed == pytest.approx([straight[i] for i in order], rel=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(minutes=st.integers(0, 590), start=st.integers(0, 1439))
+def test_a_bare_time_of_injection_needs_no_date_and_no_day(minutes: int, start: int) -> None:
+    """Any delay up to six half-lives, whenever the day begins: the factor depends on the delay alone."""
+    scan = (start + minutes) % 1440
+    found = audit(
+        without=("RadiopharmaceuticalStartDateTime",),
+        RadiopharmaceuticalStartTime=f"{start // 60:02d}{start % 60:02d}00",
+        AcquisitionTime=f"{scan // 60:02d}{scan % 60:02d}00",
+        SeriesTime=f"{scan // 60:02d}{scan % 60:02d}00",
+    )
+    assert found.factors[0] == pytest.approx(80000.0 / 4e8 * 2 ** (minutes * 60 / 6000), rel=1e-9)
+
+
+def test_a_series_header_is_not_changed() -> None:
+    before = dict(HEADER)
+    series()
+    audit(Units="GML")
+    assert before == HEADER
