@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from lesionlab.core import units
 from lesionlab.core.case import Case
-from lesionlab.core.components import Box, components, labels_of
+from lesionlab.core.components import Box, components, foreground_box, labels_of
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.grid import require_same_grid
-from lesionlab.core.recipe import BiomarkerSettings
+from lesionlab.core.recipe import BiomarkerSettings, RadiomicsSettings
 from lesionlab.core.results import LesionTable
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.measure import clinic
+from lesionlab.measure.added import join
 from lesionlab.measure.catalogue import lesion_columns, total_columns
 from lesionlab.measure.references import References, reference_notes
 from lesionlab.measure.shape import centroid_index, diameters_in_slice, hull_points, largest_squared_distance
@@ -28,11 +29,17 @@ from lesionlab.measure.spread import largest_distance, largest_edge_distance
 from lesionlab.measure.uptake import hottest, peak, sphere_weights
 
 Row = Mapping[str, float]
+NO_RADIOMICS = RadiomicsSettings()
 NO_REFERENCES = References()
 
 
 def measure(
-    case: Case, mask: Volume, biomarkers: BiomarkerSettings, *, references: References = NO_REFERENCES
+    case: Case,
+    mask: Volume,
+    biomarkers: BiomarkerSettings,
+    radiomics: RadiomicsSettings = NO_RADIOMICS,
+    *,
+    references: References = NO_REFERENCES,
 ) -> LesionTable:
     """The lesions of a mask and what they measure on one channel of the case.
 
@@ -40,9 +47,9 @@ def measure(
     SUV names (SUVmax, MTV, TLG ...) are used where the channel's unit is SUVbw, plain ones (max,
     volume ...) elsewhere; units and definitions stand in the columns. No lesion gives no rows, zero
     volume and NaN for SUVmax and Dmax, with a note; every NaN has a note. `references` (SUVbw only) add
-    ratios to liver and blood pool and the thresholds that rest on them. Raises RecipeError for a
-    channel that the case lacks, GeometryError for a mask on another grid and DatasetError for a
-    mask that is not integer.
+    ratios to liver and blood pool and the thresholds that rest on them. The families of `radiomics` add
+    the image biomarker standard's features, prepared as it says. Raises RecipeError for a channel that the
+    case lacks, GeometryError for a mask on another grid and DatasetError for a mask that is not integer.
     """
     name = biomarkers.channel or case.reference
     if name not in case.channels:
@@ -80,7 +87,7 @@ def measure(
         columns_of_totals += clinic.total_columns(biomarkers, references)
         chosen, more = clinic.totals(rows, biomarkers, references)
         totals, remarks = totals | chosen, [*reference_notes(references), *remarks, *more]
-    return LesionTable(
+    table = LesionTable(
         columns=columns,
         rows=tuple(rows),
         total_columns=columns_of_totals,
@@ -88,6 +95,33 @@ def measure(
         labels=mask.with_array(numbers, units.ONE),
         notes=(*notes, *remarks),
     )
+    if not radiomics.families:
+        return table
+    # loaded here, because compiled kernels cost start-up time that most runs do not need
+    from lesionlab.measure.ibsi.table import lesion_features
+
+    return join(table, lesion_features(image, numbers, boxes, radiomics))
+
+
+def one_lesion(image: Volume, mask: NDArray[np.bool_], biomarkers: BiomarkerSettings) -> dict[str, float]:
+    """Uptake and size of a whole mask (z, y, x) as one lesion, however many parts it has; {} when empty.
+
+    The columns of `measure` without identity, position and whatever needs other lesions or references.
+    """
+    box = foreground_box(mask)
+    if box is None:
+        return {}
+    suv = image.unit == units.SUVBW
+    weights = sphere_weights(image.geometry.spacing, biomarkers.peak_ml) if suv else None
+    lesion = mask[box]
+    row, _ = _intensity(image, lesion, box, weights, biomarkers.peak_centre == "hottest_voxel")
+    hull = hull_points(lesion, image.geometry.spacing)
+    shape = _shape(lesion, box, image.geometry, hull)
+    row |= {name: value for name, value in shape.items() if name.startswith(("diameter", "width"))}
+    if suv:
+        choice = (biomarkers, NO_REFERENCES)
+        row |= clinic.lesion_values(image, mask.astype(np.uint8), (1, box), row, choice)
+    return row
 
 
 def _intensity(

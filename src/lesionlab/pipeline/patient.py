@@ -146,7 +146,7 @@ def _measured(
     """Measure, score and record; `paths` are those of the scan, the truth and the specimen."""
     with watch.stage("measure"):
         progress("measuring", 0.85)
-        lesions = measure(case, prediction.mask, bundle.recipe.biomarkers)
+        lesions = measure(case, prediction.mask, bundle.recipe.biomarkers, bundle.recipe.radiomics)
         lesions = with_special(case, lesions, bundle.recipe, paths[2])
     scores = None
     if case.truth is not None:

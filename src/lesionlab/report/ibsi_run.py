@@ -15,6 +15,7 @@ from lesionlab.core.results import Findings
 from lesionlab.core.settings import Settings
 from lesionlab.core.volume import Geometry
 from lesionlab.report.ibsi_items import Said, filled, not_applicable, unknown
+from lesionlab.report.tables import is_radiomics
 
 Section = TypeVar("Section", bound=Settings)
 
@@ -72,8 +73,6 @@ FAMILIES: Final[Mapping[str, str]] = {
     "ngldm": "NGLDM (REK0)",
 }
 """Families in words, with the standard's codes."""
-TAGS: Final = ("morph_", "loc_", "stat_", "ih_", "ivh_", "cm_", "rlm_", "szm_", "dzm_", "ngt_", "ngl_")
-"""How the names of the standard's features begin."""
 SOFTWARE: Final = ("lesionlab", "python", "numpy", "scipy", "numba")
 
 
@@ -230,7 +229,7 @@ def _features(findings: Findings, settings: RadiomicsSettings) -> dict[str, Said
     }
     if not settings.families:
         return answers | {"58": not_applicable("the recipe names no family")}
-    count = sum(column.name.startswith(TAGS) for column in findings.lesions.columns)
+    count = sum(map(is_radiomics, findings.lesions.columns))
     chosen = ", ".join(FAMILIES[family] for family in settings.families)
     return answers | {
         "58": filled(f"{chosen}: {count} features of IBSI-1, defined with their codes in columns.csv")

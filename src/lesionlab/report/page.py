@@ -170,7 +170,7 @@ def _lesion_table(findings: Findings) -> Html:
     heading = tag("h2", "Lesions")
     if not lesions.rows:
         return tag("section", heading, tag("p", "No lesion found: there is nothing to measure."))
-    columns = [column for column in lesions.columns if column.name != tables.LESION]
+    columns = [c for c in lesions.columns if c.name != tables.LESION and not tables.is_radiomics(c)]
     head = ["Lesion", *(_column_head(column) for column in columns)]
     rows = [
         [
@@ -182,6 +182,9 @@ def _lesion_table(findings: Findings) -> Html:
     hidden = len(lesions.rows) - len(rows)
     more = tag("p", f"{hidden} more lesions are in lesions.csv.") if hidden else Html("")
     words = "What each column means stands at the end of the page; – is a value that could not be computed."
+    features = sum(map(tables.is_radiomics, lesions.columns))
+    if features:
+        words += f" {features} radiomics features of each lesion are in lesions.csv, defined in columns.csv."
     return tag("section", heading, table(head, rows, class_="numbers"), tag("p", words, class_="quiet"), more)
 
 
@@ -329,11 +332,12 @@ def _listed(title: str, items: list[str]) -> tuple[Html, ...]:
 
 
 def definitions(columns: Mapping[str, tuple[Column, ...]]) -> Html:
-    """A table of columns: name, unit in words and as UCUM code, meaning, code."""
+    """A table of columns: name, unit in words and as UCUM code, meaning, code; radiomics stay in files."""
     rows = [
         [column.name, of, tag("code", column.unit), column.meaning, column.code or "–"]
         for of, group in columns.items()
         for column in group
+        if not tables.is_radiomics(column)
     ]
     return tag("div", table(["Column", "Of", "Unit (UCUM)", "Meaning", "Code"], rows), class_="small defs")
 

@@ -20,6 +20,12 @@ LESION = "lesion"
 
 COLUMNS_HEAD = ("table", "name", "unit", "meaning", "code")
 
+RADIOMICS_TAGS = (
+    *("morph_", "loc_", "stat_", "ih_", "ivh_"),
+    *("cm_", "rlm_", "szm_", "dzm_", "ngt_", "ngl_"),
+)
+"""How the names of the image biomarker standard's features begin."""
+
 
 def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table as CSV (UTF-8, comma, one header line); floats keep every digit, NaN is empty."""
@@ -46,6 +52,11 @@ def plain(value: object) -> str:
 def lesion_number(row: Mapping[str, float], position: int) -> int:
     """The number of the lesion in that row (position counts from 0)."""
     return int(row.get(LESION, position + 1))
+
+
+def is_radiomics(column: Column) -> bool:
+    """True for a feature of the image biomarker standard: in files, hundreds at once, not on pages."""
+    return column.name.startswith(RADIOMICS_TAGS)
 
 
 def lesion_head(columns: Iterable[Column]) -> list[str]:
