@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from lesionlab.core.case import Case
-from lesionlab.core.units import SUVBW
+from lesionlab.core.units import STORED, SUVBW
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.report import save_volume
 
@@ -52,3 +52,38 @@ def write_pet_patient(
     if truth:
         save_volume(Volume(mask, geometry, "1"), folder / "truth.nii.gz")
     return folder
+
+
+def wash_in(kind: str, seconds: float) -> float:
+    """PE in % of a made-up enhancement curve at a time from injection; 0 before it.
+
+    `persistent` rises by 1 %/s to 60 % at 60 s, then by 0.1 %/s; `plateau` rises by 2 %/s to 120 % at 60 s
+    and stays; `washout` rises by 2.5 %/s to 150 % at 60 s, then falls by 0.2 %/s.
+    """
+    rate, late = {"persistent": (1.0, 0.1), "plateau": (2.0, 0.0), "washout": (2.5, -0.2)}[kind]
+    return 0.0 if seconds <= 0 else rate * min(seconds, 60.0) + late * max(seconds - 60.0, 0.0)
+
+
+def dce_case(
+    balls: Sequence[tuple[tuple[float, float, float], float, str]],
+    times_s: Sequence[float] = (-30.0, 60.0, 180.0, 300.0),
+    geometry: Geometry | None = None,
+) -> tuple[Case, Volume]:
+    """A case with phases `pre`, `post1` ... at the times, and the mask of its lesions.
+
+    Signal before contrast is 100 in a block of tissue, 5 in air around it; each ball (centre in LPS mm,
+    radius in mm, kind of curve) enhances as `wash_in` says, the rest of the tissue by 10 % of a persistent one.
+    """
+    geometry = geometry or Geometry((20, 30, 30), (2.0, 1.5, 1.5))
+    before = np.full(geometry.shape, 5.0)
+    before[2:-2, 3:-3, 3:-3] = 100.0
+    mask = np.zeros(geometry.shape, np.uint8)
+    inside = [ball_mask(geometry, centre, radius) for centre, radius, _ in balls]
+    channels = {}
+    for index, seconds in enumerate(times_s):
+        percent = np.full(geometry.shape, 0.1 * wash_in("persistent", seconds))
+        for ball, (_, _, kind) in zip(inside, balls, strict=True):
+            percent[ball], mask[ball] = wash_in(kind, seconds), 1
+        signal = before * (1.0 + percent / 100.0)
+        channels["pre" if index == 0 else f"post{index}"] = Volume(signal, geometry, STORED)
+    return Case("D1", "D1", channels, "pre"), Volume(mask, geometry, "1")
