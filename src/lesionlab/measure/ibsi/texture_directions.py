@@ -11,12 +11,12 @@ import numpy as np
 from numba import njit
 
 from lesionlab.core.recipe import Aggregation
-from lesionlab.measure.ibsi.region import FloatArray, IntArray
+from lesionlab.measure.ibsi.region import BoolArray, FloatArray, IntArray
 from lesionlab.measure.ibsi.texture_glcm import NUMBER as PAIR_FEATURES
 from lesionlab.measure.ibsi.texture_glcm import cooccurrence_features
 from lesionlab.measure.ibsi.texture_glrlm import NUMBER as RUN_FEATURES
 from lesionlab.measure.ibsi.texture_glrlm import run_features
-from lesionlab.measure.ibsi.texture_voxels import LongArray, Voxels, backward_offsets
+from lesionlab.measure.ibsi.texture_voxels import GreyArray, IndexArray, LongArray, Voxels, steps_back
 
 _EACH, _SLAB, _DIRECTION, _ALL = 0, 1, 2, 3
 # which merge each aggregation is: none, over the directions of a slice, over the slices, over both
@@ -45,7 +45,7 @@ def directional_features(
             voxels.grey,
             voxels.positions,
             voxels.slabs if in_slices else voxels.whole,
-            backward_offsets(voxels.shape, "2D" if in_slices else "3D"),
+            steps_back(voxels.shape, "2D" if in_slices else "3D"),
             np.array([voxels.base, voxels.highest, voxels.count, max(voxels.shape)], dtype=np.int64),
             wanted,
         )
@@ -57,18 +57,21 @@ def directional_features(
 
 @njit(cache=True, nogil=True)
 def count_direction(
-    grey: IntArray, positions: IntArray, offset: int, index: IntArray, pairs: IntArray, reached: IntArray
+    grey: GreyArray, positions: IndexArray, step: int, index: GreyArray, pairs: IntArray, reached: IntArray
 ) -> None:
-    """Add the pairs and runs of some voxels along one backward offset to two tables.
+    """Add the pairs and runs of some voxels with the neighbour `step` before them to two tables.
 
     `index` is scratch of the size of `grey`: the how-manieth of its run a voxel is. Counting the voxels that
     are j-th of a run counts the runs that reach length j, which needs no knowledge of where runs end; and
     pairs with the background go to row and column 0. So there is no branch, and noise costs nothing extra.
+    Unsigned arithmetic throughout: a signed index may be negative, and checking that takes most of the time.
     """
-    for position in positions:
+    back = np.uint64(step)
+    for k in range(len(positions)):
+        position = np.uint64(positions[k])
         level = grey[position]
-        before = grey[position + offset]
-        place = index[position + offset] * np.int32(level == before) + np.int32(1)
+        before = grey[position - back]
+        place = np.uint16(index[position - back] * np.uint16(level == before) + np.uint16(1))
         index[position] = place
         pairs[before, level] += np.int32(1)
         reached[level, place] += np.int32(1)
@@ -76,63 +79,68 @@ def count_direction(
 
 @njit(cache=True, nogil=True)
 def _aggregate(
-    grey: IntArray,
-    positions: IntArray,
+    grey: GreyArray,
+    positions: IndexArray,
     slabs: LongArray,
-    offsets: LongArray,
+    steps: LongArray,
     levels: LongArray,
-    wanted: FloatArray,
+    wanted: BoolArray,
 ) -> FloatArray:
     """Features (4 merges, 41) of slabs of voxels; `levels` = base, highest, N_g, longest side."""
-    base, highest, longest = levels[0], levels[1], levels[3]
     features = np.zeros((4, PAIR_FEATURES + RUN_FEATURES))
     defined = np.zeros((4, PAIR_FEATURES + RUN_FEATURES), dtype=np.int64)
-    directions = len(offsets)
-    held = directions if wanted[_DIRECTION] else 0
-    side = (highest + 1, highest + 1)
-    table = (highest + 1, longest + 2)
-    index = np.zeros(len(grey), dtype=np.int32)
-    pairs, reached = np.zeros(side, dtype=np.int32), np.zeros(table, dtype=np.int32)
-    slab_pairs, slab_reached = np.zeros(side, dtype=np.int32), np.zeros(table, dtype=np.int32)
-    all_pairs, all_reached = np.zeros(side, dtype=np.int32), np.zeros(table, dtype=np.int32)
-    each_pairs = np.zeros((held, side[0], side[1]), dtype=np.int32)
-    each_reached = np.zeros((held, table[0], table[1]), dtype=np.int32)
+    directions = len(steps)
+    single = wanted[_EACH] or wanted[_DIRECTION]
+    # tables: of one direction, of a slab, of all, then one per direction over the slabs
+    number = 3 + (directions if wanted[_DIRECTION] else 0)
+    pairs = np.zeros((number, levels[1] + 1, levels[1] + 1), dtype=np.int32)
+    reached = np.zeros((number, levels[1] + 1, levels[3] + 2), dtype=np.int32)
+    index = np.empty(len(grey), dtype=np.uint16)
+    target = 0 if single else 1
     for slab in range(len(slabs) - 1):
         part = positions[slabs[slab] : slabs[slab + 1]]
         for direction in range(directions):
-            count_direction(grey, part, offsets[direction], index, pairs, reached)
+            count_direction(grey, part, steps[direction], index, pairs[target], reached[target])
             if wanted[_EACH]:
-                _add(pairs, reached, levels, len(part), features[_EACH], defined[_EACH])
+                _add(pairs[0], reached[0], levels, len(part), features[_EACH], defined[_EACH])
             if wanted[_DIRECTION]:
-                each_pairs[direction] += pairs
-                each_reached[direction] += reached
-            if wanted[_EACH] or wanted[_DIRECTION]:
-                slab_pairs += pairs
-                slab_reached += reached
-                pairs[:] = 0
-                reached[:] = 0
-        if not (wanted[_EACH] or wanted[_DIRECTION]):
-            slab_pairs, pairs = pairs, slab_pairs
-            slab_reached, reached = reached, slab_reached
+                _merge(pairs, 3 + direction, 0)
+                _merge(reached, 3 + direction, 0)
+            if single:
+                _merge(pairs, 1, 0)
+                _merge(reached, 1, 0)
+                _clear(pairs, 0)
+                _clear(reached, 0)
         if wanted[_SLAB]:
-            _add(slab_pairs, slab_reached, levels, len(part) * directions, features[_SLAB], defined[_SLAB])
+            _add(pairs[1], reached[1], levels, len(part) * directions, features[_SLAB], defined[_SLAB])
         if wanted[_ALL]:
-            all_pairs += slab_pairs
-            all_reached += slab_reached
-        slab_pairs[:] = 0
-        slab_reached[:] = 0
-    for direction in range(held):
-        _add(
-            each_pairs[direction],
-            each_reached[direction],
-            levels,
-            len(positions),
-            features[_DIRECTION],
-            defined[_DIRECTION],
-        )
+            _merge(pairs, 2, 1)
+            _merge(reached, 2, 1)
+        _clear(pairs, 1)
+        _clear(reached, 1)
+    voxels = len(positions)
+    for k in range(3, number):
+        _add(pairs[k], reached[k], levels, voxels, features[_DIRECTION], defined[_DIRECTION])
     if wanted[_ALL]:
-        _add(all_pairs, all_reached, levels, len(positions) * directions, features[_ALL], defined[_ALL])
-    return np.where(defined > 0, features / np.maximum(defined, 1), np.nan)
+        _add(pairs[2], reached[2], levels, voxels * directions, features[_ALL], defined[_ALL])
+    for k in range(4):
+        for n in range(PAIR_FEATURES + RUN_FEATURES):
+            features[k, n] = features[k, n] / defined[k, n] if defined[k, n] > 0 else np.nan
+    return features
+
+
+@njit(cache=True, nogil=True)
+def _merge(tables: IntArray, into: int, which: int) -> None:
+    for i in range(tables.shape[1]):
+        for j in range(tables.shape[2]):
+            tables[into, i, j] += tables[which, i, j]
+
+
+@njit(cache=True, nogil=True)
+def _clear(tables: IntArray, which: int) -> None:
+    for i in range(tables.shape[1]):
+        for j in range(tables.shape[2]):
+            tables[which, i, j] = 0
 
 
 @njit(cache=True, nogil=True)

@@ -68,7 +68,7 @@ def finish(
             level_sums[2] += count * value
             level_sums[3] += count * count
     if total == 0.0:
-        features[:] = np.nan
+        features.fill(np.nan)
         return
     extent_sums = np.zeros(4)
     for index in range(1, len(extents)):

@@ -42,7 +42,9 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("cm_clust_shade", "7NFM", "1", "sum_ij (i + j - 2 mu)^3 p_ij"),
     Feature("cm_clust_prom", "AE86", "1", "sum_ij (i + j - 2 mu)^4 p_ij"),
     Feature("cm_info_corr1", "R8DG", "1", "(HXY - HXY1) / HX, HXY1 = -sum_ij p_ij log2(p_i p_j)"),
-    Feature("cm_info_corr2", "JN9H", "1", "sqrt(1 - exp(-2 (HXY2 - HXY))), HXY2 = -sum_ij p_i p_j log2(p_i p_j)"),
+    Feature(
+        "cm_info_corr2", "JN9H", "1", "sqrt(1 - exp(-2 (HXY2 - HXY))), HXY2 = -sum_ij p_i p_j log2(p_i p_j)"
+    ),
 )
 
 
@@ -61,7 +63,7 @@ def cooccurrence_features(pairs: IntArray, base: int, count: int, features: Floa
     sums = np.zeros(2 * size)
     total, largest, squares, logs = _gather_marginals(pairs, rows, differences, sums)
     if total == 0.0:
-        features[:] = np.nan
+        features.fill(np.nan)
         return
     features[0] = largest / total
     joint_entropy = np.log2(total) - logs / total
@@ -146,7 +148,8 @@ def _difference_features(differences: FloatArray, total: float, levels: int, fea
     features[6] = _entropy(differences, total)
     features[11] = sums[1]
     features[12] = sums[0]
-    features[13:18] = sums[2:7]
+    for k in range(5):
+        features[13 + k] = sums[2 + k]
 
 
 @njit(cache=True, nogil=True)

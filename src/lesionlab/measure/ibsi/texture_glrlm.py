@@ -59,4 +59,5 @@ def run_features(reached: IntArray, base: int, voxels: int, features: FloatArray
             length += 1
     result = np.empty(NUMBER + 1)
     finish(sums, levels, extents, voxels, result)
-    features[:] = result[:NUMBER]
+    for k in range(NUMBER):
+        features[k] = result[k]

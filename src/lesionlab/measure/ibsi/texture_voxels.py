@@ -6,7 +6,6 @@ the module of each family.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,15 +13,20 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lesionlab.measure.ibsi.region import BoolArray, FloatArray, IntArray, Levels
+from lesionlab.measure.ibsi.region import BoolArray, FloatArray, Levels
 
 Dimension = Literal["2D", "2_5D", "3D"]
+GreyArray = NDArray[np.uint16]
+IndexArray = NDArray[np.uint32]
 LongArray = NDArray[np.int64]
+StepArray = NDArray[np.uint64]
 
+LEVEL_LIMIT: Final = 8192
+"""Most levels, from the lowest to the highest present, that texture is computed for: tables grow with their
+square, and matrices of a lesion with more levels than that hold hardly more than one count anywhere."""
 _LOG_TABLE_SIZE: Final = 4096
-COUNT_LOG: Final[FloatArray] = np.arange(_LOG_TABLE_SIZE) * np.log2(
-    np.maximum(np.arange(_LOG_TABLE_SIZE, dtype=np.float64), 1.0)
-)
+_COUNTS: Final[FloatArray] = np.arange(_LOG_TABLE_SIZE, dtype=np.float64)
+COUNT_LOG: Final[FloatArray] = _COUNTS * np.log2(np.maximum(_COUNTS, 1.0))
 """c log2 c of small counts: entropies are sums of it, and the logarithm is what they would spend time on."""
 
 
@@ -30,15 +34,15 @@ COUNT_LOG: Final[FloatArray] = np.arange(_LOG_TABLE_SIZE) * np.log2(
 class Voxels:
     """A lesion's grey levels with a border of one background voxel, flattened, and where its voxels are.
 
-    `grey` int32 (flattened padded box): 0 in the background, else level - `base`, so 1 to `highest`; the
-    lowest level present becomes 1. `positions` int32 (voxels,): indices into `grey` in C order.
+    `grey` uint16 (flattened padded box): 0 in the background, else level - `base`, so 1 to `highest`; the
+    lowest level present becomes 1. `positions` uint32 (voxels,): indices into `grey` in C order.
     `slabs` int64 (slices + 1,): where each slice that holds a voxel begins in `positions`, and the end.
     `shape` is the padded box (z, y, x); `mask` the morphological mask in the unpadded box.
     `count` is the standard's N_g. Without a voxel `highest` is 0 and `slabs` has one entry.
     """
 
-    grey: IntArray
-    positions: IntArray
+    grey: GreyArray
+    positions: IndexArray
     slabs: LongArray
     shape: tuple[int, int, int]
     base: int
@@ -57,62 +61,66 @@ class Voxels:
 
 
 def gather(levels: Levels) -> Voxels:
-    """Lay out the grey levels of a lesion, (z, y, x) with 0 outside, for the texture passes."""
+    """Lay out the grey levels of a lesion, (z, y, x) with 0 outside, for the texture passes.
+
+    More than LEVEL_LIMIT levels between the lowest and the highest give no voxels, so every feature NaN.
+    """
     shape = (levels.array.shape[0] + 2, levels.array.shape[1] + 2, levels.array.shape[2] + 2)
-    padded = np.zeros(shape, dtype=np.int32)
-    padded[1:-1, 1:-1, 1:-1] = levels.array
+    array, base = levels.array, 0
+    if array.size and array.max() > np.iinfo(np.uint16).max:
+        base = int(array[array > 0].min()) - 1
+        array = np.clip(array - base, 0, LEVEL_LIMIT + 1)
+    padded = np.zeros(shape, dtype=np.uint16)
+    padded[1:-1, 1:-1, 1:-1] = array
     grey = padded.reshape(-1)
-    slabs = np.zeros(shape[0], dtype=np.int64)
-    positions = np.empty(np.count_nonzero(grey), dtype=np.int32)
-    slices, lowest, highest = _list_voxels(grey, shape[1] * shape[2], positions, slabs)
-    base = max(lowest - 1, 0)
-    return Voxels(
-        grey, positions, slabs[: slices + 1].copy(), shape, base, highest - base, levels.count, levels.mask
-    )
+    positions = np.empty(np.count_nonzero(array), dtype=np.uint32)
+    slabs = np.zeros(shape[0] + 1, dtype=np.int64)
+    slices, below, highest = _list_voxels(grey, shape[1] * shape[2], positions, slabs)
+    if highest > LEVEL_LIMIT:
+        slices, highest, positions = 0, 0, positions[:0].copy()
+    slabs = slabs[: slices + 1].copy()
+    return Voxels(grey, positions, slabs, shape, base + below, highest, levels.count, levels.mask)
 
 
 @njit(cache=True, nogil=True)
 def _list_voxels(
-    grey: IntArray, plane: int, positions: IntArray, slabs: LongArray
+    grey: GreyArray, plane: int, positions: IndexArray, slabs: LongArray
 ) -> tuple[int, int, int]:
-    """Fill positions and slabs, move the lowest level present to 1; slices found, lowest, highest level."""
+    """Fill positions and slabs, move the lowest level to 1; slices with a voxel, move, highest grey."""
     found = 0
     slices = 0
-    lowest = np.int64(2147483647)
-    highest = np.int64(0)
+    lowest = 65535
+    highest = 0
     for start in range(0, len(grey), plane):
         before = found
         for position in range(start, start + plane):
-            level = grey[position]
+            level = int(grey[position])
             if level > 0:
-                positions[found] = position
+                positions[found] = np.uint32(position)
                 found += 1
-                lowest = min(lowest, np.int64(level))
-                highest = max(highest, np.int64(level))
+                lowest = min(lowest, level)
+                highest = max(highest, level)
         if found > before:
             slices += 1
             slabs[slices] = found
-    if found == 0:
-        return 0, 0, 0
-    if lowest > 1:
+    below = lowest - 1 if found > 0 else 0
+    if below > 0:
         for k in range(found):
-            grey[positions[k]] -= np.int32(lowest - 1)
-    return slices, lowest, highest
+            grey[positions[k]] -= np.uint16(below)
+    return slices, below, highest - below
 
 
-def backward_offsets(shape: tuple[int, int, int], dimension: Dimension) -> LongArray:
-    """Flat offsets to the neighbours at Chebyshev distance 1 that precede a voxel: 13, in a slice 4."""
+def steps_back(shape: tuple[int, int, int], dimension: Dimension) -> LongArray:
+    """Flat distances to the neighbours at Chebyshev distance 1 that precede a voxel: 13, in a slice 4.
+
+    `shape` is the padded box.
+    """
     plane, row = shape[1] * shape[2], shape[2]
     steps = [
-        z * plane + y * row + x
-        for z in ((0,) if dimension != "3D" else (-1, 0))
+        -(z * plane + y * row + x)
+        for z in ((-1, 0) if dimension == "3D" else (0,))
         for y in (-1, 0, 1)
         for x in (-1, 0, 1)
         if (z, y, x) < (0, 0, 0)
     ]
     return np.array(steps, dtype=np.int64)
-
-
-def by_name(names: tuple[str, ...], values: FloatArray) -> Mapping[str, float]:
-    """Pair features with their values as plain floats; surplus values are dropped."""
-    return dict(zip(names, values[: len(names)].tolist(), strict=True))

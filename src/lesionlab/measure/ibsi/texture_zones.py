@@ -1,0 +1,316 @@
+"""Zones of one grey level: how large they are and how far from the edge of the lesion; 16 features each.
+
+Here: finding zones (26-connected, in a slice 8-connected), the distance map, and both families. The formulas
+are those of `texture_emphases`. Zones are kept as a list, never as a matrix, so their size is unbounded.
+Source: IBSI reference manual, sections 3.8 and 3.9 (arXiv 1612.07003v11).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from lesionlab.measure.ibsi.feature import Feature
+from lesionlab.measure.ibsi.region import BoolArray, FloatArray, IntArray
+from lesionlab.measure.ibsi.texture_emphases import NUMBER, SUMS, add_cell, finish
+from lesionlab.measure.ibsi.texture_voxels import (
+    Dimension,
+    GreyArray,
+    IndexArray,
+    LongArray,
+    StepArray,
+    Voxels,
+)
+
+# s_ij: zones of level i and size j; s_i, s_j its marginals; p_ij = s_ij / N_s; m the mean that belongs
+SIZE_FEATURES: Final[tuple[Feature, ...]] = (
+    Feature("szm_sze", "P001", "1", "1/N_s sum_j s_j / j^2"),
+    Feature("szm_lze", "48P8", "1", "1/N_s sum_j s_j j^2"),
+    Feature("szm_lgze", "XMSY", "1", "1/N_s sum_i s_i / i^2"),
+    Feature("szm_hgze", "5GN9", "1", "1/N_s sum_i s_i i^2"),
+    Feature("szm_szlge", "5RAI", "1", "1/N_s sum_ij s_ij / (i^2 j^2)"),
+    Feature("szm_szhge", "HW1V", "1", "1/N_s sum_ij s_ij i^2 / j^2"),
+    Feature("szm_lzlge", "YH51", "1", "1/N_s sum_ij s_ij j^2 / i^2"),
+    Feature("szm_lzhge", "J17V", "1", "1/N_s sum_ij s_ij i^2 j^2"),
+    Feature("szm_glnu", "JNSA", "1", "1/N_s sum_i s_i^2"),
+    Feature("szm_glnu_norm", "Y1RO", "1", "1/N_s^2 sum_i s_i^2"),
+    Feature("szm_zsnu", "4JP3", "1", "1/N_s sum_j s_j^2"),
+    Feature("szm_zsnu_norm", "VB3A", "1", "1/N_s^2 sum_j s_j^2"),
+    Feature("szm_z_perc", "P30P", "1", "N_s / N_v"),
+    Feature("szm_gl_var", "BYLV", "1", "sum_ij (i - m)^2 p_ij"),
+    Feature("szm_zs_var", "3NSA", "1", "sum_ij (j - m)^2 p_ij"),
+    Feature("szm_zs_entr", "GU8N", "1", "-sum_ij p_ij log2 p_ij"),
+)
+# d_ij: zones of level i at distance j, the least of its voxels; else as above
+DISTANCE_FEATURES: Final[tuple[Feature, ...]] = (
+    Feature("dzm_sde", "0GBI", "1", "1/N_s sum_j d_j / j^2"),
+    Feature("dzm_lde", "MB4I", "1", "1/N_s sum_j d_j j^2"),
+    Feature("dzm_lgze", "S1RA", "1", "1/N_s sum_i d_i / i^2"),
+    Feature("dzm_hgze", "K26C", "1", "1/N_s sum_i d_i i^2"),
+    Feature("dzm_sdlge", "RUVG", "1", "1/N_s sum_ij d_ij / (i^2 j^2)"),
+    Feature("dzm_sdhge", "DKNJ", "1", "1/N_s sum_ij d_ij i^2 / j^2"),
+    Feature("dzm_ldlge", "A7WM", "1", "1/N_s sum_ij d_ij j^2 / i^2"),
+    Feature("dzm_ldhge", "KLTH", "1", "1/N_s sum_ij d_ij i^2 j^2"),
+    Feature("dzm_glnu", "VFT7", "1", "1/N_s sum_i d_i^2"),
+    Feature("dzm_glnu_norm", "7HP3", "1", "1/N_s^2 sum_i d_i^2"),
+    Feature("dzm_zdnu", "V294", "1", "1/N_s sum_j d_j^2"),
+    Feature("dzm_zdnu_norm", "IATH", "1", "1/N_s^2 sum_j d_j^2"),
+    Feature("dzm_z_perc", "VIWW", "1", "N_s / N_v"),
+    Feature("dzm_gl_var", "QK93", "1", "sum_ij (i - m)^2 p_ij"),
+    Feature("dzm_zd_var", "7WT1", "1", "sum_ij (j - m)^2 p_ij"),
+    Feature("dzm_zd_entr", "GBDU", "1", "-sum_ij p_ij log2 p_ij"),
+)
+FEATURES: Final[tuple[Feature, ...]] = SIZE_FEATURES + DISTANCE_FEATURES
+
+LEVEL: Final = 0
+SIZE: Final = 1
+DISTANCE: Final = 2
+"""Columns of a list of zones."""
+
+
+def zone_features(
+    voxels: Voxels, dimensions: tuple[Dimension, ...], distances: bool
+) -> dict[Dimension, tuple[FloatArray, FloatArray]]:
+    """Size and distance features, each (17,) of which the first 16 count, per dimension; NaN without a voxel.
+
+    Without `distances` the distance features are NaN and no map is made.
+    """
+    results: dict[Dimension, tuple[FloatArray, FloatArray]] = {}
+    for volume in (False, True):
+        chosen: list[Dimension] = [name for name in dimensions if (name == "3D") == volume]
+        if not chosen:
+            continue
+        edge = border_distances(voxels.mask, volume) if distances else np.zeros(0, dtype=np.uint16)
+        zones, slabs = find_zones(
+            voxels.grey,
+            voxels.positions,
+            voxels.whole if volume else voxels.slabs,
+            np.array([voxels.shape[1] * voxels.shape[2] if volume else 0, voxels.shape[2]], dtype=np.int64),
+            edge,
+        )
+        for name in chosen:
+            bounds = slabs if name == "2D" else slabs[[0, -1]]
+            results[name] = (
+                _mean_features(zones, SIZE, bounds, voxels.base),
+                _mean_features(zones, DISTANCE, bounds, voxels.base)
+                if distances
+                else np.full(NUMBER, np.nan),
+            )
+    return results
+
+
+def border_distances(mask: BoolArray, volume: bool) -> GreyArray:
+    """City-block steps from each voxel of a mask (z, y, x) to the outside, 1 at the edge; 0 outside.
+
+    Flattened, with a border of one voxel; beyond the box counts as outside. Within slices unless `volume`.
+    """
+    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2, mask.shape[2] + 2), dtype=np.uint16)
+    padded[1:-1, 1:-1, 1:-1] = mask
+    distances = padded.reshape(-1)
+    row = padded.shape[2]
+    _sweep_distances(distances, padded.shape[1] * row, row, volume)
+    return distances
+
+
+@njit(cache=True, nogil=True)
+def _sweep_distances(distances: GreyArray, plane: int, row: int, volume: bool) -> None:
+    """Two sweeps over a flattened, padded mask of zeros and ones, in place; exact for city-block steps."""
+    one, far, near = np.uint64(1), np.uint64(plane), np.uint64(row)
+    for k in range(plane, len(distances) - plane):
+        place = np.uint64(k)
+        if distances[place] > 0:
+            least = min(distances[place - near], distances[place - one])
+            if volume:
+                least = min(least, distances[place - far])
+            distances[place] = least + np.uint16(1)
+    for k in range(len(distances) - plane - 1, plane - 1, -1):
+        place = np.uint64(k)
+        if distances[place] > 1:
+            least = min(distances[place + near], distances[place + one])
+            if volume:
+                least = min(least, distances[place + far])
+            distances[place] = min(distances[place], np.uint16(least + np.uint16(1)))
+
+
+@njit(cache=True, nogil=True)
+def find_zones(
+    grey: GreyArray, positions: IndexArray, slabs: LongArray, steps: LongArray, edge: GreyArray
+) -> tuple[IntArray, LongArray]:
+    """The zones of each slab: (zones, 3) level, size and least distance, and where each slab begins there.
+
+    `steps` = plane (0: within slices) and row of the padded box; `edge` the flattened distance map, or empty.
+    Labels by union-find in one sweep; what belongs together is added up per label, not per voxel.
+    """
+    apart = _apart(steps[0], steps[1])
+    reach = np.uint64(steps[0]), np.uint64(steps[1])
+    labels = np.empty(len(grey), dtype=np.uint32)
+    parents = np.empty(len(positions) + 1, dtype=np.uint32)
+    zones = np.empty((len(positions) + 1, 3), dtype=np.int32)
+    bounds = np.zeros(len(slabs), dtype=np.int64)
+    number = np.uint64(0)
+    kept = 0
+    for slab in range(len(slabs) - 1):
+        first = number + np.uint64(1)
+        for k in range(slabs[slab], slabs[slab + 1]):
+            place = np.uint64(positions[k])
+            label = _label(grey, labels, parents, place, reach, apart)
+            if label == 0:
+                number += np.uint64(1)
+                label = number
+                parents[label] = label
+                zones[label, LEVEL] = grey[place]
+                zones[label, SIZE] = 0
+                zones[label, DISTANCE] = 65535
+            labels[place] = label
+            zones[label, SIZE] += 1
+            if len(edge) > 0:
+                zones[label, DISTANCE] = min(zones[label, DISTANCE], max(np.int32(edge[place]), np.int32(1)))
+        kept = _gather_zones(parents, zones, first, number, kept)
+        bounds[slab + 1] = kept
+    return zones[:kept], bounds
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _label(
+    grey: GreyArray,
+    labels: IndexArray,
+    parents: IndexArray,
+    place: np.uint64,
+    steps: tuple[np.uint64, np.uint64],
+    apart: StepArray,
+) -> np.uint64:
+    """The label of the zone that a voxel joins, 0 for none; zones that meet at the voxel are united.
+
+    Of the neighbours that precede a voxel the one in the slice below and the one in the row before touch
+    most others, so when one of them is of the zone, those others need no look.
+    """
+    plane, row = steps
+    level = grey[place]
+    label = np.uint64(0)
+    if plane > 0 and grey[place - plane] == level:
+        return np.uint64(labels[place - plane])
+    if grey[place - row] == level:
+        label = np.uint64(labels[place - row])
+        if plane > 0:
+            for side in range(3):
+                beyond = place - plane + row - np.uint64(1) + np.uint64(side)
+                if grey[beyond] == level:
+                    label = _join(parents, label, np.uint64(labels[beyond]))
+        return label
+    for step in apart:
+        if grey[place - step] == level:
+            label = _join(parents, label, np.uint64(labels[place - step]))
+    return label
+
+
+@njit(cache=True, nogil=True)
+def _apart(plane: int, row: int) -> StepArray:
+    """Distances back to the preceding neighbours, without those straight in the slice and the row before."""
+    steps = np.zeros(11, dtype=np.uint64)
+    steps[0], steps[1], steps[2] = 1, row + 1, row - 1
+    if plane == 0:
+        return steps[:3]
+    found = 3
+    for y in range(-1, 2):
+        for x in range(-1, 2):
+            if y != 0 or x != 0:
+                steps[found] = plane - y * row - x
+                found += 1
+    return steps
+
+
+@njit(cache=True, nogil=True)
+def _gather_zones(parents: IndexArray, zones: IntArray, first: np.uint64, last: np.uint64, kept: int) -> int:
+    """Add labels `first` to `last` up to their zones and move these to the front; the number kept so far."""
+    for k in range(first, last + np.uint64(1)):
+        label = np.uint64(k)
+        root = _root(parents, label)
+        if root != label:
+            zones[root, SIZE] += zones[label, SIZE]
+            zones[root, DISTANCE] = min(zones[root, DISTANCE], zones[label, DISTANCE])
+    for k in range(first, last + np.uint64(1)):
+        label = np.uint64(k)
+        if parents[label] == label:
+            for column in range(3):
+                zones[kept, column] = zones[label, column]
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _root(parents: IndexArray, label: np.uint64) -> np.uint64:
+    while parents[label] != label:
+        parents[label] = parents[np.uint64(parents[label])]
+        label = np.uint64(parents[label])
+    return label
+
+
+@njit(cache=True, nogil=True)
+def _join(parents: IndexArray, one: np.uint64, other: np.uint64) -> np.uint64:
+    """Unite two zones (`one` 0: not in a zone yet) and give the label of both, the smaller."""
+    second: np.uint64 = _root(parents, other)
+    if one == 0:
+        return second
+    first: np.uint64 = _root(parents, one)
+    if first < second:
+        parents[second] = first
+        return first
+    parents[first] = second
+    return second
+
+
+@njit(cache=True, nogil=True)
+def _mean_features(zones: IntArray, column: int, bounds: LongArray, base: int) -> FloatArray:
+    """The features of zones over (level, column), averaged over the slabs; NaN without a zone."""
+    means = np.zeros(NUMBER)
+    one = np.zeros(NUMBER)
+    slabs = 0
+    for slab in range(len(bounds) - 1):
+        part = zones[bounds[slab] : bounds[slab + 1]]
+        if len(part) > 0:
+            _features(part, column, base, one)
+            slabs += 1
+            for k in range(NUMBER):
+                means[k] += one[k]
+    for k in range(NUMBER):
+        means[k] = means[k] / slabs if slabs > 0 else np.nan
+    return means
+
+
+@njit(cache=True, nogil=True)
+def _features(zones: IntArray, column: int, base: int, features: FloatArray) -> None:
+    highest = 0
+    longest = 0
+    voxels = 0
+    for k in range(len(zones)):
+        highest = max(highest, zones[k, 0])
+        longest = max(longest, zones[k, column])
+        voxels += zones[k, 1]
+    levels = np.zeros(highest + 1, dtype=np.int64)
+    levels[0] = base
+    extents = np.zeros(longest + 1, dtype=np.int64)
+    sums = np.zeros(SUMS)
+    # by level (a counting sort), then how many zones of that level share an extent
+    begins = np.zeros(highest + 2, dtype=np.int64)
+    for k in range(len(zones)):
+        begins[zones[k, 0] + 1] += 1
+    for level in range(1, highest + 2):
+        begins[level] += begins[level - 1]
+    ordered = np.zeros(len(zones), dtype=np.int64)
+    for k in range(len(zones)):
+        ordered[begins[zones[k, 0]]] = zones[k, column]
+        begins[zones[k, 0]] += 1
+    sharing = np.zeros(longest + 1, dtype=np.int64)
+    start = 0
+    for level in range(1, highest + 1):
+        stop = begins[level]
+        for k in range(start, stop):
+            sharing[ordered[k]] += 1
+        for k in range(start, stop):
+            if sharing[ordered[k]] > 0:
+                add_cell(sums, levels, extents, level, ordered[k], sharing[ordered[k]])
+                sharing[ordered[k]] = 0
+        start = stop
+    finish(sums, levels, extents, voxels, features)
