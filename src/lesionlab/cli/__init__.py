@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from lesionlab.cli import about, masks, models, response, scans, suv
+from lesionlab.cli import about, masks, models, response, robustness, scans, suv
 from lesionlab.cli.terminal import Verbs, start_logging
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ for verb, summary in (
     (masks.refine, "Clean up a mask."),
     (masks.measure, "Measure lesions that are already drawn."),
     (response.response, "Compare two timepoints of one patient."),
+    (robustness.robustness, "Tell which features are stable."),
     (masks.evaluate, "Compare masks with the truth."),
     (masks.report, "Report again on a corrected mask, or on any."),
     (about.info, "Tell what is installed, or what a thing holds."),
