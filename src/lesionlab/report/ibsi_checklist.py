@@ -135,15 +135,25 @@ def checklist_page(answers: Sequence[Answer], title: str) -> Html:
 
 
 def _section(name: str, answers: Sequence[Answer]) -> Html:
+    """A section's items in a table, and those that do not apply by reason in a line beneath."""
     rows = [
         [
             answer.number,
-            join([answer.topic, tag("span", answer.modality, class_="unit")]),
+            join([answer.topic, tag("span", answer.modality, class_="unit") if answer.modality else ""]),
             tag("b", "open") if answer.state == "open" else answer.state,
-            tag("span", answer.answer, class_=None if answer.state == "filled" else "quiet"),
+            answer.answer,
         ]
         for answer in answers
+        if answer.state != "not applicable"
     ]
+    left: dict[str, list[str]] = {}
+    for answer in answers:
+        if answer.state == "not applicable":
+            left.setdefault(answer.answer, []).append(answer.number)
+    reasons = "; ".join(f"{', '.join(numbers)} ({reason})" for reason, numbers in left.items())
     return tag(
-        "section", tag("h2", name), table(["Item", "Topic", "State", "Answer"], rows, class_="checklist")
+        "section",
+        tag("h2", name),
+        table(["Item", "Topic", "State", "Answer"], rows, class_="checklist") if rows else "",
+        tag("p", f"Not applicable: {reasons}.", class_="quiet") if reasons else "",
     )

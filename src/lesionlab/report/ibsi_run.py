@@ -172,7 +172,8 @@ def _levels(settings: RadiomicsSettings) -> dict[str, Said]:
     steps = []
     if settings.keep_range is not None:
         low, high = settings.keep_range
-        steps.append(f"range {low:g} to {high:g}" if math.isfinite(high) else f"range from {low:g}")
+        ends = [f"from {low:g}"] * math.isfinite(low) + [f"up to {high:g}"] * math.isfinite(high)
+        steps.append(f"range {' '.join(ends) or 'without ends'}")
     if settings.outlier_sigma is not None:
         steps.append(f"outliers beyond {settings.outlier_sigma:g} standard deviations of the mean leave")
     answers = {"55": filled("; then ".join(steps) or "none"), "57": filled("none")}
@@ -216,7 +217,7 @@ def _first_edge(settings: RadiomicsSettings) -> str:
 
 
 def _features(findings: Findings, settings: RadiomicsSettings) -> dict[str, Said]:
-    """Items 58 to 61 and 75: which features, by which software."""
+    """Items 58, 59 and 61: which features, by which software."""
     run = findings.provenance
     version = run.versions.get("lesionlab", "")
     software = [f"{name} {run.versions[name]}" for name in SOFTWARE if name in run.versions]
@@ -231,9 +232,8 @@ def _features(findings: Findings, settings: RadiomicsSettings) -> dict[str, Said
         return answers | {"58": not_applicable("the recipe names no family")}
     count = sum(map(is_radiomics, findings.lesions.columns))
     chosen = ", ".join(FAMILIES[family] for family in settings.families)
-    return answers | {
-        "58": filled(f"{chosen}: {count} features of IBSI-1, defined with their codes in columns.csv")
-    }
+    chosen += f": {count} features of IBSI-1" if count else ""
+    return answers | {"58": filled(f"{chosen}, defined with their codes in columns.csv")}
 
 
 def _textures(settings: RadiomicsSettings) -> dict[str, Said]:
