@@ -72,7 +72,7 @@ def dce_case(
     """A case with phases `pre`, `post1` ... at the times, and the mask of its lesions.
 
     Signal before contrast is 100 in a block of tissue, 5 in air around it; each ball (centre in LPS mm,
-    radius in mm, kind of curve) enhances as `wash_in` says, the rest of the tissue by 10 % of a persistent one.
+    radius in mm, kind of curve) enhances as `wash_in` says, other tissue by 10 % of a persistent curve.
     """
     geometry = geometry or Geometry((20, 30, 30), (2.0, 1.5, 1.5))
     before = np.full(geometry.shape, 5.0)
