@@ -77,6 +77,23 @@ def test_what_is_no_pet_series_is_refused_in_one_line(run, tmp_path: Path, patie
     assert "one of SUVbw, SUVlbm-morgan" in unknown.stderr
 
 
+def test_a_converted_case_remembers_how_suv_was_computed(run, tmp_path: Path) -> None:
+    write_pet(tmp_path / "anna")
+    assert run("convert", tmp_path / "anna", "-o", tmp_path / "nifti").exit_code == 0
+    case = next((tmp_path / "nifti").glob("*/case.json")).parent
+    assert run("examine", case, "-o", tmp_path / "out").exit_code == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    audit = json.loads(run("suv", tmp_path / "anna", "--json").stdout)
+    assert record["suv"]
+    assert record["suv"] == {key: audit[key] for key in record["suv"]}
+    damaged = json.loads((case / "case.json").read_text())
+    del damaged["suv"]["suv"]["factors"]
+    (case / "case.json").write_text(json.dumps(damaged))
+    refused = run("examine", case, "-o", tmp_path / "again")
+    assert refused.exit_code == 1
+    assert "incomplete record" in refused.stderr
+
+
 def test_examine_records_how_suv_was_computed(run, tmp_path: Path) -> None:
     write_pet(tmp_path / "anna")
     assert run("examine", tmp_path / "anna", "-o", tmp_path / "out").exit_code == 0

@@ -60,6 +60,17 @@ def test_the_ge_tag_wins() -> None:
     assert found.candidates[1].factor == pytest.approx(ONE_HALF_LIFE * HALF_HOUR)
 
 
+def test_a_ge_tag_with_a_time_alone_is_put_on_its_day() -> None:
+    """Given at 23:00, corrected to 00:40; the public times say 01:10."""
+    found = audit(
+        without=("RadiopharmaceuticalStartDateTime",),
+        **{GE_DECAY_DATETIME: "004000.00", GE_ADMIN_DATETIME: "230000.00"},
+        SeriesTime="011000",
+        AcquisitionTime="011000",
+    )
+    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE)
+
+
 def test_ge_tags_that_contradict_each_other_are_refused() -> None:
     slices = [{GE_DECAY_DATETIME: "20240301104000"}, {GE_DECAY_DATETIME: "20240301110000"}]
     with pytest.raises(SuvError, match="one moment of decay correction"):

@@ -80,6 +80,23 @@ class SuvAudit:
         rejected = [f"SUVbw: not taken: {candidate}" for candidate in self.candidates[1:]]
         return (first, *rejected, *(f"SUVbw warning: {w}" for w in self.warnings))
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> SuvAudit:
+        """The audit that `record` was made from; KeyError, TypeError or ValueError for anything else."""
+        candidates = tuple(
+            Candidate(str(c["rule"]), datetime.fromisoformat(c["reference"]), float(c["factor"]))
+            for c in record["candidates"]
+        )
+        return cls(
+            str(record["rule"]),
+            tuple(map(str, record["tags"])),
+            tuple(map(float, record["factors"])),
+            candidates,
+            tuple(map(str, record["warnings"])),
+            {str(kind): float(multiple) for kind, multiple in record["multiples_of_suvbw"].items()},
+            tuple(map(str, record["flags"])),
+        )
+
     def record(self) -> dict[str, Any]:
         """The audit as plain data for JSON; a candidate's `taken` tells the one that counted."""
         return {

@@ -1,6 +1,7 @@
 """Files between stages: converted cases, and masks that must lie on a given grid.
 
-A converted case is a folder of NIfTI files; its case.json says what they cannot (patient, units, notes).
+A converted case is a folder of NIfTI files; its case.json says what they cannot (patient, units, notes, how
+SUV was computed).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lesionlab.core.case import Case
+from lesionlab.core.case import Case, ChannelFacts
 from lesionlab.core.errors import ReadError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.grid import require_same_grid
+from lesionlab.core.suv import SuvAudit
 from lesionlab.core.volume import Volume
 from lesionlab.read import load_mask
 from lesionlab.report import save_volume
@@ -52,6 +54,7 @@ def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> N
             "channels": channels,
             "truth": None if case.truth is None else "truth.nii.gz",
             "notes": list(case.notes),
+            "suv": {n: f.suv.record() for n, f in case.facts.channels.items() if f.suv is not None},
             "origin": dict(origin),
         }
         write_json(temporary / "case.json", record)
@@ -68,7 +71,8 @@ def restored(case: Case, source: Path) -> Case:
     try:
         units = {name: str(channel["unit"]) for name, channel in record["channels"].items()}
         patient_id, notes = str(record["patient_id"]), tuple(map(str, record["notes"]))
-    except (KeyError, TypeError, AttributeError):
+        audits = {name: SuvAudit.from_record(item) for name, item in record.get("suv", {}).items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise ReadError(
             source / CASE_FILE, "an incomplete record", "the case.json that `convert` wrote"
         ) from None
@@ -76,7 +80,12 @@ def restored(case: Case, source: Path) -> Case:
         name: volume.with_array(volume.array, units.get(name, volume.unit))
         for name, volume in case.channels.items()
     }
-    return replace(case, patient_id=patient_id, channels=channels, facts=case.facts.with_notes(*notes))
+    facts = dict(case.facts.channels)
+    facts |= {
+        n: replace(facts.get(n, ChannelFacts()), suv=audit) for n, audit in audits.items() if n in channels
+    }
+    told = replace(case.facts, channels=facts).with_notes(*notes)
+    return replace(case, patient_id=patient_id, channels=channels, facts=told)
 
 
 def converted_from(folder: Path) -> dict[str, object] | None:

@@ -89,7 +89,10 @@ def administered_at(series: PetSeries, acquired: datetime) -> Known[datetime]:
     for when, tag in (
         (stated(header, "RadiopharmaceuticalStartDateTime"), "RadiopharmaceuticalStartDateTime"),
         (time_before(header, "RadiopharmaceuticalStartTime", acquired), "RadiopharmaceuticalStartTime"),
-        (stated(header, GE_ADMIN_DATETIME), GE_ADMIN_DATETIME),
+        (
+            stated(header, GE_ADMIN_DATETIME) or time_before(header, GE_ADMIN_DATETIME, acquired),
+            GE_ADMIN_DATETIME,
+        ),
     ):
         if when is not None:
             return Known(when, (tag,), series.unclaimed(tag) if tag == GE_ADMIN_DATETIME else ())
@@ -118,7 +121,7 @@ def references(
     these. DecayCorrectionDateTime is a cross-check, never taken.
     """
     first = min(acquired)
-    private = _ge_reference(series, half_life_s)
+    private = _ge_reference(series, half_life_s, first)
     opened = series_opened(series, first)
     computed = back_computed_reference(series, half_life_s, acquired, opened)
     possible: list[tuple[Named | None, bool]] = [
@@ -148,9 +151,12 @@ def series_opened(series: PetSeries, first: datetime) -> datetime | None:
     return time_near(series.header, "SeriesTime", first)
 
 
-def _ge_reference(series: PetSeries, half_life_s: float) -> datetime | None:
-    """GE's tag, which must be one moment for all slices."""
-    found = [m for m in (stated(item, GE_DECAY_DATETIME) for item in series.each()) if m is not None]
+def _ge_reference(series: PetSeries, half_life_s: float, first: datetime) -> datetime | None:
+    """GE's tag, which must be one moment for all slices; a bare time lies within twelve hours of `first`."""
+    stated_or_bare = (
+        stated(item, GE_DECAY_DATETIME) or time_near(item, GE_DECAY_DATETIME, first) for item in series.each()
+    )
+    found = [m for m in stated_or_bare if m is not None]
     if not found:
         return None
     if not _agree(found, half_life_s):
