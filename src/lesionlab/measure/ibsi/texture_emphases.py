@@ -92,7 +92,8 @@ def finish(
     features[12] = total / voxels
     features[13] = _variance(levels, base, level_sums[2] / total, total)
     features[14] = _variance(extents, 0, extent_sums[2] / total, total)
-    features[15] = np.log2(total) - sums[4] / total
+    # one single cell: exactly 0, without rounding
+    features[15] = np.log2(total) - sums[4] / total if sums[5] < total * total else 0.0
     features[16] = sums[5] / (total * total)
 
 

@@ -66,7 +66,8 @@ def cooccurrence_features(pairs: IntArray, base: int, count: int, features: Floa
         features.fill(np.nan)
         return
     features[0] = largest / total
-    joint_entropy = np.log2(total) - logs / total
+    # one single cell: exactly 0, without rounding
+    joint_entropy = np.log2(total) - logs / total if squares < total * total else 0.0
     features[3] = joint_entropy
     features[10] = squares / (total * total)
     row_entropy = _entropy(rows, total)
