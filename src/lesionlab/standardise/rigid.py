@@ -27,7 +27,7 @@ LEVELS_MM: Final = (12.0, 5.0)
 SAMPLES: Final = 150_000
 SEED: Final = 20090501
 BINS: Final = 32
-ITERATIONS: Final = (80, 60)
+ITERATIONS: Final = (100, 100)
 LEAST_OVERLAP: Final = 0.3
 """Share of the smaller scan that must lie inside the other; less is no alignment but an escape."""
 CLOSER: Final = 1e-3
@@ -135,7 +135,7 @@ def _searched(
         search.SetMetricSamplingStrategy(search.REGULAR)
         search.SetMetricSamplingPercentage(share, SEED)
     search.SetInterpolator(sitk.sitkLinear)
-    search.SetOptimizerAsRegularStepGradientDescent(4.0, 0.02, iterations, 0.6)
+    search.SetOptimizerAsRegularStepGradientDescent(4.0, 0.005, iterations, 0.7, 1e-8)
     search.SetOptimizerScalesFromPhysicalShift()
     moved = sitk.Euler3DTransform(start)
     search.SetInitialTransform(moved, inPlace=True)
