@@ -1,8 +1,8 @@
 """Kinetics of a real breast DCE-MRI against the maps and numbers that its own site stored with it.
 
 The site's rule, found by measuring and by reading its private tags: maps hold voxels whose signal before
-contrast is at least 60 % of its 95th percentile in the VOI's box (57, so 34.2; signals are whole numbers). PE1 is
-cut to whole percent, negative ones to 0. SER is rounded to 0.001 and clipped at 3, and stands only where
+contrast is at least 60 % of its 95th percentile in the VOI's box (57: 34.2; signals are whole numbers). PE1
+is cut to whole percent, negative ones to 0. SER is rounded to 0.001 and clipped at 3, and stands only where
 PE1 >= 70 %, the late signal is above that before contrast, and at least 4 of 26 neighbours are so too.
 """
 

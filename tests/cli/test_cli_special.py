@@ -1,0 +1,140 @@
+"""Kinetics, ultrasound and resection margins from the command line, on files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+from typer.testing import CliRunner
+
+import phantoms
+from lesionlab.cli import app
+from lesionlab.core.volume import Geometry, Volume
+from lesionlab.report import save_volume
+
+BALLS = (((30.0, 22.0, 20.0), 8.0, "washout"), ((14.0, 22.0, 20.0), 6.0, "plateau"))
+
+
+def run(*words: object, code: int = 0):
+    result = CliRunner().invoke(app, [str(w) for w in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture
+def dce(tmp_path: Path) -> Path:
+    case, mask = phantoms.dce_case(BALLS)
+    for name, volume in case.channels.items():
+        save_volume(volume, tmp_path / "scan" / f"{name}.nii.gz")
+    save_volume(mask, tmp_path / "lesions.nii.gz")
+    return tmp_path
+
+
+def test_kinetics_with_maps(dce: Path) -> None:
+    mine = dce / "mine.toml"
+    text = (Path(__file__).parents[2] / "recipes" / "dce-measure.toml").read_text(encoding="utf-8")
+    mine.write_text(text.replace("early = 1", "early = 1\ntimes_s = [-30, 60, 180, 300]"))
+    out = run(
+        *("measure", dce / "scan", dce / "lesions.nii.gz", "-r", mine),
+        *("-o", dce / "t.csv", "--maps", dce / "maps", "--json"),
+    )
+    record = json.loads(out.stdout)
+    first = record["lesions"][0]
+    assert first["PE_early"] == pytest.approx(150.0, rel=1e-5)
+    assert first["curve_type"] == 3.0
+    assert record["units"]["AUC"] == "%.s"
+    assert record["totals"]["FTV"] == pytest.approx(sum(row["FTV"] for row in record["lesions"]))
+    rows = list(csv.DictReader((dce / "t.csv").read_text().splitlines()))
+    assert float(rows[1]["SER"]) == pytest.approx(1.0, rel=1e-5)
+    names = {p.name.removesuffix(".nii.gz") for p in (dce / "maps").iterdir()}
+    assert {
+        "pe_post1",
+        "pe_post3",
+        "ser",
+        "curve_type",
+        "enhancing",
+        "time_to_peak",
+        "upslope",
+        "auc",
+    } <= names
+    curve = sitk.GetArrayFromImage(sitk.ReadImage(str(dce / "maps" / "curve_type.nii.gz")))
+    assert set(np.unique(curve)) == {0, 2, 3}
+
+
+def test_kinetics_without_times_say_so(dce: Path) -> None:
+    record = json.loads(
+        run("measure", dce / "scan", dce / "lesions.nii.gz", "-r", "dce-measure", "--json").stdout
+    )
+    assert record["lesions"][0]["AUC"] is None
+    assert any("phase times unknown" in n for n in record["notes"])
+
+
+def test_a_scan_without_phases_is_refused(dce: Path) -> None:
+    result = run("measure", dce / "scan" / "pre.nii.gz", dce / "lesions.nii.gz", "-r", "dce-measure", code=1)
+    assert "found phases pre; needed pre, post1" in result.output
+
+
+def test_an_ultrasound_picture(tmp_path: Path) -> None:
+    grey = np.full((120, 160), 100, np.uint8)
+    mask = np.zeros_like(grey)
+    mask[40:80, 60:90] = 255
+    grey[mask > 0] = 40
+    Image.fromarray(grey).save(tmp_path / "image.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ("measure", tmp_path / "image.png", tmp_path / "mask.png", "-r", "ultrasound-measure")
+    record = json.loads(run(*words, "--json").stdout)
+    lesion = record["lesions"][0]
+    assert (lesion["area"], lesion["height"], lesion["volume"]) == (1200.0, 40.0, 1200.0)
+    assert record["units"]["height"] == record["units"]["volume"] == "{pixels}"
+    assert not any(unit in ("mm", "ml", "mm2") for unit in record["units"].values())
+    assert "taller_than_wide" in run(*words).output
+    (tmp_path / "image.json").write_text('{"spacing_mm": [1.0, 0.1, 0.1]}')
+    record = json.loads(run(*words, "--json").stdout)
+    assert record["lesions"][0]["height"] == pytest.approx(4.0)
+    assert record["units"]["height"] == "mm"
+
+
+@pytest.fixture
+def specimen(tmp_path: Path) -> Path:
+    grid = Geometry((40, 40, 40), (1.0, 1.0, 1.0))
+    for name, low, high in (("specimen", 4, 36), ("lesion", 14, 33)):
+        mask = np.zeros(grid.shape, np.uint8)
+        mask[low:high, low:high, low:high] = 1
+        save_volume(Volume(mask, grid, "1"), tmp_path / f"{name}.nii.gz")
+    save_volume(Volume(np.full(grid.shape, 50.0), grid, "{stored}"), tmp_path / "us.nii.gz")
+    return tmp_path
+
+
+def test_margins_of_a_specimen(specimen: Path) -> None:
+    words = (
+        *("measure", specimen / "us.nii.gz", specimen / "lesion.nii.gz", "-r", "ultrasound-measure"),
+        *("--specimen", specimen / "specimen.nii.gz"),
+    )
+    record = json.loads(run(*words, "--maps", specimen / "maps", "--json").stdout)
+    assert record["lesions"][0]["margin_left"] == pytest.approx(3.0, abs=0.05)
+    assert record["lesions"][0]["margin_right"] == pytest.approx(10.0, abs=0.05)
+    assert record["totals"]["margin"] == pytest.approx(3.0, abs=0.05)
+    assert record["totals"]["close_area_2mm"] == 0.0
+    assert "specimen as given in the file specimen.nii.gz" in record["notes"]
+    assert (specimen / "maps" / "margin.nii.gz").is_file()
+    assert "margin [mm]" in run(*words).output
+
+
+def test_options_that_do_not_fit(specimen: Path) -> None:
+    scan, mask = specimen / "us.nii.gz", specimen / "lesion.nii.gz"
+    result = run("measure", scan, mask, "-r", "ultrasound-measure", "--maps", specimen / "maps", code=1)
+    assert "found neither biomarkers.kinetics nor a specimen" in result.output
+    assert not (specimen / "maps").exists()
+    (specimen / "cases.csv").write_text("image,mask\nus.nii.gz,lesion.nii.gz\n")
+    result = run("measure", specimen / "cases.csv", "-o", specimen / "out", "--maps", specimen / "m", code=2)
+    assert "belong to a single scan" in result.output
+
+
+def test_a_recipe_that_only_measures_finds_nothing(specimen: Path) -> None:
+    result = run("examine", specimen / "us.nii.gz", "-m", "ultrasound-measure", "-o", specimen / "o", code=1)
+    assert "only measures (method 'none'); needed a mask: lesionlab measure" in result.output
