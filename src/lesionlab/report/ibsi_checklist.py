@@ -6,6 +6,7 @@ answers in `ibsi_scan` (headers) and `ibsi_run` (recipe, methods).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,30 @@ KINDS: Final = {"DWI-MRI": "MRI", "MRI (brain)": "MRI"}
 """The manual's narrower modalities, and those that a header tells."""
 MOST_LISTED: Final = 4
 """Answers that differ between patients are listed up to this many."""
+RANGED: Final = frozenset(
+    (
+        "3c",
+        "3d",
+        "4c",
+        "13",
+        "14",
+        "15",
+        "19",
+        "20",
+        "21",
+        "22",
+        "23",
+        "26",
+        "28",
+        "29",
+        "30",
+        "31c",
+        "38",
+        "51",
+    )
+)
+"""Quantities: over many patients their lowest and highest values say enough."""
+NUMBER: Final = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +106,43 @@ def _answer(item: Item, known: dict[str, Said], present: set[str]) -> Answer:
 def merged(checklists: Sequence[Sequence[Answer]]) -> tuple[Answer, ...]:
     """One checklist over many patients' checklists: answers that differ are told apart.
 
-    Such an item lists each answer with the number of cases that have it, the most frequent first. It is
-    open where any case leaves it open. No patient gives no items.
+    Quantities give their range; any other item lists each answer with the number of cases that have it, the
+    most frequent first. An item is open where any case leaves it open. No patient gives no items.
     """
     return tuple(_merge(answers) for answers in zip(*checklists, strict=True))
 
 
 def _merge(answers: Sequence[Answer]) -> Answer:
-    texts = [answer.answer for answer in answers]
-    kinds = sorted(dict.fromkeys(texts), key=lambda text: -texts.count(text))
-    if len(kinds) == 1:
-        return answers[0]
-    parts = [f"{text} ({texts.count(text)} of {len(texts)} cases)" for text in kinds[:MOST_LISTED]]
-    rest = len(kinds) - len(parts)
-    parts += [f"{rest} more"] if rest else []
+    first, count = answers[0], len(answers)
+    groups: dict[str, list[str]] = {}
+    for answer in answers:
+        alike = NUMBER.sub("#", answer.answer) if first.number in RANGED else answer.answer
+        groups.setdefault(alike, []).append(answer.answer)
     states = {answer.state for answer in answers}
     state: State = "open" if "open" in states else "filled" if "filled" in states else "not applicable"
-    return replace(answers[0], answer="differs between cases: " + "; or ".join(parts), state=state)
+    kinds = sorted(groups.values(), key=len, reverse=True)
+    if len(kinds) == 1:
+        text = _ranges(kinds[0])
+        same = text == first.answer
+        return replace(first, answer=text if same else f"{text}, over {count} cases", state=state)
+    parts = [f"{_ranges(texts)} ({len(texts)} of {count} cases)" for texts in kinds[:MOST_LISTED]]
+    rest = len(kinds) - len(parts)
+    parts += [f"{rest} more"] if rest else []
+    return replace(first, answer="differs between cases: " + "; or ".join(parts), state=state)
+
+
+def _ranges(texts: Sequence[str]) -> str:
+    """Texts that differ in their numbers alone as one, each number that differs from lowest to highest."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    columns = zip(*(NUMBER.findall(text) for text in texts), strict=True)
+    ends = iter([(min(column, key=float), max(column, key=float)) for column in columns])
+
+    def span(_: re.Match[str]) -> str:
+        low, high = next(ends)
+        return low if low == high else f"{low} to {high}"
+
+    return NUMBER.sub(span, texts[0])
 
 
 def write_checklist(answers: Sequence[Answer], folder: Path, title: str) -> None:

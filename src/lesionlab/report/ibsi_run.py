@@ -97,16 +97,15 @@ def run_answers(findings: Findings) -> dict[str, Said]:
 
 
 def _regions(findings: Findings) -> dict[str, Said]:
-    """Items 48a to 49: by threshold, by network, or from a file of which the run knows only the name."""
+    """Items 48a to 49: by threshold, by network, or from a file whose making the run does not know."""
     run, case = findings.provenance, findings.case
-    given = next((n for n in findings.prediction.notes if n.startswith("mask as given in the file")), "")
+    given = any(note.startswith("mask as given in the file") for note in findings.prediction.notes)
     if given or run.bundle == "mask file":
-        told = given or "mask given"
-        drawn = "as stored; contours (RTSTRUCT): a voxel belongs where its centre lies inside"
         return {
-            "48a": unknown(f"{told}; say how the regions were drawn"),
+            "48a": unknown("given as a mask file; say how the regions were drawn"),
             "49": unknown(
-                f"{told}, {drawn}; say how the file's voxels were made, if from contours or meshes"
+                "given as a mask file: voxels as stored; of contours (RTSTRUCT) those with their centre inside; "
+                "say how stored voxels were made, if from contours or meshes"
             ),
         }
     method = str(run.settings.get("method", ""))
