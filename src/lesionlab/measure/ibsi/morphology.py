@@ -16,8 +16,8 @@ from lesionlab.measure.ibsi.morphology_boxes import (
     ellipsoid_area,
     ellipsoid_volume,
     smallest_box,
-    smallest_ellipsoid,
 )
+from lesionlab.measure.ibsi.morphology_ellipsoid import smallest_ellipsoid
 from lesionlab.measure.ibsi.morphology_hull import largest_diameter, mesh_hull
 from lesionlab.measure.ibsi.morphology_mesh import mesh_area_volume
 from lesionlab.measure.ibsi.morphology_moments import Moments, moments

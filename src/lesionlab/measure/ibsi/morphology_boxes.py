@@ -9,16 +9,17 @@ from typing import Final
 
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionlab.measure.ibsi.morphology_hull import Hull
 from lesionlab.measure.ibsi.region import FloatArray
 
 LEGENDRE_DEGREE: Final = 20
 """Where the standard stops the series of an ellipsoid's area."""
-FACE_STARTS: Final = 24
-"""How many of the hull's faces the search for the smallest box starts from, the largest first."""
-ELLIPSOID_TOLERANCE: Final = 1e-7
-ELLIPSOID_STEPS: Final = 100_000
+FACES: Final = 64
+"""How many of the hull's flat parts are considered as a side of the smallest box, the largest first."""
+FACE_STARTS: Final = 4
+"""How many of these the search starts from."""
 
 
 def box_area(sides: FloatArray) -> float:
@@ -54,28 +55,35 @@ def smallest_box(hull: Hull, axes: FloatArray) -> FloatArray:
     """Sides in mm of the smallest box found around a hull, in any orientation (IBSI ZH1A).
 
     `axes` (3, 3) holds a likely orientation in its rows, such as the principal axes. A descent: from a
-    start, the box is turned about one of its axes after another, each time to the smallest rectangle of the
-    hull's shadow along that axis (exact: it has a side along an edge of the shadow), until none helps; the
-    idea is Chan and Tan's (Computers & Structures 79, 2001), which the standard names. Starts are the axes
-    of the image, `axes`, and the largest faces of the hull. Not proven smallest, but never larger
-    than the box along the image's axes or the principal axes.
+    start, the box is turned about one of its axes after another, each time to the smallest rectangle around
+    the hull's shadow along that axis (exact: it has a side along an edge of the shadow), until none helps;
+    the idea is Chan and Tan's (Computers & Structures 79, 2001), which the standard names. Starts are the
+    axes of the image, `axes`, and the four of the hull's largest flat parts that promise most. Not proven
+    smallest (digitised bodies: within 2 % of starts from every face), but never larger than the box
+    along the image's axes.
     """
-    starts = [np.eye(3), axes, *_face_frames(hull.faces)]
-    return np.asarray(_descend(np.ascontiguousarray(hull.vertices), np.stack(starts)))
+    starts = [np.eye(3), axes, *_face_frames(hull)]
+    return np.sort(_descend(np.ascontiguousarray(hull.vertices), np.stack(starts)))
 
 
-def _face_frames(faces: FloatArray) -> list[FloatArray]:
-    """Frames whose first axis stands on a face, for the largest flat parts, opposite ones once."""
-    lengths = np.sqrt((faces**2).sum(axis=1))
-    normals = faces[lengths > 0] / lengths[lengths > 0, None]
+def _face_frames(hull: Hull) -> list[FloatArray]:
+    """Frames whose first axis stands on a flat part of the hull, opposite ones once.
+
+    A box on that part is at least as large as height times shadow; the smallest of these come first.
+    """
+    lengths = np.sqrt((hull.faces**2).sum(axis=1))
+    normals = hull.faces / lengths[:, None]
     leading = np.argmax(np.abs(normals), axis=1)
     normals *= np.sign(normals[np.arange(len(normals)), leading])[:, None]
     whole = np.round(normals * 2**20).astype(np.int64)
     keys = (whole[:, 0] * 2**42) + (whole[:, 1] * 2**21) + whole[:, 2]
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    largest = np.argsort(-np.bincount(group, lengths[lengths > 0]), kind="stable")[:FACE_STARTS]
+    largest = np.argsort(-np.bincount(group, lengths), kind="stable")[:FACES]
+    normals = normals[first[largest]]
+    heights = np.ptp(hull.vertices @ normals.T, axis=0)
+    shadows = np.abs(hull.faces @ normals.T).sum(axis=0) / 2
     frames = []
-    for normal in normals[first[largest]]:
+    for normal in normals[np.argsort(heights * shadows, kind="stable")[:FACE_STARTS]]:
         across = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
         across /= np.linalg.norm(across)
         frames.append(np.stack([normal, across, np.cross(normal, across)]))
@@ -85,39 +93,53 @@ def _face_frames(faces: FloatArray) -> list[FloatArray]:
 @nb.njit(cache=True, nogil=True)
 def _descend(points: FloatArray, starts: FloatArray) -> FloatArray:
     best = np.full(3, np.inf)
+    sides = np.zeros(3)
+    shadow = np.empty((3, len(points)))
     for s in range(len(starts)):
-        frame = starts[s].copy()
-        sides = np.zeros(3)
+        frame = starts[s]
         for k in range(3):
-            along = points @ frame[k]
-            sides[k] = along.max() - along.min()
-        idle = 0
-        axis = 0
+            sides[k] = _project(points, frame, k, shadow[k])
+        idle, axis = 0, 0
         while idle < 3:
             u, v = (axis + 1) % 3, (axis + 2) % 3
-            angle, wide, high = _smallest_rectangle(points @ frame[u], points @ frame[v])
+            _project(points, frame, u, shadow[u])
+            _project(points, frame, v, shadow[v])
+            cosine, sine, wide, high = _smallest_rectangle(shadow[u], shadow[v])
             if wide * high < sides[u] * sides[v] * (1 - 1e-9):
-                cosine, sine = np.cos(angle), np.sin(angle)
-                first = cosine * frame[u] + sine * frame[v]
-                frame[v] = cosine * frame[v] - sine * frame[u]
-                frame[u] = first
+                for k in range(3):
+                    first = cosine * frame[u, k] + sine * frame[v, k]
+                    frame[v, k] = cosine * frame[v, k] - sine * frame[u, k]
+                    frame[u, k] = first
                 sides[u], sides[v] = wide, high
                 idle = 1
             else:
                 idle += 1
             axis = (axis + 1) % 3
-        if sides.prod() < best.prod():
-            best = sides
-    return np.sort(best)
+        if sides[0] * sides[1] * sides[2] < best[0] * best[1] * best[2]:
+            best[:] = sides
+    return best
 
 
 @nb.njit(cache=True, nogil=True)
-def _smallest_rectangle(u: FloatArray, v: FloatArray) -> tuple[float, float, float]:
-    """Direction (angle), width and height of the smallest rectangle around points in a plane."""
+def _project(points: FloatArray, frame: FloatArray, axis: int, along: FloatArray) -> float:
+    """Fill in where points lie along an axis of a frame; their extent."""
+    low, high = np.inf, -np.inf
+    for i in range(len(points)):
+        place = frame[axis, 0] * points[i, 0] + frame[axis, 1] * points[i, 1] + frame[axis, 2] * points[i, 2]
+        along[i] = place
+        low, high = min(low, place), max(high, place)
+    return high - low
+
+
+@nb.njit(cache=True, nogil=True)
+def _smallest_rectangle(u: FloatArray, v: FloatArray) -> tuple[float, float, float, float]:
+    """Direction (cosine, sine), width and height of the smallest rectangle around points in a plane."""
     corners = _outline(u, v)
-    p, q = u[corners], v[corners]
-    n = len(p)
-    best = (0.0, u.max() - u.min(), v.max() - v.min())
+    n = len(corners)
+    p, q = np.empty(n), np.empty(n)
+    for i in range(n):
+        p[i], q[i] = u[corners[i]], v[corners[i]]
+    best = (1.0, 0.0, np.inf, np.inf)
     right, top, left = 0, 0, 0
     for i in range(n):
         j = (i + 1) % n
@@ -137,17 +159,20 @@ def _smallest_rectangle(u: FloatArray, v: FloatArray) -> tuple[float, float, flo
             left = (left + 1) % n
         wide = c * (p[right] - p[left]) + s * (q[right] - q[left])
         high = c * (q[top] - q[i]) - s * (p[top] - p[i])
-        if wide * high < best[1] * best[2]:
-            best = (np.arctan2(s, c), wide, high)
+        if wide * high < best[2] * best[3]:
+            best = (c, s, wide, high)
     return best
 
 
 @nb.njit(cache=True, nogil=True)
-def _outline(u: FloatArray, v: FloatArray) -> FloatArray:
+def _outline(u: FloatArray, v: FloatArray) -> NDArray[np.int64]:
     """Corners of the hull of points in a plane, anticlockwise; near-straight corners are left out."""
-    order = np.argsort(u)
+    order = _order(u)
     n = len(order)
-    slack = 1e-12 * ((u.max() - u.min()) ** 2 + (v.max() - v.min()) ** 2)
+    bottom, top = v[0], v[0]
+    for i in range(n):
+        bottom, top = min(bottom, v[i]), max(top, v[i])
+    slack = 1e-12 * ((u[order[n - 1]] - u[order[0]]) ** 2 + (top - bottom) ** 2)
     chain = np.empty(2 * n + 1, dtype=np.int64)
     length = 0
     for side in range(2):
@@ -165,59 +190,19 @@ def _outline(u: FloatArray, v: FloatArray) -> FloatArray:
     return chain[:length].copy()
 
 
-def smallest_ellipsoid(vertices: FloatArray) -> FloatArray:
-    """Semi-axes of the smallest ellipsoid around points (n, 3) that span a body (IBSI SWZ1).
-
-    Khachiyan's ascent (Math Oper Res 21(2), 1996) with the away steps of Todd and Yildirim (Discrete
-    Appl Math 155, 2007), until no point is farther out than 1e-7 of the optimality condition allows; the result
-    is then blown up to hold every point, so its volume is at most about 2e-7 above the smallest.
-    """
-    centre = vertices.mean(axis=0)
-    scale = np.abs(vertices - centre).max()
-    weights = _ellipsoid_weights((vertices - centre) / scale)
-    middle = weights @ ((vertices - centre) / scale)
-    spread = (vertices - centre) / scale - middle
-    matrix = (spread * weights[:, None]).T @ spread
-    reach = np.einsum("ij,ij->i", spread, np.linalg.solve(matrix, spread.T).T).max()
-    return np.asarray(scale * np.sqrt(np.maximum(np.linalg.eigvalsh(matrix), 0) * reach))
-
-
 @nb.njit(cache=True, nogil=True)
-def _ellipsoid_weights(points: FloatArray) -> FloatArray:
-    n, size = len(points), 4
-    lifted = np.ones((n, size))
-    lifted[:, :3] = points
-    weights = np.full(n, 1.0 / n)
-    inverse = np.linalg.inv(lifted.T @ lifted / n)
-    distance = np.empty(n)
-    for i in range(n):
-        distance[i] = lifted[i] @ inverse @ lifted[i]
-    for _ in range(ELLIPSOID_STEPS):
-        far, near = 0, -1
-        for i in range(n):
-            if distance[i] > distance[far]:
-                far = i
-            if weights[i] > 0 and (near < 0 or distance[i] < distance[near]):
-                near = i
-        outward, inward = distance[far] / size - 1, 1 - distance[near] / size
-        if max(outward, inward) < ELLIPSOID_TOLERANCE:
-            break
-        chosen = far if outward > inward else near
-        step = (distance[chosen] - size) / (size * (distance[chosen] - 1))
-        if chosen == near and outward <= inward:
-            step = max(step, -weights[near] / (1 - weights[near]))
-        dropped = step == -weights[chosen] / (1 - weights[chosen])
-        for i in range(n):
-            weights[i] *= 1 - step
-        weights[chosen] = 0.0 if dropped else weights[chosen] + step
-        toward = inverse @ lifted[chosen]
-        share = step / (1 - step + step * distance[chosen])
-        for a in range(size):
-            for b in range(size):
-                inverse[a, b] = (inverse[a, b] - share * toward[a] * toward[b]) / (1 - step)
-        for i in range(n):
-            along = 0.0
-            for a in range(size):
-                along += lifted[i, a] * toward[a]
-            distance[i] = (distance[i] - share * along * along) / (1 - step)
-    return weights
+def _order(values: FloatArray) -> NDArray[np.int64]:
+    """Indices that sort some values: Shell's sort, a tenth of numba's argsort to compile."""
+    n = len(values)
+    order = np.arange(n)
+    gap = n
+    while gap > 1:
+        gap = max(1, (gap * 5 - 1) // 11)
+        for i in range(gap, n):
+            here = order[i]
+            k = i
+            while k >= gap and values[order[k - gap]] > values[here]:
+                order[k] = order[k - gap]
+                k -= gap
+            order[k] = here
+    return order
