@@ -10,7 +10,7 @@ from lesionlab.measure.ibsi.texture import glcm, glrlm
 from lesionlab.measure.ibsi.texture_directions import count_direction
 from lesionlab.measure.ibsi.texture_neighbours import count_neighbours
 from lesionlab.measure.ibsi.texture_voxels import Voxels, gather, steps_back
-from lesionlab.measure.ibsi.texture_zones import border_distances, find_zones
+from lesionlab.measure.ibsi.texture_zones import border_distances, list_zones
 
 SLICE = np.array([[1, 2, 2], [1, 0, 2], [3, 3, 1]], dtype=np.int32)
 """Eight voxels around a hole."""
@@ -74,7 +74,7 @@ def test_directions_are_half_of_the_neighbours() -> None:
 
 def test_zones_touch_by_corners() -> None:
     voxels = voxels_of(SLICE[np.newaxis])
-    zones, bounds = find_zones(voxels.grey, voxels.positions, voxels.slabs, np.array([0, 5]), NO_EDGE)
+    zones, bounds = list_zones(voxels, False, NO_EDGE)
     assert sorted(zones[:, :2].tolist()) == [[1, 1], [1, 2], [2, 3], [3, 2]]
     assert bounds.tolist() == [0, 4]
 
@@ -83,10 +83,10 @@ def test_zones_reach_through_slices_only_in_the_volume() -> None:
     array = np.zeros((2, 3, 3), dtype=np.int32)
     array[0, 0, 0] = array[1, 1, 1] = array[1, 2, 2] = 4
     voxels = voxels_of(array)
-    flat, bounds = find_zones(voxels.grey, voxels.positions, voxels.slabs, np.array([0, 5]), NO_EDGE)
+    flat, bounds = list_zones(voxels, False, NO_EDGE)
     assert flat[:, :2].tolist() == [[1, 1], [1, 2]]
     assert bounds.tolist() == [0, 1, 2]
-    deep, _ = find_zones(voxels.grey, voxels.positions, voxels.whole, np.array([25, 5]), NO_EDGE)
+    deep, _ = list_zones(voxels, True, NO_EDGE)
     assert deep[:, :2].tolist() == [[1, 3]]
 
 
@@ -105,8 +105,8 @@ def test_a_spiral_is_one_zone() -> None:
         dtype=np.int32,
     )[np.newaxis]
     voxels = voxels_of(spiral)
-    for steps, slabs in ((np.array([0, 9]), voxels.slabs), (np.array([81, 9]), voxels.whole)):
-        zones, _ = find_zones(voxels.grey, voxels.positions, slabs, steps, NO_EDGE)
+    for volume in (False, True):
+        zones, _ = list_zones(voxels, volume, NO_EDGE)
         assert sorted(zones[:, :2].tolist()) == [[1, 31], [2, 18]]
 
 

@@ -7,6 +7,8 @@ Source: IBSI reference manual, sections 3.8 and 3.9 (arXiv 1612.07003v11).
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -26,7 +28,7 @@ from lesionlab.measure.ibsi.texture_voxels import (
 
 # s_ij: zones of level i and size j; s_i, s_j its marginals; p_ij = s_ij / N_s; m the mean that belongs
 SIZE_FEATURES: Final[tuple[Feature, ...]] = (
-    Feature("szm_sze", "P001", "1", "1/N_s sum_j s_j / j^2"),
+    Feature("szm_sze", "5QRC", "1", "1/N_s sum_j s_j / j^2"),
     Feature("szm_lze", "48P8", "1", "1/N_s sum_j s_j j^2"),
     Feature("szm_lgze", "XMSY", "1", "1/N_s sum_i s_i / i^2"),
     Feature("szm_hgze", "5GN9", "1", "1/N_s sum_i s_i i^2"),
@@ -68,6 +70,10 @@ LEVEL: Final = 0
 SIZE: Final = 1
 DISTANCE: Final = 2
 """Columns of a list of zones."""
+BLOCK: Final = 2048
+"""Places swept at a time; what a block needs stays in the fastest cache."""
+_BIT: Final = np.array([max(pattern.bit_length() - 1, 0) for pattern in range((1 << 12) + 1)], dtype=np.uint8)
+"""The number of the one bit that is set."""
 
 
 def zone_features(
@@ -83,13 +89,7 @@ def zone_features(
         if not chosen:
             continue
         edge = border_distances(voxels.mask, volume) if distances else np.zeros(0, dtype=np.uint16)
-        zones, slabs = find_zones(
-            voxels.grey,
-            voxels.positions,
-            voxels.whole if volume else voxels.slabs,
-            np.array([voxels.shape[1] * voxels.shape[2] if volume else 0, voxels.shape[2]], dtype=np.int64),
-            edge,
-        )
+        zones, slabs = list_zones(voxels, volume, edge)
         for name in chosen:
             bounds = slabs if name == "2D" else slabs[[0, -1]]
             results[name] = (
@@ -99,6 +99,40 @@ def zone_features(
                 else np.full(NUMBER, np.nan),
             )
     return results
+
+
+def list_zones(voxels: Voxels, volume: bool, edge: GreyArray) -> tuple[IntArray, LongArray]:
+    """The zones of the volume, or of each slice: (zones, 3) level, size and least distance, int32.
+
+    `edge` is the flattened distance map, or empty (the distances then mean nothing). The second array
+    says where each slice begins among the zones, and where the last ends.
+    """
+    slabs = voxels.whole if volume else voxels.slabs
+    vectors, apart = _vectors(volume)
+    steps = -vectors @ np.array([voxels.shape[1] * voxels.shape[2], voxels.shape[2], 1], dtype=np.int64)
+    zones, bounds = _find_zones(voxels.grey, voxels.positions, slabs, (steps, apart), edge)
+    return zones, bounds
+
+
+@lru_cache(maxsize=2)
+def _vectors(volume: bool) -> tuple[LongArray, StepArray]:
+    """The neighbours that precede a voxel, (n, 3), and for each a bit mask of those that do not touch it.
+
+    The ones straight before come first: they touch most others.
+    """
+    vectors = sorted(
+        (step for step in product((-1, 0) if volume else (0,), (-1, 0, 1), (-1, 0, 1)) if step < (0, 0, 0)),
+        key=lambda step: sum(map(abs, step)),
+    )
+    apart = [
+        sum(
+            1 << bit
+            for bit, two in enumerate(vectors)
+            if max(abs(a - b) for a, b in zip(one, two, strict=True)) > 1
+        )
+        for one in vectors
+    ]
+    return np.array(vectors, dtype=np.int64), np.array(apart, dtype=np.uint64)
 
 
 def border_distances(mask: BoolArray, volume: bool) -> GreyArray:
@@ -135,103 +169,82 @@ def _sweep_distances(distances: GreyArray, plane: int, row: int, volume: bool) -
 
 
 @njit(cache=True, nogil=True)
-def find_zones(
-    grey: GreyArray, positions: IndexArray, slabs: LongArray, steps: LongArray, edge: GreyArray
+def _find_zones(
+    grey: GreyArray,
+    positions: IndexArray,
+    slabs: LongArray,
+    preceding: tuple[LongArray, StepArray],
+    edge: GreyArray,
 ) -> tuple[IntArray, LongArray]:
-    """The zones of each slab: (zones, 3) level, size and least distance, and where each slab begins there.
+    """Union-find in one sweep; what belongs together is added up per label, not per voxel.
 
-    `steps` = plane (0: within slices) and row of the padded box; `edge` the flattened distance map, or empty.
-    Labels by union-find in one sweep; what belongs together is added up per label, not per voxel.
+    Which of the preceding neighbours are alike is found block by block with plain array sweeps. Of those, one
+    that touches an earlier one is in the same zone already: only what is left needs uniting.
     """
-    apart = _apart(steps[0], steps[1])
-    reach = np.uint64(steps[0]), np.uint64(steps[1])
+    steps, apart = preceding
     labels = np.empty(len(grey), dtype=np.uint32)
     parents = np.empty(len(positions) + 1, dtype=np.uint32)
     zones = np.empty((len(positions) + 1, 3), dtype=np.int32)
     bounds = np.zeros(len(slabs), dtype=np.int64)
-    number = np.uint64(0)
-    kept = 0
+    alike = np.empty(BLOCK, dtype=np.uint16)
+    number, one = np.uint32(0), np.uint64(1)
+    k = kept = 0
     for slab in range(len(slabs) - 1):
-        first = number + np.uint64(1)
-        for k in range(slabs[slab], slabs[slab + 1]):
-            place = np.uint64(positions[k])
-            label = _label(grey, labels, parents, place, reach, apart)
-            if label == 0:
-                number += np.uint64(1)
-                label = number
-                parents[label] = label
-                zones[label, LEVEL] = grey[place]
-                zones[label, SIZE] = 0
-                zones[label, DISTANCE] = 65535
-            labels[place] = label
-            zones[label, SIZE] += 1
-            if len(edge) > 0:
-                zones[label, DISTANCE] = min(zones[label, DISTANCE], max(np.int32(edge[place]), np.int32(1)))
+        first, stop = number, slabs[slab + 1]
+        while k < stop:
+            start = int(positions[k])
+            length = min(BLOCK, int(positions[stop - 1]) + 1 - start)
+            _sweep_alike(grey, start, length, steps, alike)
+            while k < stop and positions[k] < start + length:
+                place = np.uint64(positions[k])
+                left = np.uint64(alike[place - np.uint64(start)])
+                label = np.uint32(0)
+                while left > 0:
+                    which = np.uint64(_BIT[left & (~left + one)])
+                    left &= apart[which]
+                    other = labels[place - np.uint64(steps[which])]
+                    label = other if label == 0 else _join(parents, label, other)
+                if label == 0:
+                    number += np.uint32(1)
+                    label = number
+                    parents[label] = label
+                    zones[label, LEVEL] = grey[place]
+                    zones[label, SIZE] = 0
+                    zones[label, DISTANCE] = 65535
+                labels[place] = label
+                zones[label, SIZE] += 1
+                if len(edge) > 0:
+                    zones[label, DISTANCE] = min(zones[label, DISTANCE], max(np.int32(edge[place]), 1))
+                k += 1
         kept = _gather_zones(parents, zones, first, number, kept)
         bounds[slab + 1] = kept
     return zones[:kept], bounds
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _label(
-    grey: GreyArray,
-    labels: IndexArray,
-    parents: IndexArray,
-    place: np.uint64,
-    steps: tuple[np.uint64, np.uint64],
-    apart: StepArray,
-) -> np.uint64:
-    """The label of the zone that a voxel joins, 0 for none; zones that meet at the voxel are united.
-
-    Of the neighbours that precede a voxel the one in the slice below and the one in the row before touch
-    most others, so when one of them is of the zone, those others need no look.
-    """
-    plane, row = steps
-    level = grey[place]
-    label = np.uint64(0)
-    if plane > 0 and grey[place - plane] == level:
-        return np.uint64(labels[place - plane])
-    if grey[place - row] == level:
-        label = np.uint64(labels[place - row])
-        if plane > 0:
-            for side in range(3):
-                beyond = place - plane + row - np.uint64(1) + np.uint64(side)
-                if grey[beyond] == level:
-                    label = _join(parents, label, np.uint64(labels[beyond]))
-        return label
-    for step in apart:
-        if grey[place - step] == level:
-            label = _join(parents, label, np.uint64(labels[place - step]))
-    return label
+@njit(cache=True, nogil=True)
+def _sweep_alike(grey: GreyArray, start: int, length: int, steps: LongArray, alike: GreyArray) -> None:
+    """For each place of a block, a bit per preceding neighbour: set where it has the same level."""
+    for place in range(length):
+        alike[place] = 0
+    centre = grey[start : start + length]
+    for which in range(len(steps)):
+        other = grey[start - steps[which] : start - steps[which] + length]
+        bit = np.uint16(1 << which)
+        for place in range(length):
+            alike[place] |= bit if other[place] == centre[place] else np.uint16(0)
 
 
 @njit(cache=True, nogil=True)
-def _apart(plane: int, row: int) -> StepArray:
-    """Distances back to the preceding neighbours, without those straight in the slice and the row before."""
-    steps = np.zeros(11, dtype=np.uint64)
-    steps[0], steps[1], steps[2] = 1, row + 1, row - 1
-    if plane == 0:
-        return steps[:3]
-    found = 3
-    for y in range(-1, 2):
-        for x in range(-1, 2):
-            if y != 0 or x != 0:
-                steps[found] = plane - y * row - x
-                found += 1
-    return steps
-
-
-@njit(cache=True, nogil=True)
-def _gather_zones(parents: IndexArray, zones: IntArray, first: np.uint64, last: np.uint64, kept: int) -> int:
-    """Add labels `first` to `last` up to their zones and move these to the front; the number kept so far."""
-    for k in range(first, last + np.uint64(1)):
-        label = np.uint64(k)
+def _gather_zones(parents: IndexArray, zones: IntArray, before: np.uint32, last: np.uint32, kept: int) -> int:
+    """Add the labels after `before` up to their zones and move these to the front; the number kept so far."""
+    for k in range(before, last):
+        label = np.uint32(k + 1)
         root = _root(parents, label)
         if root != label:
             zones[root, SIZE] += zones[label, SIZE]
             zones[root, DISTANCE] = min(zones[root, DISTANCE], zones[label, DISTANCE])
-    for k in range(first, last + np.uint64(1)):
-        label = np.uint64(k)
+    for k in range(before, last):
+        label = np.uint32(k + 1)
         if parents[label] == label:
             for column in range(3):
                 zones[kept, column] = zones[label, column]
@@ -240,20 +253,18 @@ def _gather_zones(parents: IndexArray, zones: IntArray, first: np.uint64, last: 
 
 
 @njit(cache=True, nogil=True)
-def _root(parents: IndexArray, label: np.uint64) -> np.uint64:
+def _root(parents: IndexArray, label: np.uint32) -> np.uint32:
     while parents[label] != label:
-        parents[label] = parents[np.uint64(parents[label])]
-        label = np.uint64(parents[label])
+        parents[label] = parents[parents[label]]
+        label = parents[label]
     return label
 
 
 @njit(cache=True, nogil=True)
-def _join(parents: IndexArray, one: np.uint64, other: np.uint64) -> np.uint64:
-    """Unite two zones (`one` 0: not in a zone yet) and give the label of both, the smaller."""
-    second: np.uint64 = _root(parents, other)
-    if one == 0:
-        return second
-    first: np.uint64 = _root(parents, one)
+def _join(parents: IndexArray, one: np.uint32, other: np.uint32) -> np.uint32:
+    """Unite two zones and give the label of both, the smaller."""
+    first: np.uint32 = _root(parents, one)
+    second: np.uint32 = _root(parents, other)
     if first < second:
         parents[second] = first
         return first
