@@ -72,8 +72,10 @@ def with_references(findings: Findings, recipe: Recipe, places: Places) -> Findi
         return findings
     case, old = findings.case, findings.lesions
     references, mask = references_of(case, findings.prediction.mask, places, recipe.biomarkers)
-    new = measure(case, mask, recipe.biomarkers, references=references)
-    if mask is findings.prediction.mask:
+    if mask is not findings.prediction.mask:
+        new = measure(case, mask, recipe.biomarkers, recipe.radiomics, references=references)
+    else:
+        new = measure(case, mask, recipe.biomarkers, references=references)
         names = {column.name for column in new.columns}
         totals = {column.name for column in new.total_columns}
         new = replace(
