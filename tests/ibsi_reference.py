@@ -7,6 +7,7 @@ standard's configurations (arXiv 1612.07003v11, section 5).
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,9 @@ import numpy as np
 from lesionlab.core.recipe import RadiomicsSettings
 from lesionlab.core.units import HOUNSFIELD, ONE
 from lesionlab.core.volume import Volume
+from lesionlab.measure.ibsi.chain import axes_of, prepare
+from lesionlab.measure.ibsi.radiomics import feature_names, radiomics
+from lesionlab.measure.ibsi.region import Region, tight_box
 from lesionlab.read.nifti import load_volume
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "ibsi1"
@@ -116,7 +120,7 @@ def image_and_mask(name: str) -> tuple[Volume, np.ndarray]:
 def agrees(found: float, value: float, tolerance: float) -> bool:
     """True where a value, rounded to the digits of the reference, lies within its tolerance."""
     step = last_digit(value)
-    return bool(abs(round(found / step) * step - value) <= tolerance + 1e-6 * step)
+    return bool(abs(np.rint(found / step) * step - value) <= tolerance + 1e-6 * step)
 
 
 def last_digit(value: float) -> float:
@@ -124,3 +128,78 @@ def last_digit(value: float) -> float:
     number = Decimal(repr(value)).normalize()
     digits, exponent = len(number.as_tuple().digits), number.adjusted()
     return float(10.0 ** (exponent - max(digits, 3) + 1))
+
+
+def diagnostics(name: str) -> dict[str, float]:
+    """What the standard publishes of the chain itself: grids, masks and intensities before and after."""
+    image, mask = image_and_mask(name)
+    chosen = settings(name)
+    as_is = RadiomicsSettings()
+    interpolated = chosen.model_copy(update={"keep_range": None, "outlier_sigma": None})
+    axes = axes_of(image.geometry.shape, image.geometry.spacing, chosen.spacing_mm)
+    old, new = image.geometry.shape, (axes[0].count, axes[1].count, axes[2].count)
+    return {
+        **_image("init_img", image, as_is, old),
+        **_image("interp_img", image, interpolated, new),
+        **_roi("init_roi", prepare(image, mask, as_is), old),
+        **_roi("interp_roi", prepare(image, mask, interpolated), new),
+        **_roi("reseg_roi", prepare(image, mask, chosen), new),
+    }
+
+
+def _image(
+    stage: str, image: Volume, chosen: RadiomicsSettings, shape: tuple[int, int, int]
+) -> dict[str, float]:
+    whole = prepare(image, np.ones(image.array.shape, dtype=bool), chosen)
+    return {
+        **{f"img_dim_{a}_{stage}": float(n) for a, n in zip("zyx", shape, strict=True)},
+        **{f"vox_dim_{a}_{stage}": s for a, s in zip("zyx", whole.spacing, strict=True)},
+        f"mean_int_{stage}": float(whole.values.mean()),
+        f"min_int_{stage}": float(whole.values.min()),
+        f"max_int_{stage}": float(whole.values.max()),
+    }
+
+
+def _roi(stage: str, region: Region, shape: tuple[int, int, int]) -> dict[str, float]:
+    found = {f"int_mask_dim_{a}_{stage}": float(n) for a, n in zip("zyx", shape, strict=True)}
+    for kind, mask in (("int", region.intensity), ("morph", region.morphological)):
+        for axis, box in zip("zyx", tight_box(mask), strict=True):
+            found[f"{kind}_mask_bb_dim_{axis}_{stage}"] = float(box.stop - box.start)
+        found[f"{kind}_mask_vox_count_{stage}"] = float(mask.sum())
+    found[f"int_mask_mean_int_{stage}"] = float(region.inside.mean())
+    found[f"int_mask_min_int_{stage}"] = float(region.inside.min())
+    found[f"int_mask_max_int_{stage}"] = float(region.inside.max())
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One published value beside ours; `passed` where ours lies within the tolerance."""
+
+    tag: str
+    family: str
+    value: float
+    tolerance: float
+    found: float | None
+
+    @property
+    def passed(self) -> bool:
+        return self.found is not None and agrees(self.found, self.value, self.tolerance)
+
+
+def check(name: str) -> list[Checked]:
+    """Every published value of one data set beside ours, None where we have no such tag."""
+    chosen = settings(name)
+    found, _ = radiomics(*image_and_mask(name), chosen)
+    published = reference(name)
+    families = {
+        tag: family
+        for family in FAMILIES
+        for tag in feature_names(chosen.model_copy(update={"families": (family,)}))
+    }
+    if any(tag not in families for tag in published):
+        found |= diagnostics(name)
+    return [
+        Checked(tag, families.get(tag, "image processing"), *published[tag], found.get(tag))
+        for tag in published
+    ]

@@ -13,6 +13,7 @@ from lesionlab.core.recipe import Recipe, load_recipe
 RECIPES = (
     "pet-threshold",
     "pet-threshold-41",
+    "pet-radiomics",
     "pet",
     "petct",
     "pet-small",

@@ -6,6 +6,7 @@ The order of the work. Preparing is in `chain` and `levels`, each formula with i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -163,9 +164,14 @@ def _reasons(values: Mapping[str, float], explained: set[str]) -> list[str]:
 
 
 def _listed(tags: Sequence[str]) -> str:
-    if len(tags) > MOST_LISTED:
-        return f"{len(tags)} features ({tags[0]} to {tags[-1]}) are"
-    return f"{', '.join(tags)} {'is' if len(tags) == 1 else 'are'}"
+    """Some tags for a note: each by name, or how many and which features or families, whatever the ending."""
+    if len(tags) <= MOST_LISTED:
+        return f"{', '.join(tags)} {'is' if len(tags) == 1 else 'are'}"
+    ending = re.compile(r"_(2D|2_5D|3D)(_avg|_comb)?$")
+    features = dict.fromkeys(ending.sub("", tag) for tag in tags)
+    if len(features) > MOST_LISTED:
+        features = dict.fromkeys(f"{tag.split('_')[0]}_*" for tag in tags)
+    return f"{len(tags)} features ({', '.join(features)}) are"
 
 
 def feature_names(settings: RadiomicsSettings) -> tuple[str, ...]:
