@@ -1,0 +1,62 @@
+"""Seconds and memory of LesionLab on one made-up lesion: a sphere of so many voxels with smooth texture.
+
+    python benchmarks/peers/one_size.py VOXELS        prints one line of JSON
+
+A small lesion is measured first, so that loading kernels is not counted. Memory is what the process's peak
+grew by while measuring, the image itself not included.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+from scipy import ndimage
+
+from lesionlab.core.recipe import RadiomicsSettings
+from lesionlab.core.volume import Geometry, Volume
+from lesionlab.measure.ibsi.radiomics import FEATURES, radiomics
+
+SETTINGS = RadiomicsSettings(
+    families=tuple(FEATURES), bin_size=1.0, bin_origin=0.0, volume_histogram_bins=1000
+)
+
+
+def sphere(voxels: int) -> tuple[Volume, np.ndarray]:
+    """An image of about 32 levels with structures of three voxels, and a sphere of that many voxels in it."""
+    radius = (voxels * 0.75 / np.pi) ** (1 / 3)
+    width = int(2 * radius) + 7
+    noise = np.random.default_rng(0).standard_normal((width, width, width), dtype=np.float32)
+    smooth = ndimage.gaussian_filter(noise, 1.5, output=np.float32)
+    smooth *= 4.0 / smooth.std()
+    smooth += 16.0
+    squared = (np.arange(width, dtype=np.float32) - (width - 1) / 2) ** 2
+    mask = squared[:, None, None] + squared[:, None] + squared <= radius**2
+    np.clip(smooth, 0.0, 31.9, out=smooth)
+    return Volume(smooth, Geometry((width, width, width), (1.0, 1.0, 1.0)), "1"), mask
+
+
+def main() -> None:
+    """Measure one size."""
+    radiomics(*sphere(2_000), SETTINGS)
+    image, mask = sphere(int(sys.argv[1]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    values, _ = radiomics(image, mask, SETTINGS)
+    taken = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {
+        "voxels": int(mask.sum()),
+        "box": int(mask.size),
+        "seconds": taken,
+        "megabytes": max(0, peak - before) / 1024,
+        "features": len(values),
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
