@@ -164,7 +164,7 @@ def test_recipe_values_are_filled_as_they_are(pet_findings: Findings) -> None:
     assert answers["51"].answer == "3 x 4 x 4.5 mm (z, y, x), as scanned"
     assert answers["55"].answer == "range from 0.5"
     assert answers["56a"].answer == "fixed bin size (FBS)"
-    assert answers["56b"].answer == "0.25, in the image's unit"
+    assert answers["56b"].answer == "0.25 g/ml (SUVbw)"
     assert answers["56c"].answer == "0.5 (lower end of the re-segmentation range)"
     measured = [c for c in pet_findings.lesions.columns if is_radiomics(c)]
     assert len(measured) > 20
@@ -228,7 +228,8 @@ def test_a_drawn_mask_leaves_its_drawing_open(tmp_path: Path) -> None:
     patient = phantoms.write_pet_patient(tmp_path / "p", [((40.0, 60.0, 40.0), 12.0, 8.0)])
     findings = findings_of_mask(patient / "suv.nii.gz", patient / "truth.nii.gz", radiomics_recipe())
     answers = by_number(findings)
-    assert {answers[n].state for n in ("48a", "48b", "48c", "48d", "49")} == {"open"}
+    assert {answers[n].state for n in ("48a", "48b", "48c", "49")} == {"open"}
+    assert answers["48d"].answer == "one image"
     assert answers["48a"].answer == "given as a mask file; say how the regions were drawn"
 
 

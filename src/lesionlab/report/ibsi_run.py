@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from lesionlab.core.recipe import RadiomicsSettings, RefineSettings, ThresholdSettings
+from lesionlab.core.recipe import BiomarkerSettings, RadiomicsSettings, RefineSettings, ThresholdSettings
 from lesionlab.core.results import Findings
 from lesionlab.core.settings import Settings
 from lesionlab.core.volume import Geometry
+from lesionlab.report.html import unit_words
 from lesionlab.report.ibsi_items import Said, filled, not_applicable, unknown
 from lesionlab.report.tables import is_radiomics
 
@@ -90,7 +91,7 @@ def run_answers(findings: Findings) -> dict[str, Said]:
         {number: filled(text + BEFORE) for number, text in UNPROCESSED}
         | _regions(findings)
         | _interpolation(settings, grid)
-        | _levels(settings)
+        | _levels(settings, _unit(findings))
         | _features(findings, settings)
         | _textures(settings)
     )
@@ -99,18 +100,19 @@ def run_answers(findings: Findings) -> dict[str, Said]:
 def _regions(findings: Findings) -> dict[str, Said]:
     """Items 48a to 49: by threshold, by network, or from a file whose making the run does not know."""
     run, case = findings.provenance, findings.case
+    one = {} if len(case.channels) > 1 else {"48d": not_applicable("one image")}
     given = any(note.startswith("mask as given in the file") for note in findings.prediction.notes)
     if given or run.bundle == "mask file":
-        return {
+        return one | {
             "48a": unknown("given as a mask file; say how the regions were drawn"),
             "49": unknown(
-                "given as a mask file: voxels as stored; of contours (RTSTRUCT) those with their centre inside; "
+                "given as a mask file: voxels as stored; of contours (RTSTRUCT) those with centre inside; "
                 "say how stored voxels were made, if from contours or meshes"
             ),
         }
     method = str(run.settings.get("method", ""))
     if method not in ("network", "threshold"):
-        return {}
+        return one
     refined = section(findings, "refine", RefineSettings)
     clean_up = (
         f"refinement: keep {refined.keep}, at least {refined.minimum_ml:g} ml, "
@@ -126,14 +128,13 @@ def _regions(findings: Findings) -> dict[str, Said]:
         rule, images = f"threshold: {how}", (case.reference,)
     else:
         rule = f"network {run.bundle} (SHA-256 {run.bundle_sha256[:12]})"
-    several = filled(", ".join(images)) if len(case.channels) > 1 else not_applicable("one image")
     return {
         "48a": filled(f"automatic, {rule}; say so if the masks were corrected by hand"),
         "48b": not_applicable("no manual delineation in this run"),
         "48c": filled(f"{rule}; {clean_up}"),
-        "48d": several,
+        "48d": filled(", ".join(images)),
         "49": not_applicable("drawn as voxels"),
-    }
+    } | one
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -166,7 +167,14 @@ def _interpolation(settings: RadiomicsSettings, grid: Geometry) -> dict[str, Sai
     }
 
 
-def _levels(settings: RadiomicsSettings) -> dict[str, Said]:
+def _unit(findings: Findings) -> str:
+    """The unit of the image that is measured."""
+    channels, reference = findings.case.channels, findings.case.reference
+    name = section(findings, "biomarkers", BiomarkerSettings).channel or reference
+    return unit_words(channels[name if name in channels else reference].unit)
+
+
+def _levels(settings: RadiomicsSettings, unit: str) -> dict[str, Said]:
     """Items 55 to 57: re-segmentation, discretisation, filters."""
     steps = []
     if settings.keep_range is not None:
@@ -184,7 +192,7 @@ def _levels(settings: RadiomicsSettings) -> dict[str, Said]:
         method, size = "fixed number of bins (FBN)", f"{settings.bin_number} bins"
         edge = not_applicable("fixed number of bins: the first bin begins at the lesion's minimum")
     else:
-        method, size = "fixed bin size (FBS)", f"{settings.bin_size or 0:g}, in the image's unit"
+        method, size = "fixed bin size (FBS)", f"{settings.bin_size or 0:g} {unit}".rstrip()
         edge = filled(_first_edge(settings))
     return answers | {
         "56a": filled(f"{method}; {volume}" if volume else method),
