@@ -16,9 +16,9 @@ import numpy as np
 
 from lesionlab.measure.ibsi.region import FloatArray
 
-GAP: Final = 1e-7
+GAP: Final = 1e-6
 """Bound of log(volume) over its minimum at which the search stops."""
-SHARPER: Final = 30.0
+SHARPER: Final = 20.0
 """Factor of the barrier's weight from one round to the next."""
 NEAR: Final = 0.25
 """Points with |A p + b|^2 under 1 less this, in the middle of the search, are set aside."""
@@ -33,7 +33,7 @@ STEPS: Final = 60
 def smallest_ellipsoid(points: FloatArray) -> FloatArray:
     """Semi-axes of the smallest ellipsoid around points (n, 3) that span a body, ascending (IBSI SWZ1).
 
-    Every point is inside, and the volume is above the smallest by less than a part in a million. The
+    Every point is inside, and the volume is above the smallest by about a part in a million at most. The
     standard leaves the method open.
     """
     centre = points.mean(axis=0)
@@ -79,7 +79,7 @@ def _minimise(points: FloatArray, start: FloatArray, gap: float) -> FloatArray:
                 break
             here = _objective(points, numbers, weight)
             length = 1.0
-            while _objective(points, numbers + length * step, weight) > here - 0.1 * length * decrease:
+            while not _objective(points, numbers + length * step, weight) <= here - 0.1 * length * decrease:
                 length *= 0.6
                 if length < 1e-12:
                     return numbers
@@ -177,6 +177,9 @@ def _newton_step(slope: FloatArray, curve: FloatArray) -> FloatArray:
             left = curve[i, j]
             for k in range(j):
                 left -= curve[i, k] * curve[j, k]
+            if i == j:
+                # rounding must not make it indefinite; a smaller step downhill is still one
+                left = max(left, 1e-14 * curve[i, i])
             curve[i, j] = np.sqrt(left) if i == j else left / curve[j, j]
     for i in range(n):
         left = -slope[i]
