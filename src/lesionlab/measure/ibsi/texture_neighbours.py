@@ -131,13 +131,13 @@ def count_neighbours(
     processor does many voxels at a time; only then is each voxel of the lesion looked at.
     """
     total = np.zeros(BLOCK, dtype=np.uint32)
-    number = np.zeros(BLOCK, dtype=np.uint16)
-    alike = np.zeros(BLOCK, dtype=np.uint16)
+    number, alike = np.zeros(BLOCK, dtype=np.uint16), np.zeros(BLOCK, dtype=np.uint16)
+    reach = steps.max()
     done = 0
     while done < len(positions):
         start = int(positions[done])
         length = min(BLOCK, int(positions[len(positions) - 1]) + 1 - start)
-        _sweep_block(grey, start, length, steps, total, number, alike)
+        _sweep_block(grey[start - reach : start + length + reach], length, steps, total, number, alike)
         while done < len(positions) and positions[done] < start + length:
             place = np.uint64(int(positions[done]) - start)
             level = grey[positions[done]]
@@ -151,18 +151,21 @@ def count_neighbours(
 @njit(cache=True, nogil=True)
 def _sweep_block(
     grey: GreyArray,
-    start: int,
     length: int,
     steps: LongArray,
     total: IndexArray,
     number: GreyArray,
     alike: GreyArray,
 ) -> None:
-    """Over the neighbours of each place of a block: sum of their levels, how many, how many of its level."""
+    """Over the neighbours of each place of a block: sum of their levels, how many, how many of its level.
+
+    `grey` holds the block of `length` places and, on either side, as many as the farthest step reaches.
+    """
     for place in range(length):
         total[place] = 0
         number[place] = 0
         alike[place] = 0
+    start = (len(grey) - length) // 2
     centre = grey[start : start + length]
     for step in steps:
         other = grey[start + step : start + step + length]
