@@ -27,6 +27,21 @@ RecipeName = Annotated[
     str,
     typer.Option("--recipe", "-r", metavar="RECIPE", help="A recipe's name, TOML file or a bundle folder."),
 ]
+Scans = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help="A scan, a folder of patients, or a CSV file with columns image and mask.",
+        show_default=False,
+    ),
+]
+LiverPlace = Annotated[
+    str, typer.Option(metavar="PLACE", help="Liver of a PET: x,y,z in mm (LPS), or label:N of the mask.")
+]
+BloodPlace = Annotated[str, typer.Option(metavar="PLACE", help="Blood pool (aorta) of a PET, likewise.")]
+Specimen = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A mask of the excised specimen: resection margins.")
+]
 
 
 def refine(
@@ -64,14 +79,7 @@ def refine(
 
 
 def measure(
-    image: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT",
-            help="A scan, a folder of patients, or a CSV file with columns image and mask.",
-            show_default=False,
-        ),
-    ],
+    image: Scans,
     mask: Annotated[
         Path | None,
         typer.Argument(
@@ -88,18 +96,13 @@ def measure(
     long: Annotated[
         bool, typer.Option("--long", help="For many: also long.csv, a row per lesion and quantity.")
     ] = False,
-    specimen: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A mask of the excised specimen: resection margins."),
-    ] = None,
+    specimen: Specimen = None,
     maps: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Also write maps (enhancement, margin) as NIfTI, for one scan."),
     ] = None,
-    liver: Annotated[
-        str, typer.Option(metavar="PLACE", help="Liver of a PET: x,y,z in mm (LPS), or label:N of the mask.")
-    ] = "",
-    blood: Annotated[str, typer.Option(metavar="PLACE", help="Blood pool (aorta) of a PET, likewise.")] = "",
+    liver: LiverPlace = "",
+    blood: BloodPlace = "",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from lesionlab.cli.scans import NO_MODEL, with_unit
+from lesionlab.cli.scans import NO_MODEL, Out, with_unit
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, shown, table
 
 if TYPE_CHECKING:
@@ -17,49 +17,56 @@ if TYPE_CHECKING:
 POINT = "x,y,z in mm (LPS) or label:N of the mask. Once: the baseline's, carried over. Twice: of each scan."
 
 
+LiverPlaces = Annotated[list[str] | None, typer.Option(metavar="PLACE", help=f"Liver: {POINT}")]
+BloodPlaces = Annotated[list[str] | None, typer.Option(metavar="PLACE", help="Blood pool (aorta), likewise.")]
+Bodies = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KG,CM,SEX", help="Where the header lacks it: 71.5,174,F. Once: both scans; or twice."
+    ),
+]
+Masks = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--masks", metavar="MASK MASK", help="Lesions of baseline and follow-up."),
+]
+Drawer = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="BUNDLE", help="Draws the lesions where they are not given."),
+]
+Before = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BASELINE", help="A folder from `examine`, or a scan (with lesions).", show_default=False
+    ),
+]
+After = Annotated[
+    Path, typer.Argument(metavar="FOLLOWUP", help="The same patient, later.", show_default=False)
+]
+Lean = Annotated[str, typer.Option(metavar="FORMULA", help="Of SUL: james128, janmahasatian or morgan.")]
+Align = Annotated[
+    str, typer.Option(metavar="CHANNEL", help="What the rigid alignment looks at: auto, suv, ct or none.")
+]
+Within = Annotated[
+    float, typer.Option(min=0.0, help="Lesions without overlap are the same up to this distance.")
+]
+What = Annotated[
+    str, typer.Option("--recipe", "-r", metavar="RECIPE", help="What is measured, on which channel.")
+]
+
+
 def response(
-    baseline: Annotated[
-        Path,
-        typer.Argument(
-            metavar="BASELINE", help="A folder from `examine`, or a scan (with lesions).", show_default=False
-        ),
-    ],
-    followup: Annotated[
-        Path, typer.Argument(metavar="FOLLOWUP", help="The same patient, later.", show_default=False)
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.", show_default=False)
-    ],
-    masks: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option("--masks", metavar="MASK MASK", help="Lesions of baseline and follow-up."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", metavar="BUNDLE", help="Draws the lesions where they are not given."),
-    ] = None,
-    recipe: Annotated[
-        str, typer.Option("--recipe", "-r", metavar="RECIPE", help="What is measured, on which channel.")
-    ] = NO_MODEL,
-    liver: Annotated[list[str] | None, typer.Option(metavar="PLACE", help=f"Liver: {POINT}")] = None,
-    blood: Annotated[
-        list[str] | None, typer.Option(metavar="PLACE", help="Blood pool (aorta), likewise.")
-    ] = None,
-    body: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KG,CM,SEX", help="Where the header lacks it: 71.5,174,F. Once: both scans; or twice."
-        ),
-    ] = None,
-    lean_body_mass: Annotated[
-        str, typer.Option(metavar="FORMULA", help="Of SUL: james128, janmahasatian or morgan.")
-    ] = "james128",
-    align: Annotated[
-        str, typer.Option(metavar="CHANNEL", help="What the rigid alignment looks at: auto, suv, ct or none.")
-    ] = "auto",
-    within_mm: Annotated[
-        float, typer.Option(min=0.0, help="Lesions without overlap are the same up to this distance.")
-    ] = 15.0,
+    baseline: Before,
+    followup: After,
+    out: Out,
+    masks: Masks = None,
+    model: Drawer = None,
+    recipe: What = NO_MODEL,
+    liver: LiverPlaces = None,
+    blood: BloodPlaces = None,
+    body: Bodies = None,
+    lean_body_mass: Lean = "james128",
+    align: Align = "auto",
+    within_mm: Within = 15.0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -73,7 +80,6 @@ def response(
     """
     from lesionlab import pipeline
     from lesionlab.core.response import CATEGORY_WORDS
-    from lesionlab.pipeline.references import Places
     from lesionlab.pipeline.response import Formula, Rules, Scan, compare
     from lesionlab.predict import load_bundle
     from lesionlab.report.response import response_record, write_comparison
@@ -83,7 +89,7 @@ def response(
     livers, bloods = _two(liver, "--liver", False), _two(blood, "--blood", False)
     bodies, drawn = _two(body, "--body", True), masks or (None, None)
     scans = [
-        Scan(source, drawn[k], Places(livers[k], bloods[k]), bodies[k])
+        Scan(source, drawn[k], pipeline.Places(livers[k], bloods[k]), bodies[k])
         for k, source in enumerate((baseline, followup))
     ]
     method: Any = pipeline.recipe_of(recipe) if model is None else load_bundle(model)

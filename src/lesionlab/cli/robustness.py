@@ -8,20 +8,13 @@ from typing import Annotated
 
 import typer
 
-from lesionlab.cli.masks import RecipeName, drawn_pairs
+from lesionlab.cli.masks import RecipeName, Scans, drawn_pairs
 from lesionlab.cli.scans import NO_MODEL, list_failures
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, table
 
 
 def robustness(
-    image: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT",
-            help="A scan, a folder of patients, or a CSV file with columns image and mask.",
-            show_default=False,
-        ),
-    ],
+    image: Scans,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the tables go.", show_default=False)
     ],
