@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lesionlab.core.errors import RecipeError
+from lesionlab.core.files import jsonable
 from lesionlab.core.recipe import (
     ChannelSettings,
     NetworkSettings,
@@ -167,3 +169,11 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     broken.write_bytes(b"\xff\xfe\x00name")
     with pytest.raises(RecipeError, match="needed a TOML file"):
         load_recipe(broken)
+
+
+def test_an_open_end_survives_json() -> None:
+    settings = {"families": ["statistics"], "bin_size": 1, "keep_range": [0.0, math.inf]}
+    recipe = parse_recipe({**SMALL, "radiomics": settings}, "small.toml")
+    written = json.loads(json.dumps(jsonable(recipe.model_dump(mode="json")), allow_nan=False))
+    assert written["radiomics"]["keep_range"] == [0.0, None]
+    assert parse_recipe(written, "run.json").sha256 == recipe.sha256

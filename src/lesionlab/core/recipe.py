@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.settings import (
@@ -210,6 +210,16 @@ class RadiomicsSettings(Settings):
     volume_histogram_bin_size: Positive | None = None
     volume_histogram_bins: Annotated[int, Field(ge=2)] | None = None
     """How the intensity-volume histogram discretises; neither = not at all (intensities as they are)."""
+
+    @field_validator("keep_range", mode="before")
+    @classmethod
+    def _open_ends(cls, value: Any) -> Any:
+        """JSON has no infinity: an open end is written as null there, and read back as infinite."""
+        if isinstance(value, list | tuple) and len(value) == 2:
+            return tuple(
+                end if one is None else one for one, end in zip(value, (-math.inf, math.inf), strict=True)
+            )
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> RadiomicsSettings:
