@@ -53,10 +53,10 @@ class Levels:
 
 def tight_box(mask: BoolArray, margin: tuple[int, int, int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
     """The smallest box around a mask (z, y, x), widened by a margin within the array; empty for no voxel."""
+    plane: BoolArray = np.asarray(mask.any(axis=0))
     slices = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        found = np.flatnonzero(mask.any(axis=others))
+    for axis, occupied in enumerate((mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0))):
+        found = np.nonzero(occupied)[0]
         if len(found) == 0:
             return slice(0, 0), slice(0, 0), slice(0, 0)
         low = max(0, int(found[0]) - margin[axis])
