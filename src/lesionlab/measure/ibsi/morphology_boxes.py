@@ -18,7 +18,7 @@ LEGENDRE_DEGREE: Final = 20
 """Where the standard stops the series of an ellipsoid's area."""
 FACES: Final = 64
 """How many of the hull's flat parts are considered as a side of the smallest box, the largest first."""
-FACE_STARTS: Final = 8
+FACE_STARTS: Final = 4
 """How many of these the search starts from."""
 
 
@@ -58,9 +58,9 @@ def smallest_box(hull: Hull, axes: FloatArray) -> FloatArray:
     start, the box is turned about one of its axes after another, each time to the smallest rectangle around
     the hull's shadow along that axis (exact: it has a side along an edge of the shadow), until none helps;
     the idea is Chan and Tan's (Computers & Structures 79, 2001), which the standard names. Starts are the
-    axes of the image, `axes`, and the eight of the hull's largest flat parts that promise most. Not proven
-    smallest (on digitised bodies 1 % above starts from every face on average, at most 8 %), but never larger
-    than the box along the image's axes.
+    axes of the image, `axes`, and the four of the hull's largest flat parts that promise most. Not proven
+    smallest (on 60 digitised ellipsoids, boxes and scattered voxels at most 0.7 % above starts from every
+    face), but never larger than the box along the image's axes or along `axes`.
     """
     starts = [np.eye(3), axes, *_face_frames(hull)]
     return np.sort(_descend(np.ascontiguousarray(hull.vertices), np.stack(starts)))
@@ -104,20 +104,27 @@ def _descend(points: FloatArray, starts: FloatArray) -> FloatArray:
             u, v = (axis + 1) % 3, (axis + 2) % 3
             _project(points, frame, u, shadow[u])
             _project(points, frame, v, shadow[v])
-            cosine, sine, wide, high = _smallest_rectangle(shadow[u], shadow[v])
+            cosine, sine = _smallest_rectangle(shadow[u], shadow[v])
+            _turn(frame, u, v, cosine, sine)
+            wide, high = _project(points, frame, u, shadow[u]), _project(points, frame, v, shadow[v])
             if wide * high < sides[u] * sides[v] * (1 - 1e-9):
-                for k in range(3):
-                    first = cosine * frame[u, k] + sine * frame[v, k]
-                    frame[v, k] = cosine * frame[v, k] - sine * frame[u, k]
-                    frame[u, k] = first
                 sides[u], sides[v] = wide, high
                 idle = 1
             else:
+                _turn(frame, u, v, cosine, -sine)
                 idle += 1
             axis = (axis + 1) % 3
         if sides[0] * sides[1] * sides[2] < best[0] * best[1] * best[2]:
             best[:] = sides
     return best
+
+
+@nb.njit(cache=True, nogil=True)
+def _turn(frame: FloatArray, u: int, v: int, cosine: float, sine: float) -> None:
+    for k in range(3):
+        first = cosine * frame[u, k] + sine * frame[v, k]
+        frame[v, k] = cosine * frame[v, k] - sine * frame[u, k]
+        frame[u, k] = first
 
 
 @nb.njit(cache=True, nogil=True)
@@ -132,47 +139,53 @@ def _project(points: FloatArray, frame: FloatArray, axis: int, along: FloatArray
 
 
 @nb.njit(cache=True, nogil=True)
-def _smallest_rectangle(u: FloatArray, v: FloatArray) -> tuple[float, float, float, float]:
-    """Direction (cosine, sine), width and height of the smallest rectangle around points in a plane."""
+def _smallest_rectangle(u: FloatArray, v: FloatArray) -> tuple[float, float]:
+    """Direction (cosine, sine) of a side of the smallest rectangle around points in a plane."""
     corners = _outline(u, v)
     n = len(corners)
     p, q = np.empty(n), np.empty(n)
     for i in range(n):
         p[i], q[i] = u[corners[i]], v[corners[i]]
-    best = (1.0, 0.0, np.inf, np.inf)
+    best, cosine, sine = np.inf, 1.0, 0.0
     right, top, left = 0, 0, 0
     for i in range(n):
         j = (i + 1) % n
         length = np.hypot(p[j] - p[i], q[j] - q[i])
         c, s = (p[j] - p[i]) / length, (q[j] - q[i]) / length
-        if i == 0:
-            right = top = 1
-        while c * (p[(right + 1) % n] - p[right]) + s * (q[(right + 1) % n] - q[right]) > 0:
-            right = (right + 1) % n
-        if i == 0:
-            top = right
-        while c * (q[(top + 1) % n] - q[top]) - s * (p[(top + 1) % n] - p[top]) > 0:
-            top = (top + 1) % n
-        if i == 0:
-            left = top
-        while c * (p[(left + 1) % n] - p[left]) + s * (q[(left + 1) % n] - q[left]) < 0:
-            left = (left + 1) % n
-        wide = c * (p[right] - p[left]) + s * (q[right] - q[left])
-        high = c * (q[top] - q[i]) - s * (p[top] - p[i])
-        if wide * high < best[2] * best[3]:
-            best = (c, s, wide, high)
-    return best
+        # the corners farthest along the edge, away from it and back follow one another round the outline
+        right = _farthest(p, q, c, s, max(right, i + 1))
+        top = _farthest(p, q, -s, c, max(top, right))
+        left = _farthest(p, q, -c, -s, max(left, top))
+        wide = c * (p[right % n] - p[left % n]) + s * (q[right % n] - q[left % n])
+        high = c * (q[top % n] - q[i]) - s * (p[top % n] - p[i])
+        if wide * high < best:
+            best, cosine, sine = wide * high, c, s
+    return cosine, sine
+
+
+@nb.njit(cache=True, nogil=True)
+def _farthest(p: FloatArray, q: FloatArray, c: float, s: float, start: int) -> int:
+    """The corner farthest in a direction, going on from one before it; counted on past the end."""
+    n = len(p)
+    here = c * p[start % n] + s * q[start % n]
+    while True:
+        following = c * p[(start + 1) % n] + s * q[(start + 1) % n]
+        if following <= here:
+            return start
+        here = following
+        start += 1
 
 
 @nb.njit(cache=True, nogil=True)
 def _outline(u: FloatArray, v: FloatArray) -> NDArray[np.int64]:
     """Corners of the hull of points in a plane, anticlockwise; near-straight corners are left out."""
-    order = _order(u)
-    n = len(order)
-    bottom, top = v[0], v[0]
+    n = len(u)
+    # looked at askew, points on one side of a box are not equally far along and come in their order
+    p, q = np.empty(n), np.empty(n)
     for i in range(n):
-        bottom, top = min(bottom, v[i]), max(top, v[i])
-    slack = 1e-12 * ((u[order[n - 1]] - u[order[0]]) ** 2 + (top - bottom) ** 2)
+        p[i], q[i] = 0.8 * u[i] + 0.6 * v[i], 0.8 * v[i] - 0.6 * u[i]
+    order = _order(p)
+    slack = 1e-12 * (p[order[n - 1]] - p[order[0]]) ** 2
     chain = np.empty(2 * n + 1, dtype=np.int64)
     length = 0
     for side in range(2):
@@ -181,7 +194,7 @@ def _outline(u: FloatArray, v: FloatArray) -> NDArray[np.int64]:
             c = order[n - 1 - k] if side else order[k]
             while length > floor:
                 a, b = chain[length - 2], chain[length - 1]
-                if (u[b] - u[a]) * (v[c] - v[a]) - (v[b] - v[a]) * (u[c] - u[a]) > slack:
+                if (p[b] - p[a]) * (q[c] - q[a]) - (q[b] - q[a]) * (p[c] - p[a]) > slack:
                     break
                 length -= 1
             chain[length] = c
