@@ -9,7 +9,13 @@ from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 from scipy.special import elliprg
 
-from lesionlab.measure.ibsi.morphology_boxes import box_area, ellipsoid_area, ellipsoid_volume, smallest_box
+from lesionlab.measure.ibsi.morphology_boxes import (
+    _frame,
+    box_area,
+    ellipsoid_area,
+    ellipsoid_volume,
+    smallest_box,
+)
 from lesionlab.measure.ibsi.morphology_ellipsoid import smallest_ellipsoid
 from lesionlab.measure.ibsi.morphology_hull import STEPS, Hull, hull_triangles, largest_diameter, mesh_hull
 
@@ -84,6 +90,13 @@ def test_smallest_box_holds_the_body_and_beats_simple_ones(seed):
     orientations = Rotation.random(20_000, random_state=seed).as_matrix()
     random_best = np.ptp(hull.vertices @ orientations, axis=1).prod(axis=1).min()
     assert volume <= 1.02 * random_best
+
+
+@pytest.mark.parametrize("normal", [(1, 0, 0), (-1, 0, 0), (0, 0, -1), (0.6, -0.48, 0.64), (-0.6, 0, 0.8)])
+def test_frames_are_right_angled(normal):
+    frame = _frame(*normal)
+    assert frame[0] == pytest.approx(normal)
+    assert frame @ frame.T == pytest.approx(np.eye(3), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))

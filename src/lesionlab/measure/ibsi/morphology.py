@@ -76,7 +76,12 @@ def morphology(region: Region, spatial: bool = True) -> dict[str, float]:
     (lesions in one plane). Source: IBSI-1, section on morphological features.
     """
     box = tight_box(region.morphological)
-    lesion = Region(region.values[box], region.morphological[box], region.intensity[box], region.spacing)
+    lesion = Region(
+        np.ascontiguousarray(region.values[box]),
+        np.ascontiguousarray(region.morphological[box]),
+        np.ascontiguousarray(region.intensity[box]),
+        region.spacing,
+    )
     found = moments(lesion)
     if found.count == 0:
         return {feature.name: NAN for feature in FEATURES}

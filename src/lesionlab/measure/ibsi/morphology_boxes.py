@@ -82,12 +82,16 @@ def _face_frames(hull: Hull) -> list[FloatArray]:
     normals = normals[first[largest]]
     heights = np.ptp(hull.vertices @ normals.T, axis=0)
     shadows = np.abs(hull.faces @ normals.T).sum(axis=0) / 2
-    frames = []
-    for normal in normals[np.argsort(heights * shadows, kind="stable")[:FACE_STARTS]]:
-        across = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
-        across /= np.linalg.norm(across)
-        frames.append(np.stack([normal, across, np.cross(normal, across)]))
-    return frames
+    return [_frame(*normal) for normal in normals[np.argsort(heights * shadows, kind="stable")[:FACE_STARTS]]]
+
+
+def _frame(z: float, y: float, x: float) -> FloatArray:
+    """A right-angled frame (rows) whose first axis is a unit vector."""
+    sign = 1.0 if z >= 0 else -1.0
+    a = -1 / (sign + z)
+    return np.asarray(
+        [(z, y, x), (-sign * y, 1 + sign * y * y * a, sign * y * x * a), (-x, y * x * a, sign + x * x * a)]
+    )
 
 
 @nb.njit(cache=True, nogil=True)

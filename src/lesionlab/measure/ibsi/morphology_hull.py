@@ -59,7 +59,8 @@ def _around(centres: Points) -> Points:
     """The mesh vertices around voxel centres (n, 3), in half voxels, each once, in C order."""
     points = (2 * centres[:, None] + (STEPS + 1)).reshape(-1, 3)
     size = int(points.max()) + 1
-    codes = np.unique((points[:, 0] * size + points[:, 1]) * size + points[:, 2])
+    codes = np.sort((points[:, 0] * size + points[:, 1]) * size + points[:, 2])
+    codes = codes[np.diff(codes, prepend=-1) > 0]
     return np.stack([codes // size**2, codes // size % size, codes % size], axis=1) - 1
 
 
@@ -99,7 +100,8 @@ def _hull_triangles(points: FloatArray) -> NDArray[np.int64]:
         n_seen = 0
         for f in range(count):
             seen[n_seen] = f
-            n_seen += _above(planes, f, z, y, x)
+            # written out: a call here keeps the compiler from doing without branches, five times slower
+            n_seen += planes[0, f] * z + planes[1, f] * y + planes[2, f] * x > planes[3, f]
         if n_seen == 0:
             continue
         n_edges = _rim(faces, seen[:n_seen], edges)
