@@ -369,3 +369,17 @@ def test_measure_takes_a_list_and_names_who_failed(run, tmp_path: Path) -> None:
     assert run("measure", table, "mask.nii.gz", "-o", tmp_path / "out").exit_code == 2
     assert run("measure", table).exit_code == 2
     assert run("measure", tmp_path / "anna").exit_code == 2
+
+
+def test_measure_gives_radiomics_under_pyradiomics_names(run, tmp_path: Path) -> None:
+    phantoms.write_pet_patient(tmp_path / "anna", [((40.0, 60.0, 40.0), 12.0, 8.0)])
+    table = tmp_path / "lesions.csv"
+    pair = (tmp_path / "anna", tmp_path / "anna" / "truth.nii.gz", "-o", table)
+    assert run("measure", *pair, "-r", "pet-radiomics", "--names", "pyradiomics").exit_code == 0
+    (row,) = rows_of(table)
+    assert float(row["original_firstorder_Mean"]) == 8.0
+    assert "stat_mean" not in row and "SUVmax" in row
+    refused = run("measure", *pair, "--names", "pyradiomics")
+    assert refused.exit_code == 1 and "names pyradiomics without radiomics" in refused.stderr
+    unknown = run("measure", *pair, "-r", "pet-radiomics", "--names", "mirp")
+    assert unknown.exit_code == 1 and "'mirp'" in unknown.stderr

@@ -128,6 +128,7 @@ def test_several_mistakes_are_told_at_once() -> None:
             {"radiomics": {"volume_histogram_bins": 9, "volume_histogram_bin_size": 1}},
             "either volume_histogram_bin_size or volume_histogram_bins",
         ),
+        ({"radiomics": {"names": "pyradiomics", "aggregations": ["3D_comb"]}}, "needs aggregation 3D_avg"),
         ({"radiomics": {"keep_range": [4, 4]}}, "lower end below its upper end"),
         ({"name": "a b"}, "name = 'a b'"),
         ({"name": ""}, "name = ''"),

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from lesionlab.core.components import foreground_box
 from lesionlab.core.recipe import RadiomicsSettings
 from lesionlab.measure.ibsi.radiomics import radiomics
+from lesionlab.measure.ibsi.table import lesion_features
 from lesionlab.measure.pyradiomics_names import APPROXIMATE, MISSING, rename_for_pyradiomics
 from lesionlab.read.nifti import load_volume
 
@@ -158,3 +160,22 @@ def test_pyradiomics_within_slices(ours):
 def test_tools_that_follow_the_standard(ours, tool):
     mine = {name: values for name, (values, _) in ours.items()}
     check(differences(RECORDED["peers"][tool]["values"], mine), tool)
+
+
+def test_the_lesion_table_under_pyradiomics_names(shared_data):
+    """The road of a user: a recipe with `names = "pyradiomics"` and no bin_origin of his own."""
+    name, lesion = next((n, item) for n, item in RECORDED["lesions"].items() if n.endswith("/pet"))
+    folder = shared_data / "sts" / name.split("/")[0]
+    if not folder.is_dir():
+        pytest.skip(f"real data is absent: no folder {folder}")
+    image, mask = load_volume(folder / "pet.nii.gz"), load_volume(folder / "pet_mask.nii.gz").array > 0
+    settings = RadiomicsSettings(families=FAMILIES, bin_size=lesion["bin_size"], names="pyradiomics")
+    box = foreground_box(mask)
+    assert box is not None
+    added = lesion_features(image, mask.astype("int32"), [box], settings)
+    theirs = RECORDED["peers"]["pyradiomics"]["values"][name]
+    exact = set(theirs) - {f"original_{feature}" for feature in (*APPROXIMATE, *MISSING)}
+    assert {column.name for column in added.columns} == set(added.rows[0])
+    assert len(exact) == COUNTS["pyradiomics"]
+    for feature in exact:
+        assert added.rows[0][feature] == pytest.approx(theirs[feature], rel=EQUAL), feature

@@ -43,6 +43,15 @@ Specimen = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A mask of the excised specimen: resection margins.")
 ]
 
+Names = Annotated[
+    str,
+    typer.Option(
+        "--names",
+        metavar="WHOSE",
+        help="ibsi, or pyradiomics: a recipe's radiomics as PyRadiomics gives them, for models made with it.",
+    ),
+]
+
 
 def refine(
     mask: Mask,
@@ -103,6 +112,7 @@ def measure(
     ] = None,
     liver: LiverPlace = "",
     blood: BloodPlace = "",
+    names: Names = "ibsi",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -118,7 +128,7 @@ def measure(
     from lesionlab.report.tables import patient_record
 
     pairs = drawn_pairs(image, mask)
-    chosen = pipeline.recipe_of(recipe)
+    chosen = pipeline.named(pipeline.recipe_of(recipe), names)
     if pairs is not None:
         if out is None:
             raise typer.BadParameter("many patients need -o FOLDER", param_hint="--out")

@@ -210,6 +210,9 @@ class RadiomicsSettings(Settings):
     volume_histogram_bin_size: Positive | None = None
     volume_histogram_bins: Annotated[int, Field(ge=2)] | None = None
     """How the intensity-volume histogram discretises; neither = not at all (intensities as they are)."""
+    names: Literal["ibsi", "pyradiomics"] = "ibsi"
+    """pyradiomics: columns under PyRadiomics' names with its values, for models trained on its tables; bins
+    of a fixed size then begin at a multiple of it, lesion by lesion, as there."""
 
     @field_validator("keep_range", mode="before")
     @classmethod
@@ -227,6 +230,8 @@ class RadiomicsSettings(Settings):
             raise ValueError("radiomics needs either bin_size or bin_number")
         if self.volume_histogram_bin_size is not None and self.volume_histogram_bins is not None:
             raise ValueError("either volume_histogram_bin_size or volume_histogram_bins, not both")
+        if self.names == "pyradiomics" and not {"3D_avg", "2_5D_avg"}.intersection(self.aggregations):
+            raise ValueError("names 'pyradiomics' needs aggregation 3D_avg or 2_5D_avg")
         if self.keep_range is not None and not self.keep_range[0] < self.keep_range[1]:
             raise ValueError("keep_range needs its lower end below its upper end")
         return self

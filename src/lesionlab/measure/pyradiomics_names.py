@@ -8,10 +8,11 @@ against PyRadiomics 3.0.1 (docs/conformance.md has the table). Equal answers nee
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 from lesionlab.core.recipe import RadiomicsSettings
+from lesionlab.core.results import Column
 
 Dimension = Literal["3D", "2_5D"]
 """2_5D is what PyRadiomics calls force2D: neighbours in the slice, all slices in one matrix."""
@@ -201,17 +202,43 @@ def rename_for_pyradiomics(
     grey levels of `bins_like_pyradiomics` and PyRadiomics' default settings). An empty mapping gives an
     empty one; NaN stays NaN. Source: PyRadiomics 3.0.1.
     """
+    tags = tags_of(dimension, approximate=approximate)
+    found = {}
+    for name, tag in tags.items():
+        if tag in values:
+            convert = CONVERTED[name][1] if name in CONVERTED else None
+            found[name] = convert(values, voxel_mm3, dimension) if convert else values[tag]
+    return {f"{image_type}_{name}": found[name] for name in sorted(found)}
+
+
+def tags_of(dimension: Dimension, *, approximate: bool = True) -> dict[str, str]:
+    """PyRadiomics' name (`glcm_JointEntropy`) to the full tag of the feature of ours that it comes from."""
     tags = dict(FIRST_ORDER_AND_SHAPE)
     tags |= {name: f"{tag}_{dimension}_avg" for name, tag in DIRECTIONAL.items()}
     tags |= {name: f"{tag}_{dimension}" for name, tag in UNDIRECTED.items()}
-    if approximate:
-        tags |= APPROXIMATE
-    found = {name: values[tag] for name, tag in tags.items() if tag in values}
-    for name, (tag, convert) in CONVERTED.items():
-        full = f"{tag}_{dimension}_avg" if tag.startswith("cm_") else tag
-        if full in values:
-            found[name] = convert(values, voxel_mm3, dimension)
-    return {f"{image_type}_{name}": found[name] for name in sorted(found)}
+    tags |= {
+        name: f"{tag}_{dimension}_avg" if tag.startswith("cm_") else tag
+        for name, (tag, _) in CONVERTED.items()
+    }
+    return {**tags, **(APPROXIMATE if approximate else {})}
+
+
+def columns_for_pyradiomics(columns: Sequence[Column], dimension: Dimension) -> tuple[Column, ...]:
+    """The columns of `rename_for_pyradiomics`' values, given those of the features they come from."""
+    ours = {column.name: column for column in columns}
+    return tuple(
+        Column(
+            f"original_{name}",
+            ours[tag].unit,
+            f"PyRadiomics' {name}, {_relation(name)} {tag}: {ours[tag].meaning}",
+        )
+        for name, tag in sorted(tags_of(dimension).items())
+        if tag in ours
+    )
+
+
+def _relation(name: str) -> str:
+    return "computed from" if name in CONVERTED else "close to" if name in APPROXIMATE else "equal to"
 
 
 def bins_like_pyradiomics(settings: RadiomicsSettings, lowest: float) -> RadiomicsSettings:

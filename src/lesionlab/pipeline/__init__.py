@@ -21,7 +21,7 @@ from lesionlab.pipeline.marks import (
     write_evaluation,
     write_lesions,
 )
-from lesionlab.pipeline.measured import listed, measure_cohort, paired, write_cohort_measurements
+from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
 from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
 from lesionlab.pipeline.references import Places, with_references
 from lesionlab.pipeline.special import write_maps
@@ -40,6 +40,7 @@ __all__ = [
     "is_one_case",
     "listed",
     "measure_cohort",
+    "named",
     "open_standardised",
     "paired",
     "predict_cohort",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionlab.core.errors import DatasetError, ReadError
+from lesionlab.core.errors import DatasetError, ReadError, RecipeError
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.pipeline.cohort import named_cases
@@ -67,6 +67,17 @@ def paired(images: Path, masks: Path) -> list[Drawn]:
     """
     scans, drawn = dict(named_cases(images)), mask_files(masks, NAMES)
     return [Drawn(name, scans.get(name), drawn.get(name)) for name in sorted({*scans, *drawn})]
+
+
+def named(recipe: Recipe, names: str) -> Recipe:
+    """The recipe with its radiomics under other names; RecipeError for unknown ones or where it has none."""
+    if names == recipe.radiomics.names:
+        return recipe
+    if not recipe.radiomics.families:
+        raise RecipeError(
+            recipe.name, f"names {names} without radiomics", "a recipe with radiomics, e.g. pet-radiomics"
+        )
+    return recipe.changed(radiomics={"names": names})
 
 
 def measure_cohort(

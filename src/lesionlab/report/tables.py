@@ -22,6 +22,7 @@ COLUMNS_HEAD = ("table", "name", "unit", "meaning", "code")
 
 RADIOMICS_TAGS = (
     *("morph_", "loc_", "stat_", "ih_", "ivh_"),
+    "original_",  # under the names of PyRadiomics
     *("cm_", "rlm_", "szm_", "dzm_", "ngt_", "ngl_"),
 )
 """How the names of the image biomarker standard's features begin."""
