@@ -19,6 +19,8 @@ WRITTEN = {
     "iou": (math.nan, 0.0, math.nan),
     "ppv": (0.0, math.nan, math.nan),
     "sensitivity": (math.nan, 0.0, math.nan),
+    "specificity": (471 / 480, 1.0, 1.0),
+    "volumetric_similarity": (math.nan, 0.0, math.nan),
     "predicted_ml": (0.18, 0.0, 0.0),
     "truth_ml": (0.0, 0.18, 0.0),
     "overlap_ml": (0.0, 0.0, 0.0),
@@ -31,6 +33,10 @@ WRITTEN = {
     "lesions_false": (2.0, 0.0, 0.0),
     "lesion_sensitivity": (math.nan, 0.0, math.nan),
     "lesion_ppv": (0.0, math.nan, math.nan),
+    "lesion_f1": (math.nan, 0.0, math.nan),
+    "panoptic_quality": (math.nan, 0.0, math.nan),
+    "segmentation_quality": (math.nan, math.nan, math.nan),
+    "recognition_quality": (math.nan, 0.0, math.nan),
     "fp_volume_ml": (0.18, 0.0, 0.0),
     "fn_volume_ml": (math.nan, 0.18, math.nan),
     "prediction_missing": (0.0, 0.0, 0.0),
@@ -68,7 +74,9 @@ def test_every_metric_is_in_the_written_rule():
 
 def test_the_notes_say_what_is_empty():
     assert score_case("P1", full(), full()).notes == ()
-    assert score_case("P1", nothing(), full()).notes == ("empty prediction: ppv, lesion_ppv undefined",)
+    assert score_case("P1", nothing(), full()).notes == (
+        "empty prediction: ppv, lesion_ppv, segmentation_quality undefined",
+    )
     assert score_case("P1", full(), nothing()).notes[0].startswith("empty truth: dice, iou, sensitivity")
     assert score_case("P1", nothing(), nothing()).notes[0].startswith("empty truth and prediction: dice")
 

@@ -7,68 +7,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlab.core.components import components, foreground_box, labels_of
+from lesionlab.core.components import foreground_box, labels_of
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.results import LesionTable, Scores
 from lesionlab.core.volume import Volume
+from lesionlab.evaluate.detection import (
+    ANY_OVERLAP,
+    MatchRule,
+    Overlaps,
+    apply,
+    detection_scores,
+    missed_and_false_ml,
+    overlaps_of,
+    panoptic_scores,
+)
 from lesionlab.evaluate.empty import METRICS, apply_rule
 
-CONNECTIVITY: Final = 18
-"""What makes voxels one lesion here, as in the autoPET challenge, so that its FP and FN volumes compare."""
 
-
-def score_case(case_id: str, mask: Volume, truth: Volume, *, label: int | None = None) -> Scores:
+def score_case(
+    case_id: str, mask: Volume, truth: Volume, *, label: int | None = None, rule: MatchRule = ANY_OVERLAP
+) -> Scores:
     """The metrics of `evaluate.empty.METRICS` for one case; undefined ones are NaN, with a note.
 
-    All labels count as one foreground unless `label` picks one. A lesion is an 18-connected component; a true
-    lesion is found, and a predicted one is not false, when a single voxel overlaps (the any-overlap
-    rule of autoPET, github.com/lab-midas/autoPET). Empty masks follow the table in
-    `evaluate.empty`. Raises GeometryError naming both grids where they differ, and DatasetError for
-    masks that are not integer.
+    All labels count as one foreground unless `label` picks one. A lesion is an 18-connected component; which
+    count as found and false is `rule`'s, by default any overlap. FP and FN volume are those of autoPET
+    (github.com/lab-midas/autoPET: any overlap) and the three qualities those of one-to-one pairs with an
+    IoU of at least 0.5, whatever the rule. Empty masks follow the table in `evaluate.empty`. Raises
+    GeometryError naming both grids where they differ, and DatasetError for masks that are not integer.
     """
     require_same_grid(f"{case_id}: prediction against truth", truth, mask)
     predicted = _foreground(case_id, mask, label)
     true = _foreground(case_id, truth, label)
-    box = foreground_box(predicted | true) or (slice(0, 1),) * 3
-    predicted, true = predicted[box], true[box]
-    voxel_ml = mask.geometry.voxel_ml
-    both = predicted & true
-    n_both, n_predicted, n_true = (int(np.count_nonzero(a)) for a in (both, predicted, true))
-    missed, fn_voxels, lesions_true = _untouched(true, both)
-    false, fp_voxels, lesions_predicted = _untouched(predicted, both)
-    values = {
-        "dice": _share(2 * n_both, n_predicted + n_true),
-        "iou": _share(n_both, n_predicted + n_true - n_both),
-        "ppv": _share(n_both, n_predicted),
-        "sensitivity": _share(n_both, n_true),
-        "predicted_ml": n_predicted * voxel_ml,
-        "truth_ml": n_true * voxel_ml,
-        "overlap_ml": n_both * voxel_ml,
-        "volume_error_ml": (n_predicted - n_true) * voxel_ml,
-        "volume_error_percent": 100.0 * _share(n_predicted - n_true, n_true),
-        "lesions_true": float(lesions_true),
-        "lesions_predicted": float(lesions_predicted),
-        "lesions_found": float(lesions_true - missed),
-        "lesions_missed": float(missed),
-        "lesions_false": float(false),
-        "lesion_sensitivity": _share(lesions_true - missed, lesions_true),
-        "lesion_ppv": _share(lesions_predicted - false, lesions_predicted),
-        "fp_volume_ml": fp_voxels * voxel_ml,
-        "fn_volume_ml": fn_voxels * voxel_ml,
-        "prediction_missing": 0.0,
-    }
-    notes = apply_rule(values, truth_empty=n_true == 0, prediction_empty=n_predicted == 0)
+    outer = foreground_box(predicted | true) or (slice(0, 1),) * 3
+    values = _voxel_values(predicted[outer], true[outer], mask.geometry.voxel_ml, true.size)
+    overlaps = overlaps_of(predicted[outer], true[outer], mask.geometry.voxel_ml)
+    values |= _lesion_values(overlaps, rule) | {"prediction_missing": 0.0}
+    empty = (values["truth_ml"] == 0.0, values["predicted_ml"] == 0.0)
+    notes = apply_rule(values, truth_empty=empty[0], prediction_empty=empty[1])
     return Scores(case_id, {m.name: values[m.name] for m in METRICS}, tuple(notes))
 
 
-def score_missing(case_id: str, truth: Volume, *, label: int | None = None) -> Scores:
+def score_missing(
+    case_id: str, truth: Volume, *, label: int | None = None, rule: MatchRule = ANY_OVERLAP
+) -> Scores:
     """The scores of a case for which the method gave nothing: those of an empty prediction, and marked so."""
-    scores = score_case(case_id, truth.with_array(np.zeros_like(truth.array)), truth, label=label)
+    scores = score_case(case_id, truth.with_array(np.zeros_like(truth.array)), truth, label=label, rule=rule)
     notes = ("no prediction: scored as an empty one", *scores.notes)
     return Scores(case_id, {**scores.values, "prediction_missing": 1.0}, notes)
 
@@ -107,15 +94,32 @@ def _foreground(case_id: str, mask: Volume, label: int | None) -> NDArray[np.boo
     return array > 0 if label is None else array == label
 
 
-def _untouched(mask: NDArray[np.bool_], both: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """How many components of `mask` hold no voxel of `both`, their voxels, and how many there are in all."""
-    numbers, boxes = components(mask, CONNECTIVITY)
-    touched = np.zeros(len(boxes) + 1, dtype=bool)
-    touched[numbers[both]] = True
-    touched[0] = True
-    untouched = ~touched
-    sizes = np.bincount(numbers.ravel(), minlength=len(touched))
-    return int(untouched.sum()), int(sizes[untouched].sum()), len(boxes)
+def _voxel_values(
+    predicted: NDArray[np.bool_], true: NDArray[np.bool_], voxel_ml: float, grid_voxels: int
+) -> dict[str, float]:
+    """The voxel-wise metrics of two masks cut to a box that holds both, on a grid of so many voxels."""
+    n_both, n_predicted, n_true = (int(np.count_nonzero(a)) for a in (predicted & true, predicted, true))
+    negative = grid_voxels - n_true
+    return {
+        "dice": _share(2 * n_both, n_predicted + n_true),
+        "iou": _share(n_both, n_predicted + n_true - n_both),
+        "ppv": _share(n_both, n_predicted),
+        "sensitivity": _share(n_both, n_true),
+        "specificity": _share(negative - (n_predicted - n_both), negative),
+        "volumetric_similarity": 1.0 - _share(abs(n_predicted - n_true), n_predicted + n_true),
+        "predicted_ml": n_predicted * voxel_ml,
+        "truth_ml": n_true * voxel_ml,
+        "overlap_ml": n_both * voxel_ml,
+        "volume_error_ml": (n_predicted - n_true) * voxel_ml,
+        "volume_error_percent": 100.0 * _share(n_predicted - n_true, n_true),
+    }
+
+
+def _lesion_values(overlaps: Overlaps, rule: MatchRule) -> dict[str, float]:
+    """The lesion-wise metrics: counts by the rule, volumes by any overlap, qualities by one-to-one pairs."""
+    missed_ml, false_ml = missed_and_false_ml(apply(overlaps, ANY_OVERLAP))
+    values = detection_scores(apply(overlaps, rule)) | panoptic_scores(overlaps)
+    return values | {"fp_volume_ml": false_ml, "fn_volume_ml": missed_ml}
 
 
 def _share(part: float, whole: float) -> float:
