@@ -209,7 +209,7 @@ def test_a_stock_model_folder_is_told_its_channels(run, patient: Path, tmp_path:
     assert run(*arguments, "--channels", "suv").exit_code == 0
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["settings"]["channels"] == {
-        "suv": {"normalisation": "none", "clip": None, "divide_by": 1.0}
+        "suv": {"normalisation": "none", "clip": None, "divide_by": 1.0, "curve": "linear"}
     }
 
 
