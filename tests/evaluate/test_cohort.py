@@ -12,6 +12,7 @@ from lesionlab.core.errors import DatasetError
 from lesionlab.core.results import Scores
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.evaluate import cases_csv, score_case, score_missing, score_rows, summarise, write_scores
+from lesionlab.evaluate.statistics import bootstrap_interval
 
 GRID = Geometry((1, 10, 100), (10.0, 10.0, 10.0))  # 1 ml per voxel
 
@@ -36,9 +37,13 @@ def five():
 def test_each_metric_is_described_over_the_cases_where_it_is_defined():
     summary = summarise(five())
     dice = summary["metrics"]["dice"]
+    interval = bootstrap_interval([0.5, 0.8, 0.0])
+    assert 0.0 <= interval.low < (0.5 + 0.8) / 3 < interval.high <= 0.8
     assert dice == pytest.approx(
         {
             "mean": (0.5 + 0.8) / 3,
+            "mean_low": interval.low,
+            "mean_high": interval.high,
             "sd": np.std([0.5, 0.8, 0.0], ddof=1),
             "median": 0.5,
             "min": 0.0,
@@ -49,6 +54,25 @@ def test_each_metric_is_described_over_the_cases_where_it_is_defined():
     )
     assert summary["metrics"]["fp_volume_ml"]["n"] == 5
     assert summary["metrics"]["ppv"]["undefined"] == 2
+
+
+def test_the_intervals_say_how_they_were_found_and_draw_patients():
+    alone = summarise(five())
+    assert alone["intervals"] == {
+        "method": "bca",
+        "resamples": 10_000,
+        "confidence": 0.95,
+        "seed": 0,
+        "of": "mean",
+        "unit": "patient",
+        "patients": 5,
+    }
+    together = summarise(five(), {"A": "P", "B": "P", "D": "P", "E": "P"})  # C stays a patient of its own
+    assert together["intervals"]["patients"] == 2
+    assert together["metrics"]["dice"]["mean"] == alone["metrics"]["dice"]["mean"]
+    assert together["metrics"]["dice"]["mean_high"] == pytest.approx((0.5 + 0.8) / 2)
+    one = summarise([five()[0]])["metrics"]["dice"]
+    assert (one["mean"], one["mean_low"], one["mean_high"]) == (0.5, None, None)
 
 
 def test_cases_are_counted_by_what_was_empty():

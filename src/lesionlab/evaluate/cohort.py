@@ -1,7 +1,7 @@
 """Scores over many cases: the summary, and both as files.
 
-Every case counts once; the pooled figures, where every voxel counts once, say so. Confidence intervals
-and tests between methods live elsewhere.
+Every case counts once; the pooled figures, where every voxel counts once, say so. How intervals are found
+is `statistics.py`, tests between methods are `comparison.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ import numpy as np
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.files import jsonable, write_json, write_text
 from lesionlab.core.results import Scores
+from lesionlab.evaluate.statistics import STANDARD, Floats, Interval, intervals
 
 
-def summarise(scores: Sequence[Scores]) -> dict[str, Any]:
+def summarise(scores: Sequence[Scores], patients: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Mean, sd (n - 1), median, min and max of every metric over the cases where it is defined; JSON-able.
 
-    `metrics[name]` also holds `n` and `undefined`, the cases with and without a value; a figure that cannot
+    `metrics[name]` also holds `n` and `undefined`, the cases with and without a value, and `mean_low` and
+    `mean_high`, the mean's bootstrap interval; `intervals` says how that was found. `patients` maps case
+    to patient where a patient has several cases (others are a patient each). A figure that cannot
     be had (sd of one case) is None. `cases`, `empty_truth`, `empty_prediction`, `both_empty` and
     `missing_predictions` count cases: a missing prediction was scored as an empty one by
     `score_missing` and so counts against the method. `pooled` is over all voxels of all cases
@@ -34,6 +38,9 @@ def summarise(scores: Sequence[Scores]) -> dict[str, Any]:
     for one in scores:
         _check(one, seen)
     names = list(dict.fromkeys(name for one in scores for name in one.values))
+    table = np.array([[one.values.get(name, math.nan) for name in names] for one in scores])
+    whose = [(patients or {}).get(one.case_id, one.case_id) for one in scores]
+    means = intervals(table, whose) if names else []
     empty = [(_is_empty(one, "truth_ml"), _is_empty(one, "predicted_ml")) for one in scores]
     return {
         "cases": len(scores),
@@ -41,7 +48,10 @@ def summarise(scores: Sequence[Scores]) -> dict[str, Any]:
         "empty_prediction": sum(predicted and not truth for truth, predicted in empty),
         "both_empty": sum(truth and predicted for truth, predicted in empty),
         "missing_predictions": sum(one.values.get("prediction_missing", 0.0) == 1.0 for one in scores),
-        "metrics": {name: _describe([one.values.get(name, math.nan) for one in scores]) for name in names},
+        "metrics": {
+            name: _describe(column, mean) for name, column, mean in zip(names, table.T, means, strict=True)
+        },
+        "intervals": {**asdict(STANDARD), "of": "mean", "unit": "patient", "patients": len(set(whose))},
         "pooled": _pooled(scores),
     }
 
@@ -71,12 +81,15 @@ def cases_csv(scores: Sequence[Scores]) -> str:
     return text.getvalue()
 
 
-def write_scores(scores: Sequence[Scores], folder: Path, **facts: Any) -> dict[str, Any]:
+def write_scores(
+    scores: Sequence[Scores], folder: Path, patients: Mapping[str, str] | None = None, **facts: Any
+) -> dict[str, Any]:
     """Write `cases.csv` and `summary.json` into the folder and return the summary.
 
-    `facts` (recipe, bundle, data set ...) go in front of the summary. Raises WriteError.
+    `patients` as for `summarise`; `facts` (recipe, bundle, data set ...) go in front of the summary. Raises
+    WriteError.
     """
-    summary = {**facts, **summarise(scores)}
+    summary = {**facts, **summarise(scores, patients)}
     write_text(folder / "cases.csv", cases_csv(scores))
     write_json(folder / "summary.json", summary)
     return summary
@@ -95,13 +108,16 @@ def _is_empty(scores: Scores, volume: str) -> bool:
     return scores.values.get(volume) == 0.0
 
 
-def _describe(values: Sequence[float]) -> dict[str, Any]:
-    defined = np.array([v for v in values if not math.isnan(v)], dtype=np.float64)
+def _describe(values: Floats, mean: Interval) -> dict[str, Any]:
+    defined = values[~np.isnan(values)]
     counts = {"n": len(defined), "undefined": len(values) - len(defined)}
     if not len(defined):
-        return dict.fromkeys(("mean", "sd", "median", "min", "max")) | counts
+        names = ("mean", "mean_low", "mean_high", "sd", "median", "min", "max")
+        return dict.fromkeys(names) | counts
     return {
         "mean": float(defined.mean()),
+        "mean_low": jsonable(mean.low),
+        "mean_high": jsonable(mean.high),
         "sd": float(defined.std(ddof=1)) if len(defined) > 1 else None,
         "median": float(np.median(defined)),
         "min": float(defined.min()),

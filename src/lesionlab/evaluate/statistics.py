@@ -303,7 +303,7 @@ def _intervals(
     of_weights = _means if statistic == "mean" else _medians
     replicates = np.concatenate([of_weights(values, of_patient, w) for w in _draws(people, settings)])
     tail = (1.0 - settings.confidence) / 2.0
-    left_out = _means(values, of_patient, 1.0 - np.eye(people)) if method == "bca" else None
+    left_out = _means_without(values, of_patient) if method == "bca" else None
     found = []
     for k, estimate in enumerate(estimates):
         tails = (tail, 1.0 - tail)
@@ -329,6 +329,12 @@ def _means(values: Floats, of_patient: NDArray[Any], weights: Floats) -> Floats:
     """Means over cases for each row of patient weights: every case counts as often as its patient."""
     sums = np.column_stack([np.bincount(of_patient, weights=column) for column in values.T])
     return np.asarray((weights @ sums) / (weights @ np.bincount(of_patient))[:, None])
+
+
+def _means_without(values: Floats, of_patient: NDArray[Any]) -> Floats:
+    """Means over cases without each patient in turn (patients, columns)."""
+    sums = np.column_stack([np.bincount(of_patient, weights=column) for column in values.T])
+    return np.asarray((sums.sum(axis=0) - sums) / (len(values) - np.bincount(of_patient))[:, None])
 
 
 def _medians(values: Floats, of_patient: NDArray[Any], weights: Floats) -> Floats:
