@@ -175,7 +175,8 @@ def dice_by_threshold(
         raise DatasetError("Dice by threshold", f"thresholds {steps[:3]}", "ascending thresholds above 0")
     # Nearly all voxels lie below the first threshold; only the others are sorted in.
     called = probability >= steps[0]
-    place = np.searchsorted(steps, probability[called].astype(np.float64), side="right")
+    values = probability[called].astype(np.float64)
+    place = _place(values, steps) if thresholds is None else np.searchsorted(steps, values, side="right")
     true = truth[called]
     n = len(steps) + 1
     predicted = np.bincount(place, minlength=n)[::-1].cumsum()[::-1][1:]
@@ -183,6 +184,15 @@ def dice_by_threshold(
     n_true = int(np.count_nonzero(truth))
     dice = 2.0 * hits / (predicted + n_true) if n_true else np.full(len(steps), math.nan)
     return DiceCurve(steps, dice)
+
+
+def _place(values: Floats, steps: Floats) -> NDArray[np.int64]:
+    """How many of the steps 1/n, 2/n ... 1 each value (at most 1) reaches: by division, then made exact."""
+    n = len(steps)
+    place = np.minimum((values * n).astype(np.int64), n)
+    place -= values < steps[np.maximum(place - 1, 0)]
+    place += (place < n) & (values >= steps[np.minimum(place, n - 1)])
+    return place
 
 
 def mean_curve(curves: Sequence[DiceCurve]) -> DiceCurve:
