@@ -1,7 +1,7 @@
 """Scores over many cases: the summary, and both as files.
 
 Every case counts once; the pooled figures, where every voxel counts once, say so. How intervals are found
-is `statistics.py`, tests between methods are `comparison.py`.
+is `bootstrap.py`, tests between methods are `comparison.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.files import jsonable, write_json, write_text
 from lesionlab.core.results import Scores
-from lesionlab.evaluate.statistics import STANDARD, Floats, Interval, intervals
+from lesionlab.evaluate.bootstrap import STANDARD, Floats, Interval, intervals
 
 
 def summarise(scores: Sequence[Scores], patients: Mapping[str, str] | None = None) -> dict[str, Any]:
