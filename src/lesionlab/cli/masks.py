@@ -12,6 +12,7 @@ from lesionlab.cli.scans import NO_MODEL, SHOWN_SCORES, cohort_table, list_failu
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, table
 
 if TYPE_CHECKING:
+    from lesionlab.core.recipe import Recipe
     from lesionlab.core.results import Scores
     from lesionlab.core.tasks import Outcome
     from lesionlab.pipeline.measured import Drawn
@@ -130,15 +131,10 @@ def measure(
     pairs = drawn_pairs(image, mask)
     chosen = pipeline.named(pipeline.recipe_of(recipe), names)
     if pairs is not None:
-        if out is None:
-            raise typer.BadParameter("many patients need -o FOLDER", param_hint="--out")
         if specimen is not None or maps is not None or liver or blood:
             single = "--specimen, --maps, --liver and --blood"
             raise typer.BadParameter(f"{single} belong to a single scan", param_hint="INPUT")
-        with progress_bar() as progress:
-            outcomes = pipeline.measure_cohort(pairs, chosen, progress=progress)
-            pipeline.write_cohort_measurements(outcomes, out, title=image.name, long=long)
-        tell_measured(outcomes, out, as_json)
+        measure_many(image.name, pairs, chosen, (out, long, as_json))
         return
     if mask is None:
         raise typer.BadParameter("a scan needs a MASK", param_hint="MASK")
@@ -153,6 +149,19 @@ def measure(
         answer_json(patient_record(findings))
     else:
         tell_findings(findings)
+
+
+def measure_many(title: str, pairs: list[Drawn], recipe: Recipe, how: tuple[Path | None, bool, bool]) -> None:
+    """Measure the patients and tell; `how`: the folder of the tables, whether the long one too, JSON."""
+    from lesionlab import pipeline
+
+    out, long, as_json = how
+    if out is None:
+        raise typer.BadParameter("many patients need -o FOLDER", param_hint="--out")
+    with progress_bar() as progress:
+        outcomes = pipeline.measure_cohort(pairs, recipe, progress=progress)
+        pipeline.write_cohort_measurements(outcomes, out, title=title, long=long)
+    tell_measured(outcomes, out, as_json)
 
 
 def drawn_pairs(image: Path, mask: Path | None) -> list[Drawn] | None:

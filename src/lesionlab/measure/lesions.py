@@ -60,25 +60,8 @@ def measure(
     labels = labels_of(case.id, mask)
     numbers, boxes = components(labels, 26)
     suv = image.unit == units.SUVBW
-    weights = sphere_weights(image.geometry.spacing, biomarkers.peak_ml) if suv else None
-    rows: list[Row] = []
-    notes: list[str] = []
-    hulls: list[NDArray[np.float64]] = []
-    on_maximum = biomarkers.peak_centre == "hottest_voxel"
-    for number, box in enumerate(boxes, start=1):
-        lesion = numbers[box] == number
-        label = int(labels[box][lesion][0])
-        row = {"lesion": float(number), "label": float(label), "voxels": float(lesion.sum())}
-        hulls.append(hull_points(lesion, image.geometry.spacing))
-        intensity, remarks = _intensity(image, lesion, box, weights, on_maximum)
-        row |= intensity | _shape(lesion, box, image.geometry, hulls[-1])
-        if suv:
-            choice = (biomarkers, references)
-            row |= clinic.lesion_values(image, numbers, (number, box), row, choice)
-        rows.append(row)
-        notes += [f"lesion {number}: {remark}" for remark in remarks]
-    corners = [np.array([s.start for s in box]) * image.geometry.spacing for box in boxes]
-    edge = largest_edge_distance([hull + corner for hull, corner in zip(hulls, corners, strict=True)])
+    rows, hulls, notes = _rows(image, (labels, numbers), boxes, biomarkers, references)
+    edge = largest_edge_distance(hulls)
     totals, remarks = _totals(rows, suv, edge)
     columns = lesion_columns(image.unit, biomarkers.peak_ml, biomarkers.peak_centre)
     columns_of_totals = total_columns(image.unit)
@@ -101,6 +84,38 @@ def measure(
     from lesionlab.measure.ibsi.table import lesion_features
 
     return join(table, lesion_features(image, numbers, boxes, radiomics))
+
+
+def _rows(
+    image: Volume,
+    masks: tuple[NDArray[Any], NDArray[Any]],
+    boxes: Sequence[Box],
+    biomarkers: BiomarkerSettings,
+    references: References,
+) -> tuple[list[Row], list[NDArray[np.float64]], list[str]]:
+    """A row per lesion, each lesion's hull (n, 3) in mm of the grid, and notes; `masks`: labels, numbers."""
+    labels, numbers = masks
+    suv = image.unit == units.SUVBW
+    spacing = image.geometry.spacing
+    weights = sphere_weights(spacing, biomarkers.peak_ml) if suv else None
+    on_maximum = biomarkers.peak_centre == "hottest_voxel"
+    rows: list[Row] = []
+    hulls: list[NDArray[np.float64]] = []
+    notes: list[str] = []
+    for number, box in enumerate(boxes, start=1):
+        lesion = numbers[box] == number
+        label = int(labels[box][lesion][0])
+        row = {"lesion": float(number), "label": float(label), "voxels": float(lesion.sum())}
+        hull = hull_points(lesion, spacing)
+        intensity, remarks = _intensity(image, lesion, box, weights, on_maximum)
+        row |= intensity | _shape(lesion, box, image.geometry, hull)
+        if suv:
+            choice = (biomarkers, references)
+            row |= clinic.lesion_values(image, numbers, (number, box), row, choice)
+        rows.append(row)
+        hulls.append(hull + np.array([s.start for s in box]) * spacing)
+        notes += [f"lesion {number}: {remark}" for remark in remarks]
+    return rows, hulls, notes
 
 
 def one_lesion(image: Volume, mask: NDArray[np.bool_], biomarkers: BiomarkerSettings) -> dict[str, float]:
