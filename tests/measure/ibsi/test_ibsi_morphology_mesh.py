@@ -3,16 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lesionlab.measure.ibsi.morphology_mesh import SHAPES, count_shapes, mesh_area_volume, shape_tables
-
-
-def test_every_shape_is_reached_from_the_twenty():
-    normals, inside = shape_tables()
-    assert len(SHAPES) == 20
-    assert inside[0] == 0
-    assert inside[255] == 1
-    assert ((inside[1:255] > 0) & (inside[1:255] < 1)).all()
-    assert (np.abs(normals[1:255]).sum(axis=(1, 2)) > 0).all()
+from lesionlab.core.mesh import shape_tables
+from lesionlab.measure.ibsi.morphology_mesh import count_shapes, mesh_area_volume
 
 
 def test_surfaces_are_closed():
