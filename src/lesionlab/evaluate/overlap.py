@@ -11,18 +11,18 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlab.core.components import foreground_box, labels_of
+from lesionlab.core.components import labels_of
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.results import LesionTable, Scores
 from lesionlab.core.volume import Volume
 from lesionlab.evaluate.detection import (
     ANY_OVERLAP,
+    Matching,
     MatchRule,
-    Overlaps,
     apply,
     detection_scores,
+    match_lesions,
     missed_and_false_ml,
-    overlaps_of,
     panoptic_scores,
 )
 from lesionlab.evaluate.empty import METRICS, apply_rule
@@ -39,16 +39,23 @@ def score_case(
     IoU of at least 0.5, whatever the rule. Empty masks follow the table in `evaluate.empty`. Raises
     GeometryError naming both grids where they differ, and DatasetError for masks that are not integer.
     """
+    return score_lesions(case_id, mask, truth, label=label, rule=rule)[0]
+
+
+def score_lesions(
+    case_id: str, mask: Volume, truth: Volume, *, label: int | None = None, rule: MatchRule = ANY_OVERLAP
+) -> tuple[Scores, Matching]:
+    """As `score_case`, with the lesions that were matched for it."""
     require_same_grid(f"{case_id}: prediction against truth", truth, mask)
     predicted = _foreground(case_id, mask, label)
     true = _foreground(case_id, truth, label)
-    outer = foreground_box(predicted | true) or (slice(0, 1),) * 3
-    values = _voxel_values(predicted[outer], true[outer], mask.geometry.voxel_ml, true.size)
-    overlaps = overlaps_of(predicted[outer], true[outer], mask.geometry.voxel_ml)
-    values |= _lesion_values(overlaps, rule) | {"prediction_missing": 0.0}
+    matching = match_lesions(predicted, true, mask.geometry.voxel_ml, rule=rule)
+    box = matching.overlaps.box
+    values = _voxel_values(predicted[box], true[box], mask.geometry.voxel_ml, true.size)
+    values |= _lesion_values(matching) | {"prediction_missing": 0.0}
     empty = (values["truth_ml"] == 0.0, values["predicted_ml"] == 0.0)
     notes = apply_rule(values, truth_empty=empty[0], prediction_empty=empty[1])
-    return Scores(case_id, {m.name: values[m.name] for m in METRICS}, tuple(notes))
+    return Scores(case_id, {m.name: values[m.name] for m in METRICS}, tuple(notes)), matching
 
 
 def score_missing(
@@ -115,10 +122,10 @@ def _voxel_values(
     }
 
 
-def _lesion_values(overlaps: Overlaps, rule: MatchRule) -> dict[str, float]:
+def _lesion_values(matching: Matching) -> dict[str, float]:
     """The lesion-wise metrics: counts by the rule, volumes by any overlap, qualities by one-to-one pairs."""
-    missed_ml, false_ml = missed_and_false_ml(apply(overlaps, ANY_OVERLAP))
-    values = detection_scores(apply(overlaps, rule)) | panoptic_scores(overlaps)
+    missed_ml, false_ml = missed_and_false_ml(apply(matching.overlaps, ANY_OVERLAP))
+    values = detection_scores(matching) | panoptic_scores(matching.overlaps)
     return values | {"fp_volume_ml": false_ml, "fn_volume_ml": missed_ml}
 
 
