@@ -24,6 +24,7 @@ VERBS = (
     "refine",
     "measure",
     "evaluate",
+    "compare",
     "report",
     "info",
     "demo",

@@ -191,7 +191,7 @@ def subgroups(
     *,
     settings: Bootstrap = STANDARD,
 ) -> tuple[Subgroup, ...]:
-    """Mean and interval of every metric within every value of every column, in order of appearance.
+    """Mean and interval of every metric within every value of every column; values sorted, unknown last.
 
     `table[metric]` and `columns[name]` have an entry per case; an empty entry of a column is "(unknown)".
     """
@@ -207,7 +207,7 @@ def subgroups(
                 f"subgroups by {column}", f"{len(entries)} entries for {len(array)} cases", "one each"
             )
         named = [entry or UNKNOWN for entry in entries]
-        for value in dict.fromkeys(named):
+        for value in sorted(set(named), key=lambda one: (one == UNKNOWN, one)):
             inside = [k for k, entry in enumerate(named) if entry == value]
             means = intervals(array[inside], [whose[k] for k in inside], settings=settings)
             found += [Subgroup(column, value, m, one) for m, one in zip(metrics, means, strict=True)]

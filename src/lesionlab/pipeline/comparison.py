@@ -1,0 +1,224 @@
+"""Several models' masks, or tables of their scores, against one truth: reading, comparing, and the files.
+
+The comparison itself is `evaluate/comparison.py`, the scoring of one model `marks.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesionlab.core.errors import DatasetError, ReadError
+from lesionlab.core.files import write_json, writing
+from lesionlab.core.results import Scores
+from lesionlab.core.tasks import Outcome, Progress, silent
+from lesionlab.evaluate.bootstrap import STANDARD, Bootstrap
+from lesionlab.evaluate.comparison import (
+    ModelComparison,
+    comparison,
+    comparison_record,
+    difference_rows,
+    group_rows,
+    mean_rows,
+)
+from lesionlab.pipeline.marks import evaluate_files, split
+from lesionlab.report.tables import write_csv
+
+CASE_COLUMNS = ("case", "case_id")
+PATIENT_COLUMNS = ("patient", "patient_id")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison with the scores it rests on, and by model the cases that could not be scored."""
+
+    result: ModelComparison
+    scores: Mapping[str, Sequence[Scores]]
+    failed: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class CaseTable:
+    """What a CSV file tells of the cases: case to patient, and every column as case to value."""
+
+    patients: Mapping[str, str]
+    columns: Mapping[str, Mapping[str, str]]
+
+
+NOTHING_KNOWN = CaseTable({}, {})
+
+
+def compare_files(
+    models: Mapping[str, Path],
+    truth: Path | None,
+    *,
+    tested: Sequence[str] | None = None,
+    known: CaseTable = NOTHING_KNOWN,
+    by: Sequence[str] = (),
+    settings: Bootstrap = STANDARD,
+    progress: Progress = silent,
+) -> Compared:
+    """Compare models by name: folders of masks, scored against `truth`, or CSV files of scores.
+
+    A CSV file is cases.csv of `evaluate`, or any with a column `case` and numbers. `by` names columns of
+    `known` or metrics (truth_ml: by the size of the disease) for subgroups. Where a folder lacks a mask
+    for some truth, that is scored as an empty one; a case that a CSV file lacks is named as not scored.
+    Raises DatasetError for unknown columns, a folder without truth, and what `comparison` refuses.
+    """
+    scores: dict[str, list[Scores]] = {}
+    failed: dict[str, dict[str, str]] = {}
+    for number, (name, path) in enumerate(models.items()):
+        scores[name], failed[name] = _scored(path, truth, _share(progress, number, len(models), name))
+    columns = {column: _column(column, known, scores) for column in by}
+    result = comparison(scores, tested=tested, patients=known.patients, columns=columns, settings=settings)
+    return Compared(result, scores, failed)
+
+
+def model_names(given: Sequence[str]) -> dict[str, Path]:
+    """Models by name from words NAME=PATH or PATH, whose name is then its last part that tells it apart.
+
+    Raises DatasetError where two have the same name.
+    """
+    split_words = [word.partition("=") if "=" in word else ("", "", word) for word in given]
+    paths = [Path(path) for _, _, path in split_words]
+    found: dict[str, Path] = {}
+    for (name, _, _), path in zip(split_words, paths, strict=True):
+        chosen = name or _short(path, [p for p in paths if p != path])
+        if chosen in found:
+            raise DatasetError("models", f"{chosen} twice", "a name for each: NAME=PATH")
+        found[chosen] = path
+    return found
+
+
+def case_table(path: Path) -> CaseTable:
+    """A CSV file with a row per case: column `case` (or case_id), if wished `patient`, and any others.
+
+    Raises ReadError for a file that is no such table, DatasetError for a case twice.
+    """
+    rows, key = _rows(path)
+    whose = next((name for name in PATIENT_COLUMNS if name in rows[0]), None)
+    patients = {row[key]: row[whose] for row in rows if whose is not None and row[whose]}
+    columns = {name: {row[key]: row[name] or "" for row in rows} for name in rows[0] if name != key}
+    return CaseTable(patients, columns)
+
+
+def scores_table(path: Path) -> list[Scores]:
+    """Scores from a CSV file with a column `case` (or case_id); cells that are no number are undefined.
+
+    Columns without any number (notes, names) are passed over. Raises ReadError for a file that is no such
+    table, DatasetError for a case twice.
+    """
+    rows, key = _rows(path)
+    names = [name for name in rows[0] if name != key]
+    values = [{name: _number(row[name]) for name in names} for row in rows]
+    used = [name for name in names if any(not math.isnan(row[name]) for row in values)]
+    return [
+        Scores(row[key], {name: numbers[name] for name in used})
+        for row, numbers in zip(rows, values, strict=True)
+    ]
+
+
+def comparison_of(found: Compared) -> dict[str, Any]:
+    """What `write_compared` writes as comparison.json."""
+    return {**comparison_record(found.result), "failed": {name: dict(f) for name, f in found.failed.items()}}
+
+
+def write_compared(found: Compared, folder: str | Path) -> Path:
+    """Write comparison.json, means.csv, differences.csv, groups.csv and cases.csv; returns the first."""
+    folder, result = Path(folder), found.result
+    whose = dict(zip(result.cases, result.patients, strict=True))
+    names = list(dict.fromkeys(m for scores in found.scores.values() for s in scores for m in s.values))
+    cases = [
+        {"case": s.case_id, "patient": whose[s.case_id], "model": model}
+        | {name: s.values.get(name, math.nan) for name in names}
+        | {"notes": "; ".join(s.notes)}
+        for model, scores in found.scores.items()
+        for s in scores
+    ]
+    tables = {
+        "means": mean_rows(result),
+        "differences": difference_rows(result),
+        "groups": group_rows(result),
+        "cases": cases,
+    }
+    for name, rows in tables.items():
+        with writing(folder / f"{name}.csv") as temporary:
+            head = list(rows[0]) if rows else ["model", "metric"]
+            write_csv(temporary, head, [list(row.values()) for row in rows])
+    write_json(folder / "comparison.json", comparison_of(found))
+    return folder / "comparison.json"
+
+
+def failures(found: Compared) -> list[Outcome[Any]]:
+    """The cases that could not be scored, each with the model's name, as outcomes to list."""
+    return [
+        Outcome(case, None, f"{model}: {reason}", 0.0)
+        for model, reasons in found.failed.items()
+        for case, reason in reasons.items()
+    ]
+
+
+def _scored(path: Path, truth: Path | None, progress: Progress) -> tuple[list[Scores], dict[str, str]]:
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return scores_table(path), {}
+    if truth is None:
+        raise DatasetError(path, "masks and no truth to compare them with", "a truth, or CSV files of scores")
+    return split(evaluate_files(path, truth, progress=progress))
+
+
+def _share(progress: Progress, number: int, of: int, name: str) -> Progress:
+    return lambda message, share: progress(f"{name}: {message}", (number + share) / of)
+
+
+def _column(name: str, known: CaseTable, scores: Mapping[str, Sequence[Scores]]) -> dict[str, str]:
+    """A column of the case table, or a metric that is the truth's and so the same whatever the model."""
+    if name in known.columns:
+        return dict(known.columns[name])
+    rows = [one for model in scores.values() for one in model]
+    values = {one.case_id: one.values[name] for one in reversed(rows) if name in one.values}
+    found = {case: "" if math.isnan(value) else repr(value) for case, value in values.items()}
+    if not found:
+        metrics = {metric: None for one in rows for metric in one.values}
+        raise DatasetError(
+            "subgroups", f"no column {name}", f"one of {', '.join([*known.columns, *metrics])}"
+        )
+    return found
+
+
+def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
+    """A CSV file's rows and the name of the column that holds the case."""
+    needed = f"a CSV file with a column {CASE_COLUMNS[0]} and a row per case"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReadError(path, str(error), needed) from None
+    key = next((name for name in CASE_COLUMNS if rows and name in rows[0]), None)
+    if key is None:
+        raise ReadError(path, f"columns {', '.join(rows[0])}" if rows else "no row", needed)
+    names = [row[key] for row in rows]
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise DatasetError(path, f"case {', '.join(twins)} more than once", "a row per case")
+    return rows, key
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
+def _short(path: Path, others: Sequence[Path]) -> str:
+    """The last part of a path, or as many as it takes to tell it from the others, without .csv."""
+    parts = path.with_suffix("").parts if path.suffix.lower() == ".csv" else path.parts
+    rest = [p.with_suffix("").parts if p.suffix.lower() == ".csv" else p.parts for p in others]
+    count = next(
+        (n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in rest)), len(parts)
+    )
+    return "/".join(parts[-count:])
