@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from lesionlab.cli import about, compare, masks, models, response, robustness, scans, suv
+from lesionlab.cli import about, compare, evaluate, masks, models, response, robustness, scans, suv
 from lesionlab.cli.terminal import Verbs, start_logging
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ for verb, summary in (
     (masks.measure, "Measure lesions that are already drawn."),
     (response.response, "Compare two timepoints of one patient."),
     (robustness.robustness, "Tell which features are stable."),
-    (masks.evaluate, "Compare masks with the truth."),
+    (evaluate.evaluate, "Compare masks with the truth."),
     (compare.compare, "Test several models against each other."),
     (masks.report, "Report again on a corrected mask, or on any."),
     (about.info, "Tell what is installed, or what a thing holds."),

@@ -1,19 +1,18 @@
-"""Verbs that start from masks: refine, measure, evaluate, report."""
+"""Verbs that start from masks: refine, measure, report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lesionlab.cli.scans import NO_MODEL, SHOWN_SCORES, cohort_table, list_failures, tell_findings
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, table
+from lesionlab.cli.scans import NO_MODEL, cohort_table, list_failures, tell_findings
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
-    from lesionlab.core.results import Scores
     from lesionlab.core.tasks import Outcome
     from lesionlab.pipeline.measured import Drawn
     from lesionlab.report import CohortEntry
@@ -190,54 +189,6 @@ def tell_measured(outcomes: Sequence[Outcome[CohortEntry]], out: Path, as_json: 
             answer(cohort_table(done))
         answer(f"\n{len(done)} of {len(outcomes)} measured\ntables: {out / 'lesions.csv'}")
     list_failures(failed)
-
-
-def evaluate(
-    predictions: Annotated[
-        Path, typer.Argument(metavar="PRED", help="A mask, or a folder of masks.", show_default=False)
-    ],
-    truths: Annotated[
-        Path,
-        typer.Argument(metavar="TRUTH", help="The expert's mask, or a folder of them.", show_default=False),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where cases.csv and summary.json go."),
-    ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Compare masks with the truth: Dice, IoU, PPV, sensitivity, volume error, by case and over cases.
-
-    Folders are paired by case id: the file's name, or the name of a folder with mask.nii.gz (from
-    `examine`) or truth.nii.gz (from `convert`) in it; TRUTH may also hold the scans with their contours. A
-    case that cannot be scored is listed at the end.
-
-    Example: `lesionlab evaluate out/ nifti/ -o scores/`
-    """
-    from lesionlab import pipeline
-
-    with progress_bar() as progress:
-        outcomes = pipeline.evaluate_files(predictions, truths, progress=progress)
-    summary = pipeline.evaluation_of(outcomes) if out is None else pipeline.write_evaluation(outcomes, out)
-    done = [outcome.value for outcome in outcomes if outcome.value is not None]
-    if as_json:
-        cases = [{"case_id": s.case_id, "scores": dict(s.values), "notes": s.notes} for s in done]
-        answer_json({"summary": summary, "cases": cases})
-    elif done:
-        answer(score_table(done, summary["metrics"]))
-        if out is not None:
-            answer(f"\nall metrics: {out / 'cases.csv'}, {out / 'summary.json'}")
-    list_failures([outcome for outcome in outcomes if outcome.error is not None])
-
-
-def score_table(scores: Sequence[Scores], metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """The metrics worth a terminal's width by case, and over cases where there are several."""
-    rows: list[list[object]] = [[s.case_id, *(s.values[name] for name in SHOWN_SCORES)] for s in scores]
-    if len(scores) > 1:
-        over = ("mean", "median")
-        rows += [[one, *(metrics[name][one] for name in SHOWN_SCORES)] for one in over]
-    return table(["case", *SHOWN_SCORES], rows)
 
 
 def report(

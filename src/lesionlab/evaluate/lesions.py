@@ -23,9 +23,9 @@ HEAD: Final = (
 )
 """The columns of lesions.csv.
 
-`side` says whose lesion it is, `lesion` its number in that mask (the largest first); `found` is 1 where the rule
-gives it a partner; `partners` are those lesions of the other mask, `touching` how many it shares voxels
-with, `iou` the highest IoU with any of them (0 without); x, y, z are the centroid in LPS.
+`side` says whose lesion it is, `lesion` its number in that mask (the largest first); `found` is 1 where the
+rule gives it a partner; `partners` are those lesions of the other mask, `touching` how many it shares
+voxels with, `iou` the highest IoU with any of them (0 without); x, y, z are the centroid in LPS.
 """
 TRUTH, PREDICTION = "truth", "prediction"
 
@@ -66,7 +66,7 @@ def lesion_records(case_id: str, matching: Matching, geometry: Geometry) -> list
     return rows
 
 
-def by_size(records: Iterable[Mapping[str, Any]]) -> tuple[SizeBin, ...]:
+def sensitivity_of_records(records: Iterable[Mapping[str, Any]]) -> tuple[SizeBin, ...]:
     """Sensitivity by lesion size over the true lesions among the records of many cases."""
     true = [record for record in records if record["side"] == TRUTH]
     return sensitivity_by_size([r["volume_ml"] for r in true], [bool(r["found"]) for r in true])
@@ -87,7 +87,8 @@ def _centroids(labels: IntArray, box: Box, count: int) -> NDArray[np.float64]:
     numbers = labels[at]
     voxels = np.maximum(np.bincount(numbers, minlength=count + 1)[1:], 1)
     means = [np.bincount(numbers, weights=axis, minlength=count + 1)[1:] / voxels for axis in at]
-    return np.stack(means, axis=1) + np.array([float(s.start) for s in box])
+    corner = np.array([float(s.start) for s in box])
+    return np.asarray(np.stack(means, axis=1) + corner, dtype=np.float64)
 
 
 def _partners(pairs: IntArray, own: int) -> dict[int, list[int]]:

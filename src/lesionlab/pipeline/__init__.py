@@ -1,6 +1,7 @@
 """The stages in order; read `patient.py` first.
 
-`patient` takes one scan all the way, `cohort` many; `training` makes a bundle, `marks` works on mask files.
+`patient` takes one scan all the way, `cohort` many; `training` makes a bundle, `marks` and
+`evaluation` work on mask files.
 Everything here only joins stages and keeps the record of what ran; the work itself is theirs.
 """
 
@@ -13,15 +14,18 @@ from lesionlab.pipeline.cohort import (
     predict_cohort,
     predict_file,
 )
-from lesionlab.pipeline.marks import (
+from lesionlab.pipeline.evaluation import (
+    Settings,
     evaluate_files,
-    evaluation_of,
-    recipe_of,
-    refine_file,
+    evaluate_pairs,
+    model_results,
+    scores_of,
+    summary_of,
     write_evaluation,
-    write_lesions,
 )
+from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
 from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
+from lesionlab.pipeline.pairs import listed_pairs, pairs_of
 from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
 from lesionlab.pipeline.references import Places, with_references
 from lesionlab.pipeline.special import write_maps
@@ -29,24 +33,30 @@ from lesionlab.pipeline.suv import SuvResult, suv_file, suv_of
 
 __all__ = [
     "Places",
+    "Settings",
     "SuvResult",
     "convert_cohort",
     "evaluate_files",
-    "evaluation_of",
+    "evaluate_pairs",
     "examine",
     "examine_cohort",
     "findings_again",
     "findings_of_mask",
     "is_one_case",
     "listed",
+    "listed_pairs",
     "measure_cohort",
+    "model_results",
     "named",
     "open_standardised",
     "paired",
+    "pairs_of",
     "predict_cohort",
     "predict_file",
     "recipe_of",
     "refine_file",
+    "scores_of",
+    "summary_of",
     "suv_file",
     "suv_of",
     "with_references",

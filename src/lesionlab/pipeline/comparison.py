@@ -1,6 +1,6 @@
 """Several models' masks, or tables of their scores, against one truth: reading, comparing, and the files.
 
-The comparison itself is `evaluate/comparison.py`, the scoring of one model `marks.py`.
+The comparison itself is `evaluate/comparison.py`, the scoring of one model `evaluation.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lesionlab.evaluate.comparison import (
     group_rows,
     mean_rows,
 )
-from lesionlab.pipeline.marks import evaluate_files, split
+from lesionlab.pipeline.evaluation import evaluate_files, split
 from lesionlab.report.tables import write_csv
 
 CASE_COLUMNS = ("case", "case_id")

@@ -14,7 +14,7 @@ from lesionlab.core.errors import DatasetError, ReadError, RecipeError
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.pipeline.cohort import named_cases
-from lesionlab.pipeline.marks import NAMES, case_id_of, mask_files
+from lesionlab.pipeline.pairs import NAMES, case_id_of, mask_files
 from lesionlab.pipeline.patient import findings_of_mask
 from lesionlab.report import CohortEntry, cohort_entry, write_measurements
 

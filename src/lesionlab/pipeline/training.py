@@ -23,8 +23,8 @@ from lesionlab.core.workspace import Workspace, open_workspace
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline.card import model_card
 from lesionlab.pipeline.cohort import case_name, report_cohort
+from lesionlab.pipeline.evaluation import write_scored
 from lesionlab.pipeline.kept import Examined, examined_task, run_examined
-from lesionlab.pipeline.marks import write_evaluation
 from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.record import part
 from lesionlab.plan import Plan, nnunet_id, plan_dataset
@@ -135,7 +135,7 @@ def cross_validate(
         tasks.append(examined_task(scan, bundle, out, name=case_id, device=device, progress=share))
     outcomes = run_examined(tasks, out, progress=progress)
     scored = [_scored(outcome) for outcome in outcomes]
-    write_evaluation(scored, out)
+    write_scored(scored, out)
     curves = all_curves(workspace.model(recipe.network.configuration))
     report_cohort(outcomes, out, title=f"{recipe.name}: cross-validation by patient", figures=curves)
     return scored

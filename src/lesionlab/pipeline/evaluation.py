@@ -1,0 +1,288 @@
+"""Evaluation of mask files: every pair scored, then cases.csv, lesions.csv, summary.json and evaluation.html.
+
+Metrics are `evaluate/`'s, the page is `report/evaluation.py`, finding and reading the files is `pairs.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lesionlab.core.errors import LesionLabError
+from lesionlab.core.files import write_text
+from lesionlab.core.results import Scores
+from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.core.volume import Volume
+from lesionlab.evaluate import (
+    METRICS,
+    Calibration,
+    DiceCurve,
+    FrocCase,
+    Matching,
+    MatchRule,
+    calibration,
+    dice_by_threshold,
+    froc,
+    froc_case,
+    lesion_records,
+    lesions_csv,
+    mean_curve,
+    near_box,
+    pooled,
+    probabilities_of,
+    score_lesions,
+    sensitivity_of_records,
+    summarise,
+    write_scores,
+)
+from lesionlab.pipeline.pairs import (
+    Label,
+    Pair,
+    load_image,
+    load_pair,
+    load_probabilities,
+    pairs_of,
+)
+from lesionlab.report import (
+    ModelResults,
+    Pictured,
+    Worst,
+    case_picture,
+    worst_cases,
+    write_evaluation_page,
+)
+
+PICTURED = 8
+"""So many bad cases are in the page."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pairs are read and scored: which label, which matching rule, and whether grids may differ."""
+
+    label: Label = None
+    rule: MatchRule = field(default_factory=MatchRule)
+    resampled: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """What a case's probability map adds: calibration near the lesions and overall, Dice curve, FROC."""
+
+    near: Calibration
+    everywhere: Calibration
+    dice: DiceCurve
+    froc: FrocCase
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """One case: its scores, a record per lesion, and what its probabilities add where it has some."""
+
+    scores: Scores
+    lesions: tuple[Mapping[str, Any], ...]
+    probed: Probed | None = None
+
+
+def evaluate_files(
+    predictions: str | Path, truths: str | Path, *, progress: Progress = silent
+) -> list[Outcome[Scores]]:
+    """The scores of mask files against truth files: one against one, or two folders paired by case id.
+
+    As `evaluate_pairs` of `pairs_of`, with all labels as one foreground and the scores alone.
+    """
+    pairs = pairs_of(Path(predictions), Path(truths))
+    return scores_of(evaluate_pairs(pairs, Settings(label="all"), progress=progress))
+
+
+def scores_of(outcomes: Sequence[Outcome[CaseResult]]) -> list[Outcome[Scores]]:
+    """The same outcomes with the scores alone."""
+    return [
+        Outcome(o.name, None if o.value is None else o.value.scores, o.error, o.seconds) for o in outcomes
+    ]
+
+
+def evaluate_pairs(
+    pairs: Sequence[Pair], settings: Settings | None = None, *, progress: Progress = silent
+) -> list[Outcome[CaseResult]]:
+    """Score every pair; one that cannot be scored keeps its reason, the others go on.
+
+    A case without a prediction is scored as one in which nothing was found, and marked so.
+    """
+    chosen = settings or Settings()
+    tasks = [Task(pair.case_id, lambda pair=pair: evaluate_pair(pair, chosen)) for pair in pairs]  # type: ignore[misc]
+    return run_tasks(tasks, progress=progress)
+
+
+def evaluate_pair(pair: Pair, settings: Settings) -> CaseResult:
+    """Score one case. Raises what `load_pair` and the metrics raise."""
+    loaded = load_pair(pair, label=settings.label, resampled=settings.resampled)
+    missing = loaded.mask is None
+    mask = loaded.truth.with_array(loaded.truth.array * 0) if loaded.mask is None else loaded.mask
+    scores, matching = score_lesions(pair.case_id, mask, loaded.truth, rule=settings.rule)
+    notes = (*loaded.notes, *scores.notes)
+    if missing:
+        notes = ("no prediction: scored as an empty one", *notes)
+        scores = replace(scores, values={**scores.values, "prediction_missing": 1.0})
+    scores = replace(scores, notes=notes)
+    records = lesion_records(pair.case_id, matching, loaded.truth.geometry)
+    volume = load_probabilities(pair, loaded.truth.geometry)
+    probed = None if volume is None else _probed(pair, volume, loaded.truth, matching)
+    return CaseResult(scores, tuple(records), probed)
+
+
+def _probed(pair: Pair, volume: Volume, truth: Volume, matching: Matching) -> Probed:
+    probability, true = probabilities_of(str(pair.probability), volume), truth.array > 0
+    return Probed(
+        near=calibration(probability, true, box=near_box(probability, true)),
+        everywhere=calibration(probability, true),
+        dice=dice_by_threshold(probability, true),
+        froc=froc_case(matching, probability),
+    )
+
+
+def summary_of(outcomes: Sequence[Outcome[CaseResult]], settings: Settings) -> dict[str, Any]:
+    """What summary.json holds: how it was counted, metrics over cases, lesions by size, probabilities."""
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    return {**_facts(outcomes, settings), **summarise([one.scores for one in done])}
+
+
+def _facts(outcomes: Sequence[Outcome[CaseResult]], settings: Settings) -> dict[str, Any]:
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    records = [record for one in done for record in one.lesions]
+    bins = [{**asdict(item), "sensitivity": item.sensitivity} for item in sensitivity_of_records(records)]
+    facts: dict[str, Any] = {
+        "failed": failures(outcomes),
+        "label": settings.label,
+        "matching": settings.rule.words,
+        "resampling": "nearest neighbour where grids differ" if settings.resampled else "none",
+        "sensitivity_by_size": bins,
+    }
+    probed = [one.probed for one in done if one.probed is not None]
+    if probed:
+        facts["probabilities"] = _probabilities(probed)
+    return facts
+
+
+def split(outcomes: Sequence[Outcome[Scores]]) -> tuple[list[Scores], dict[str, str]]:
+    """The scores there are, and the reasons of those there are not by case."""
+    return [outcome.value for outcome in outcomes if outcome.value is not None], failures(outcomes)
+
+
+def failures(outcomes: Sequence[Outcome[Any]]) -> dict[str, str]:
+    """The reason of each case that could not be scored."""
+    return {outcome.name: outcome.error for outcome in outcomes if outcome.error is not None}
+
+
+def _probabilities(probed: Sequence[Probed]) -> dict[str, Any]:
+    near, everywhere = pooled(p.near for p in probed), pooled(p.everywhere for p in probed)
+    curve = froc(p.froc for p in probed)
+    dice = mean_curve([p.dice for p in probed])
+    threshold, best = dice.best
+    return {
+        "cases": len(probed),
+        "bins": len(near.voxels),
+        "ece_near": near.ece,
+        "brier_near": near.brier,
+        "ece_all_voxels": everywhere.ece,
+        "brier_all_voxels": everywhere.brier,
+        "best_threshold": threshold,
+        "best_mean_dice": best,
+        "froc_sensitivity": curve.at,
+        "froc_mean_sensitivity": curve.mean,
+    }
+
+
+def write_evaluation(
+    outcomes: Sequence[Outcome[CaseResult]],
+    pairs: Sequence[Pair],
+    folder: str | Path,
+    settings: Settings | None = None,
+    *,
+    title: str = "Masks",
+) -> dict[str, Any]:
+    """Write cases.csv, lesions.csv, summary.json and evaluation.html into a folder; returns the summary."""
+    chosen, out = settings or Settings(), Path(folder)
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    summary = write_scores([one.scores for one in done], out, **_facts(outcomes, chosen))
+    write_text(out / "lesions.csv", lesions_csv([record for one in done for record in one.lesions]))
+    facts = {
+        "lesions": f"18-connected components; {chosen.rule.words}",
+        "grids": f"resampling: {summary['resampling']}",
+        "label": "the only one there is" if chosen.label is None else str(chosen.label),
+        "files": "cases.csv, lesions.csv and summary.json beside this page",
+    }
+    model = model_results(title, outcomes, pairs, summary, chosen)
+    write_evaluation_page(out / "evaluation.html", [model], METRICS, title=title, facts=facts)
+    return summary
+
+
+def write_scored(outcomes: Sequence[Outcome[Scores]], folder: str | Path) -> dict[str, Any]:
+    """Write cases.csv and summary.json (cases that failed with their reason in it); returns the summary."""
+    done, failed = split(outcomes)
+    return write_scores(done, Path(folder), failed=failed)
+
+
+def model_results(
+    name: str,
+    outcomes: Sequence[Outcome[CaseResult]],
+    pairs: Sequence[Pair],
+    summary: Mapping[str, Any],
+    settings: Settings,
+) -> ModelResults:
+    """One model as the page shows it, its worst cases read again and drawn."""
+    done = [outcome.value for outcome in outcomes if outcome.value is not None]
+    scores = [one.scores for one in done]
+    by_id = {pair.case_id: pair for pair in pairs}
+    worst = worst_cases(scores)[:PICTURED]
+    return ModelResults(
+        name=name,
+        scores=scores,
+        summary=summary,
+        failed=failures(outcomes),
+        probabilities=_curves([one.probed for one in done if one.probed is not None]),
+        gallery=[_picture(by_id[one.case_id], one, settings) for one in worst],
+    )
+
+
+def _picture(pair: Pair, worst: Worst, settings: Settings) -> Pictured:
+    loaded = load_pair(pair, label=settings.label, resampled=settings.resampled)
+    mask = loaded.truth.with_array(loaded.truth.array * 0) if loaded.mask is None else loaded.mask
+    note = ""
+    try:
+        image = load_image(pair, loaded.truth.geometry)
+    except LesionLabError as error:
+        # The numbers stand without the scan, and so does a picture of the masks.
+        image, note = None, f" The scan could not be read: {error}"
+    png, words = case_picture(loaded.truth, mask, image)
+    return Pictured(worst, png, words + note)
+
+
+def _curves(probed: Sequence[Probed]) -> dict[str, Any]:
+    if not probed:
+        return {}
+    facts = _probabilities(probed)
+    near, curve = pooled(p.near for p in probed), froc(p.froc for p in probed)
+    dice = mean_curve([p.dice for p in probed])
+    x, y = near.reliability
+    text = (
+        f"{facts['cases']} cases. Near lesions: ECE {facts['ece_near']:.4f} ({facts['bins']} bins), Brier "
+        f"{facts['brier_near']:.4f}; over all voxels: {facts['ece_all_voxels']:.5f} and "
+        f"{facts['brier_all_voxels']:.5f}. Mean Dice is highest, {_three(facts['best_mean_dice'])}, at a "
+        f"threshold of {_three(facts['best_threshold'])}. FROC: a predicted lesion's score is the highest "
+        "probability in it."
+    )
+    points = list(zip(curve.false_per_scan.tolist(), curve.sensitivity.tolist(), strict=True))
+    return {
+        "text": text,
+        "reliability": list(zip(x.tolist(), y.tolist(), strict=True)),
+        "dice": list(zip(dice.thresholds.tolist(), dice.dice.tolist(), strict=True)),
+        "froc": [point for point in points if not math.isnan(point[1])],
+    }
+
+
+def _three(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.3f}"
