@@ -9,8 +9,10 @@ import pytest
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.evaluate import score_case
 from lesionlab.evaluate.empty import COMPUTED, METRICS
+from lesionlab.evaluate.empty import GRID as GRID_RULE
 
 GRID = Geometry((6, 8, 10), (5.0, 2.0, 2.0))  # 0.02 ml per voxel
+DIAGONAL = math.sqrt(30.0**2 + 16.0**2 + 20.0**2)
 COLUMNS = ("truth_empty", "prediction_empty", "both_empty")
 
 WRITTEN = {
@@ -39,6 +41,10 @@ WRITTEN = {
     "recognition_quality": (math.nan, 0.0, math.nan),
     "fp_volume_ml": (0.18, 0.0, 0.0),
     "fn_volume_ml": (math.nan, 0.18, math.nan),
+    "hd_mm": (math.nan, DIAGONAL, math.nan),
+    "hd95_mm": (math.nan, DIAGONAL, math.nan),
+    "assd_mm": (math.nan, DIAGONAL, math.nan),
+    "nsd_2mm": (math.nan, 0.0, math.nan),
     "prediction_missing": (0.0, 0.0, 0.0),
 }
 
@@ -62,7 +68,7 @@ def test_empty_masks_follow_the_written_rule(metric, column):
     value, expected = scores.values[metric.name], WRITTEN[metric.name][column]
     assert value == pytest.approx(expected, nan_ok=True)
     rule = getattr(metric, COLUMNS[column])
-    if rule != COMPUTED:
+    if rule not in (COMPUTED, GRID_RULE):
         assert value == pytest.approx(rule, nan_ok=True)
     if math.isnan(expected):
         assert metric.name in scores.notes[0]
@@ -76,6 +82,7 @@ def test_the_notes_say_what_is_empty():
     assert score_case("P1", full(), full()).notes == ()
     assert score_case("P1", nothing(), full()).notes == (
         "empty prediction: ppv, lesion_ppv, segmentation_quality undefined",
+        "hd_mm, hd95_mm, assd_mm charged with the grid's diagonal",
     )
     assert score_case("P1", full(), nothing()).notes[0].startswith("empty truth: dice, iou, sensitivity")
     assert score_case("P1", nothing(), nothing()).notes[0].startswith("empty truth and prediction: dice")
@@ -87,7 +94,9 @@ def test_the_documentation_shows_the_same_table():
     rows = [line for line in text.splitlines() if line.startswith("| `")]
 
     def cell(rule):
-        return "as usual" if rule == COMPUTED else "-" if math.isnan(rule) else f"{rule:g}"
+        if isinstance(rule, str):
+            return {COMPUTED: "as usual", GRID_RULE: "grid's diagonal"}[rule]
+        return "-" if math.isnan(rule) else f"{rule:g}"
 
     assert rows == [
         f"| `{m.name}`: {m.meaning} | {m.unit} | "

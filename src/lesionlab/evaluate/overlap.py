@@ -1,6 +1,7 @@
-"""One mask against its truth: voxel-wise overlap, volumes, and lesions found, missed and false.
+"""One mask against its truth: all metrics of a case, and those of voxels: overlap and volumes.
 
-Distances between surfaces and statistics over many cases live elsewhere.
+How lesions are matched is `detection.py`, distances between surfaces are `surface.py`, statistics over
+many cases live elsewhere.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from lesionlab.evaluate.detection import (
     panoptic_scores,
 )
 from lesionlab.evaluate.empty import METRICS, apply_rule
+from lesionlab.evaluate.surface import diagonal_mm, surface_scores
 
 
 def score_case(
@@ -54,6 +56,11 @@ def score_lesions(
     values = _voxel_values(predicted[box], true[box], mask.geometry.voxel_ml, true.size)
     values |= _lesion_values(matching) | {"prediction_missing": 0.0}
     empty = (values["truth_ml"] == 0.0, values["predicted_ml"] == 0.0)
+    if empty == (False, True):
+        values |= dict.fromkeys(("hd_mm", "hd95_mm", "assd_mm"), diagonal_mm(mask.geometry))
+    elif not any(empty):
+        flat = true.shape[0] == 1
+        values |= surface_scores(predicted[box], true[box], mask.geometry.spacing, flat=flat)
     notes = apply_rule(values, truth_empty=empty[0], prediction_empty=empty[1])
     return Scores(case_id, {m.name: values[m.name] for m in METRICS}, tuple(notes)), matching
 

@@ -25,6 +25,7 @@ from scipy.spatial import cKDTree
 from lesionlab.core.components import foreground_box
 from lesionlab.core.errors import DatasetError, GeometryError
 from lesionlab.core.mesh import shape_areas
+from lesionlab.core.volume import Geometry
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
@@ -111,23 +112,32 @@ class SurfaceDistances:
 
 
 def surface_scores(
-    mask: BoolArray, truth: BoolArray, spacing: Spacing, *, tolerances_mm: tuple[float, ...] = TOLERANCES_MM
+    mask: BoolArray,
+    truth: BoolArray,
+    spacing: Spacing,
+    *,
+    tolerances_mm: tuple[float, ...] = TOLERANCES_MM,
+    flat: bool | None = None,
 ) -> dict[str, float]:
     """`hd_mm`, `hd95_mm`, `assd_mm` and, for each tolerance, `nsd_2mm` (named by it) of two masks (z, y, x).
 
-    NaN throughout where a mask is empty. Raises as `surface_distances` and `SurfaceDistances.nsd`.
+    NaN throughout where a mask is empty. `flat` and errors are those of `surface_distances` and
+    `SurfaceDistances.nsd`.
     """
-    found = surface_distances(mask, truth, spacing)
+    found = surface_distances(mask, truth, spacing, flat)
     values = {"hd_mm": found.hd_mm, "hd95_mm": found.hd95_mm, "assd_mm": found.assd_mm}
     return values | {f"nsd_{tolerance:g}mm": found.nsd(tolerance) for tolerance in tolerances_mm}
 
 
-def surface_distances(mask: BoolArray, truth: BoolArray, spacing: Spacing) -> SurfaceDistances:
+def surface_distances(
+    mask: BoolArray, truth: BoolArray, spacing: Spacing, flat: bool | None = None
+) -> SurfaceDistances:
     """Distances between the surfaces of two masks (z, y, x) of one shape; spacing (z, y, x) in mm.
 
     What lies outside the array counts as empty. A single slice (z = 1) is taken as a picture, its surface as
-    a contour. Time and memory depend on the box around both masks. Raises GeometryError where the shapes
-    differ and for spacing that is not positive and finite.
+    a contour, unless `flat` says that it was cut from a volume (False). Time and memory depend on the box
+    around both masks. Raises GeometryError where the shapes differ and for spacing that is not positive and
+    finite.
     """
     if mask.shape != truth.shape or mask.ndim != 3:
         raise GeometryError("surface distances", f"masks of {mask.shape} and {truth.shape}", "one (z, y, x)")
@@ -137,7 +147,7 @@ def surface_distances(mask: BoolArray, truth: BoolArray, spacing: Spacing) -> Su
     if box is None or not mask[box].any() or not truth[box].any():
         nothing = np.zeros(0)
         return SurfaceDistances(nothing, nothing, nothing, nothing)
-    flat = mask.shape[0] == 1
+    flat = mask.shape[0] == 1 and flat is not False
     first, second = _Surface(mask[box], flat), _Surface(truth[box], flat)
     sizes = element_sizes(spacing, flat)
     return SurfaceDistances(
@@ -146,6 +156,12 @@ def surface_distances(mask: BoolArray, truth: BoolArray, spacing: Spacing) -> Su
         _distances(second, first, spacing),
         sizes[second.shapes],
     )
+
+
+def diagonal_mm(geometry: Geometry) -> float:
+    """The longest distance that two surfaces on a grid can have; of a single slice, within the slice."""
+    sides = [n * step for n, step in zip(geometry.shape, geometry.spacing, strict=True)]
+    return math.hypot(*(sides[1:] if geometry.shape[0] == 1 else sides))
 
 
 @lru_cache(maxsize=64)
@@ -201,7 +217,7 @@ def _groups(corners: list[int]) -> list[list[int]]:
 
 
 class _Surface:
-    """The elements of one mask's surface, as `surface_kernels` lists them; `cells` is their grid (z, y, x)."""
+    """The elements of one mask's surface, as `surface_kernels` lists them; `cells` is their grid."""
 
     def __init__(self, mask: BoolArray, flat: bool) -> None:
         from lesionlab.evaluate.surface_kernels import find_elements
