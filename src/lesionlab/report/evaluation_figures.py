@@ -38,7 +38,7 @@ def shares(rows: Mapping[str, ArrayLike]) -> bytes:
     the diamond is the mean. Undefined values are left out and counted beside the name.
     """
     height = 0.42 * max(1, len(rows))
-    figure = Figure(figsize=(WIDTH, height + 0.7))
+    figure = Figure(figsize=(WIDTH, height + 0.45))
     axes = canvas.place(figure, 2.9, 0.1, (WIDTH - 3.2, height))
     labels = []
     for place, (name, given) in enumerate(rows.items()):
@@ -84,7 +84,7 @@ def histograms(panels: Mapping[str, ArrayLike]) -> bytes:
     shown = list(panels.items())[:4]
     gap, left = 0.55, 0.45
     across = (WIDTH - left - gap * len(shown)) / max(1, len(shown)) + gap * 0.35
-    figure = Figure(figsize=(WIDTH, 2.55))
+    figure = Figure(figsize=(WIDTH, 2.4))
     for number, (title, given) in enumerate(shown):
         axes = canvas.place(figure, left + number * (across + gap * 0.75), 0.35, (across, 1.75))
         values = known(given)
@@ -109,12 +109,15 @@ def by_volume(names: Sequence[str], volumes_ml: ArrayLike, dice: ArrayLike, axes
     axes.set_xscale("log")
     low, high = (float(f(volume[kept])) for f in (np.min, np.max)) if kept.any() else (1.0, 10.0)
     axes.set(xlim=(low / 1.6, high * 1.6), ylim=(-0.03, 1.03))
-    for i in np.flatnonzero(kept)[np.argsort(score[kept], kind="stable")][:NAMED]:
+    worst = np.flatnonzero(kept)[np.argsort(score[kept], kind="stable")][:NAMED]
+    for position, i in enumerate(worst):
         right = volume[i] > math.sqrt(low * high)
+        # Names of neighbours would run into each other: the later one stands higher.
+        near = sum(abs(score[i] - score[j]) < 0.06 for j in worst[:position])
         axes.annotate(
             names[i],
             (volume[i], score[i]),
-            xytext=(-6 if right else 6, 0),
+            xytext=(-6 if right else 6, 10 * near),
             textcoords="offset points",
             ha="right" if right else "left",
             va="center",
@@ -154,7 +157,7 @@ def volumes_and_sizes(
     names: Sequence[str], volumes_ml: ArrayLike, dice: ArrayLike, bins: Sequence[Mapping[str, float]]
 ) -> bytes:
     """Dice by volume and, where lesions are known, sensitivity by size beside it, as PNG."""
-    figure = Figure(figsize=(WIDTH, 3.1))
+    figure = Figure(figsize=(WIDTH, 2.95))
     by_volume(names, volumes_ml, dice, canvas.place(figure, 0.45, 0.35, (4.2, 2.1)))
     if bins:
         by_size(bins, canvas.place(figure, 5.35, 0.35, (4.4, 2.1)))

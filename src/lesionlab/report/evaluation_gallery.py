@@ -177,5 +177,5 @@ def _sliced(
     letters = None if turn.flat else display.LETTERS[plane]
     view = View(crop.cut(pixels), pixel_mm, window, letters, turn.flat and set(turn.spacing) == {1.0})
     layers = _layers(crop.cut(cut[0]), crop.cut(cut[1]))
-    title = "Image as stored" if turn.flat else f"{display.PLANES[plane].capitalize()}: most voxels differ"
+    title = "Image as stored" if turn.flat else f"{display.PLANES[plane].capitalize()}, where most differs"
     return title, view, layers

@@ -113,7 +113,7 @@ def summary_tables(model: ModelResults, metrics: Sequence[MetricLike]) -> Html:
     if not found:
         return tag("section", tag("h2", "Summary"), tag("p", "No case could be scored."))
     pooled: Mapping[str, Any] = model.summary.get("pooled") or {}
-    head = ["mean", "95% interval", "sd", "median", "least", "most", "n", "undefined", "all voxels pooled"]
+    head = ["mean", "95% interval", "sd", "median", "least", "most", "n", "undefined", "pooled"]
     parts = []
     for title, names in _grouped(names_of([model], metrics)).items():
         rows = []
@@ -127,13 +127,16 @@ def summary_tables(model: ModelResults, metrics: Sequence[MetricLike]) -> Html:
             rows.append(row)
         parts.append(table([title, *head], rows, class_="numbers"))
     how = model.summary.get("intervals") or {}
-    words = (
-        f"Intervals of the mean over patients: bootstrap ({how['method']}), {number(how['resamples'])} "
+    words = "Pooled: all voxels of all cases taken as one volume."
+    words += (
+        f" Intervals of the mean over patients: bootstrap ({how['method']}), {number(how['resamples'])} "
         f"resamples of {number(how['patients'])} patients."
         if {"method", "resamples", "patients"} <= set(how)
         else ""
     )
-    return tag("section", tag("h2", "Summary"), join(parts), tag("p", words, class_="quiet"), class_="small")
+    return tag(
+        "section", tag("h2", "Summary"), join(parts), tag("p", words, class_="quiet"), class_="small even"
+    )
 
 
 def side_by_side(models: Sequence[ModelResults], metrics: Sequence[MetricLike]) -> Html:

@@ -39,7 +39,8 @@ MISSED_PICTURED = 6
 NOTES_ON_TOP = 8
 ROWS_PER_TABLE = 7
 ERROR_UNITS = {"TMTV_error": "ml", "TLG_error": "g", "SUVmax_error": "g/ml", "Dmax_error": "mm"}
-ABBREVIATIONS = {"dice": "Dice", "iou": "IoU", "ppv": "PPV", "fp": "FP", "fn": "FN", "3d": "3D"}
+ABBREVIATIONS = {"dice": "Dice", "iou": "IoU", "ppv": "PPV", "fp": "FP", "fn": "FN", "f1": "F1"}
+ABBREVIATIONS |= {"hd": "HD", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD", "2mm": "2 mm", "3d": "3D"}
 COUNT_NAMES = ("lesions", "lesion_count", "lesioncount", "count")
 PURPOSE = "Research software, not a medical device: no diagnosis or treatment may rest on this page."
 
