@@ -254,10 +254,14 @@ def _mean_squares(table: Floats) -> tuple[float, float, float]:
 def _icc_interval(
     squares: tuple[float, float, float], n: int, k: int, icc: float, confidence: float
 ) -> tuple[float, float]:
-    """McGraw and Wong's interval of ICC(A,1), with Satterthwaite's degrees of freedom `v`."""
+    """McGraw and Wong's interval of ICC(A,1), with Satterthwaite's degrees of freedom `v`.
+
+    A negative coefficient counts as 0 there: variances are not negative, and the interval would miss it.
+    """
     rows, columns, rest = squares
-    a = k * icc / (n * (1.0 - icc))
-    b = 1.0 + k * icc * (n - 1) / (n * (1.0 - icc))
+    odds = max(icc, 0.0) / (1.0 - icc)
+    a = k * odds / n
+    b = 1.0 + k * odds * (n - 1) / n
     whole = (a * columns) ** 2 / (k - 1) + (b * rest) ** 2 / ((n - 1) * (k - 1))
     if whole == 0.0:
         return NAN

@@ -220,7 +220,9 @@ def _bca_tails(
     estimate: float, replicates: Floats, left_out: Floats, tails: tuple[float, float]
 ) -> tuple[float, float]:
     """The percentiles that BCa reads instead of the plain ones."""
-    below = ((replicates < estimate).mean() + (replicates <= estimate).mean()) / 2.0
+    # resamples that tie with the estimate count half; rounding must not decide on which side they are
+    slack = 1e-10 * float(np.abs(replicates).max())
+    below = ((replicates < estimate - slack).mean() + (replicates <= estimate + slack).mean()) / 2.0
     away = left_out.mean() - left_out
     spread = float((away**2).sum()) ** 1.5
     if not 0.0 < below < 1.0 or spread == 0.0:

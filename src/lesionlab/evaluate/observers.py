@@ -25,6 +25,8 @@ Score = Callable[[BoolArray, BoolArray], float]
 MAX_READERS: Final = 62
 """Readers' votes on a voxel are the bits of one 64-bit number."""
 SMALLEST: Final = 1e-10
+MARGIN: Final = 5
+"""Voxels around all foreground that STAPLE counts as background."""
 STILL: Final = 1e-7
 """EM has arrived when no reader's sensitivity or specificity moves by more."""
 
@@ -73,10 +75,10 @@ class AgainstObservers:
     """Where a model stands among readers, over cases; every interval draws patients.
 
     `model` is its mean agreement with the readers, `readers` that of the readers with each other,
-    `difference` the first minus the second, `williams` their ratio (Williams' index): above 1 the model agrees with the
-    readers better than they do with each other. `model_by_reader` is the model's mean with each reader,
-    `by_reader` each reader's mean with the other readers, `by_pair` that of each pair of readers, from
-    `lowest` to `highest`.
+    `difference` the first minus the second, `williams` their ratio (Williams' index): above 1 the model
+    agrees with the readers better than they do with each other. `model_by_reader` is the model's mean with
+    each reader, `by_reader` each reader's mean with the other readers, `by_pair` that of each pair of
+    readers, from `lowest` to `highest`.
     `undefined` cases lacked a value and count nowhere.
     """
 
@@ -138,7 +140,7 @@ def majority(masks: Mapping[str, BoolArray]) -> BoolArray:
 def staple(
     masks: Mapping[str, BoolArray],
     *,
-    margin: int = 0,
+    margin: int = MARGIN,
     prior: float | None = None,
     max_iterations: int = 500,
 ) -> Consensus:
@@ -169,6 +171,7 @@ def staple(
     patterns, which, counts = np.unique(votes, return_inverse=True, return_counts=True)
     marked = ((patterns[:, None] >> np.arange(len(masks))) & 1).astype(np.float64)
     share = float(counts @ marked.mean(axis=1)) / votes.size if prior is None else prior
+    share = min(share, 1.0 - SMALLEST)  # 1 where every reader marked the whole box
     truth, p, q, done, converged = _expect_maximise(marked, counts.astype(np.float64), share, max_iterations)
     whole[box] = truth[which].reshape(votes.shape)
     names = list(masks)
