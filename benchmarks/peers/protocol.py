@@ -6,6 +6,7 @@ nothing is imported here but the standard library. A request is one of
     {"do": "open", "lesion": {"name", "image", "mask", "bin_size", "bin_origin"}}
     {"do": "measure", "lesion": name, "repeats": n}     seconds of each call
     {"do": "values", "lesion": name}                    features by the tool's own names
+    {"do": "peak"}                                      most MB of memory that the process has held
 
 and each has one answer. Reading files is never timed, unless the tool takes nothing but paths.
 """
@@ -48,11 +49,19 @@ def serve(tool: str, version: str, opener: Opener) -> None:
         if request["do"] == "open":
             opened[request["lesion"]["name"]] = opener(request["lesion"])
             answer({})
+        elif request["do"] == "peak":
+            answer({"megabytes": peak_megabytes()})
         elif request["do"] == "values":
             values = opened[request["lesion"]]()
             answer({"values": {k: float(v) if math.isfinite(v) else None for k, v in values.items()}})
         else:
             answer({"seconds": [seconds(opened[request["lesion"]]) for _ in range(request["repeats"])]})
+
+
+def peak_megabytes() -> float:
+    """Most memory that this process has held, since it began (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024.0 for line in lines if line.startswith("VmHWM"))
 
 
 def seconds(work: Measure) -> float:
