@@ -38,7 +38,9 @@ from lesionlab.evaluate import (
     summarise,
     write_scores,
 )
+from lesionlab.pipeline.checklists import checklists_of
 from lesionlab.pipeline.pairs import (
+    NAMES,
     Label,
     Pair,
     load_image,
@@ -204,11 +206,13 @@ def write_evaluation(
     *,
     title: str = "Masks",
 ) -> dict[str, Any]:
-    """Write cases.csv, lesions.csv, summary.json and evaluation.html into a folder; returns the summary."""
+    """Write cases.csv, lesions.csv, summary.json, evaluation.html and checklists; returns the summary."""
     chosen, out = settings or Settings(), Path(folder)
     done = [outcome.value for outcome in outcomes if outcome.value is not None]
     summary = write_scores([one.scores for one in done], out, **_facts(outcomes, chosen))
     write_text(out / "lesions.csv", lesions_csv([record for one in done for record in one.lesions]))
+    drawn = [pair.prediction for pair in pairs if pair.prediction is not None]
+    checklists_of([path.parent for path in drawn if path.name == NAMES[0]], out, summary)
     facts = {
         "lesions": f"18-connected components; {chosen.rule.words}",
         "grids": f"resampling: {summary['resampling']}",

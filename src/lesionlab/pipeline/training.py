@@ -22,6 +22,7 @@ from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace, open_workspace
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline.card import model_card
+from lesionlab.pipeline.checklists import checklists_of
 from lesionlab.pipeline.cohort import case_name, report_cohort
 from lesionlab.pipeline.evaluation import write_scored
 from lesionlab.pipeline.kept import Examined, examined_task, run_examined
@@ -111,9 +112,9 @@ def cross_validate(
 ) -> list[Outcome[Scores]]:
     """Examine every case with the fold that has not seen its patient, and score it against its truth.
 
-    Folds that are not trained are left out. Each case's report goes into `out/CASE/`; cases.csv, summary.json
-    and a cohort report with the training curves into `out`. Cases that an earlier run finished with the same
-    weights are kept. Raises TrainingError when no fold is finished.
+    Folds that are not trained are left out. Each case's report goes into `out/CASE/`; cases.csv,
+    summary.json, checklists and a cohort report with the training curves into `out`. Cases that an earlier
+    run finished with the same weights are kept. Raises TrainingError when no fold is finished.
     """
     workspace, recipe = open_workspace(Path(root))
     out, splits = Path(out), json.loads((workspace.preprocessed / "splits_final.json").read_text())
@@ -135,7 +136,9 @@ def cross_validate(
         tasks.append(examined_task(scan, bundle, out, name=case_id, device=device, progress=share))
     outcomes = run_examined(tasks, out, progress=progress)
     scored = [_scored(outcome) for outcome in outcomes]
-    write_scored(scored, out)
+    summary = write_scored(scored, out)
+    patients = json.loads(workspace.cases_file.read_text(encoding="utf-8"))["patients"]
+    checklists_of([out / task.name for task in tasks], out, summary, patients)
     curves = all_curves(workspace.model(recipe.network.configuration))
     report_cohort(outcomes, out, title=f"{recipe.name}: cross-validation by patient", figures=curves)
     return scored
