@@ -58,7 +58,7 @@ def pairs_of(
         name = case_id_of(predictions)
         return [Pair(name, predictions, truths, images, probabilities, sides)]
     found, known = mask_files(predictions, NAMES), truth_files(truths)
-    scans = {} if images is None else dict(named_cases(images))
+    scans = {} if images is None else scan_files(images)
     maps = {} if probabilities is None else mask_files(probabilities, PROBABILITY_NAMES)
     return [
         Pair(name, found.get(name), known.get(name), scans.get(name), maps.get(name), sides)
@@ -100,6 +100,17 @@ def _listed(table: Path, row: Mapping[str, str | None]) -> Pair:
     )
     name = row.get(CASE) or case_id_of(prediction or truth or table)
     return Pair(name, prediction, truth, image, probability, (table, table))
+
+
+def scan_files(folder: Path) -> dict[str, Path]:
+    """Scans by case id: those that `find_cases` finds, and what lies in the folder itself by its own name.
+
+    Raises ReadError when there is none.
+    """
+    found = dict(named_cases(folder))
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    # The folder of a single patient is one case to `find_cases`, whatever the patient's own folder is called.
+    return {**found, **{case_id_of(path): path for path in inside if not path.name.startswith(".")}}
 
 
 def truth_files(folder: Path) -> dict[str, Path]:
