@@ -160,8 +160,8 @@ def page(rows: Sequence[tuple[int, str, Quality, float]], recipe: Recipe, note: 
         *correlation_table(rows),
         "",
         "A flag that works has a negative correlation. Intervals are percentile bootstraps over patients "
-        "(10,000 resamples), not corrected for their number. The thresholds were set before these numbers were "
-        "known, and were not changed afterwards.",
+        "(10,000 resamples), not corrected for their number. The thresholds were set before these numbers "
+        "were known, and were not changed afterwards.",
         "",
         "What this does not show: disagreement among folds, because all other folds were trained on the "
         "patient; and how position and border behave on whole-body scans, because these images are cropped "
