@@ -25,6 +25,8 @@ VERBS = (
     "measure",
     "evaluate",
     "compare",
+    "agree",
+    "observers",
     "report",
     "info",
     "demo",

@@ -76,6 +76,9 @@ def test_patients_subgroups_and_metrics_are_chosen(run, folders: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "8 cases of 4 patients" in result.stdout
     assert "poor - U-Net" in result.stdout
+    page = (folders / "out" / "evaluation.html").read_text()
+    for words in ("Comparison of U-Net, poor", "Differences between models", "Subgroups", "scanner"):
+        assert words in page
     groups = rows_of(folders / "out" / "groups.csv")
     assert {row["metric"] for row in groups} == {"dice", "sensitivity"}
     assert {row["value"] for row in groups if row["column"] == "scanner"} == {"a", "b"}

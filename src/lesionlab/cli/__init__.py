@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import typer
 
-from lesionlab.cli import about, compare, evaluate, masks, models, response, robustness, scans, suv
+from lesionlab.cli import (
+    about,
+    agree,
+    compare,
+    evaluate,
+    masks,
+    models,
+    quality,
+    response,
+    robustness,
+    scans,
+    suv,
+)
 from lesionlab.cli.terminal import Verbs, start_logging
 
 app = typer.Typer(
@@ -56,6 +68,9 @@ for verb, summary in (
     (robustness.robustness, "Tell which features are stable."),
     (evaluate.evaluate, "Compare masks with the truth."),
     (compare.compare, "Test several models against each other."),
+    (quality.quality, "Tell which masks to look at, without truth."),
+    (agree.agree, "Tell how far two measurements agree."),
+    (agree.observers, "Compare readers, and a model with them."),
     (masks.report, "Report again on a corrected mask, or on any."),
     (about.info, "Tell what is installed, or what a thing holds."),
     (about.demo, "Show the whole road on synthetic patients."),

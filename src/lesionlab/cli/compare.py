@@ -73,15 +73,17 @@ def compare(
         )
     written = work.write_compared(found, out)
     if as_json:
-        answer_json({**work.comparison_of(found), "written": str(written)})
+        answer_json({**work.comparison_of(found), "page": str(written)})
     else:
         tell(found.result)
-        answer(f"\ntables: {written}, {out / 'means.csv'}, {out / 'differences.csv'}")
+        answer(f"\npage: {written}; tables beside it: means.csv, differences.csv, groups.csv, cases.csv")
     list_failures(work.failures(found))
 
 
 def tell(found: ModelComparison) -> None:
     """Print means, differences and subgroups, and how many cases each rests on."""
+    from lesionlab.pipeline import comparison as work
+
     patients = len(set(found.patients))
     answer(f"{len(found.cases)} cases of {patients} patients; [95 % interval], n = cases with a value\n")
     rows: list[list[object]] = [
@@ -96,7 +98,7 @@ def tell(found: ModelComparison) -> None:
         rows = [
             [
                 *(t.metric, f"{t.second} - {t.first}", _cell(t.difference)),
-                *(_p(p) for p in (t.p_signed_rank, t.p_sign_flip, t.p_holm)),
+                *(work.p_words(p) for p in (t.p_signed_rank, t.p_sign_flip, t.p_holm)),
             ]
             for t in found.tests
         ]
@@ -111,7 +113,3 @@ def tell(found: ModelComparison) -> None:
 
 def _cell(one: Interval) -> str:
     return f"{shown(one.estimate)} [{shown(one.low)}, {shown(one.high)}] n={one.n}"
-
-
-def _p(value: float) -> str:
-    return "-" if value != value else "<0.001" if value < 0.001 else f"{value:.3f}"

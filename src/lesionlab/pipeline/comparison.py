@@ -16,8 +16,10 @@ from lesionlab.core.errors import DatasetError, ReadError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Outcome, Progress, silent
-from lesionlab.evaluate.bootstrap import STANDARD, Bootstrap
+from lesionlab.evaluate import METRICS, summarise
+from lesionlab.evaluate.bootstrap import STANDARD, Bootstrap, Interval
 from lesionlab.evaluate.comparison import (
+    RULE,
     ModelComparison,
     comparison,
     comparison_record,
@@ -26,6 +28,7 @@ from lesionlab.evaluate.comparison import (
     mean_rows,
 )
 from lesionlab.pipeline.evaluation import evaluate_files, split
+from lesionlab.report import ExtraSection, ModelResults, write_evaluation_page
 from lesionlab.report.tables import write_csv
 
 CASE_COLUMNS = ("case", "case_id")
@@ -99,7 +102,7 @@ def case_table(path: Path) -> CaseTable:
 
     Raises ReadError for a file that is no such table, DatasetError for a case twice.
     """
-    rows, key = _rows(path)
+    rows, key = case_rows(path)
     whose = next((name for name in PATIENT_COLUMNS if name in rows[0]), None)
     patients = {row[key]: row[whose] for row in rows if whose is not None and row[whose]}
     columns = {name: {row[key]: row[name] or "" for row in rows} for name in rows[0] if name != key}
@@ -112,9 +115,9 @@ def scores_table(path: Path) -> list[Scores]:
     Columns without any number (notes, names) are passed over. Raises ReadError for a file that is no such
     table, DatasetError for a case twice.
     """
-    rows, key = _rows(path)
+    rows, key = case_rows(path)
     names = [name for name in rows[0] if name != key]
-    values = [{name: _number(row[name]) for name in names} for row in rows]
+    values = [{name: number_of(row[name]) for name in names} for row in rows]
     used = [name for name in names if any(not math.isnan(row[name]) for row in values)]
     return [
         Scores(row[key], {name: numbers[name] for name in used})
@@ -128,7 +131,7 @@ def comparison_of(found: Compared) -> dict[str, Any]:
 
 
 def write_compared(found: Compared, folder: str | Path) -> Path:
-    """Write comparison.json, means.csv, differences.csv, groups.csv and cases.csv; returns the first."""
+    """Write comparison.json, CSV files of the same, cases.csv and evaluation.html; returns the page."""
     folder, result = Path(folder), found.result
     whose = dict(zip(result.cases, result.patients, strict=True))
     names = list(dict.fromkeys(m for scores in found.scores.values() for s in scores for m in s.values))
@@ -150,7 +153,69 @@ def write_compared(found: Compared, folder: str | Path) -> Path:
             head = list(rows[0]) if rows else ["model", "metric"]
             write_csv(temporary, head, [list(row.values()) for row in rows])
     write_json(folder / "comparison.json", comparison_of(found))
-    return folder / "comparison.json"
+    return write_page(found, folder / "evaluation.html")
+
+
+def write_page(found: Compared, path: Path) -> Path:
+    """Write the models beside each other as one page, with the tests and subgroups in it."""
+    whose = dict(zip(found.result.cases, found.result.patients, strict=True))
+    models = [
+        ModelResults(name, scores, summarise(scores, whose), found.failed[name])
+        for name, scores in found.scores.items()
+    ]
+    facts = {"missing and undefined": RULE, "files": "comparison.json and its tables beside this page"}
+    extras = [_tests_section(found.result), _groups_section(found.result)]
+    title = "Comparison of " + ", ".join(found.result.models)
+    return write_evaluation_page(
+        path, models, METRICS, title=title, facts=facts, extras=[one for one in extras if one.rows]
+    )
+
+
+def _tests_section(result: ModelComparison) -> ExtraSection:
+    head = [
+        "metric",
+        "difference",
+        "mean",
+        "95 % interval",
+        "cases",
+        "left out",
+        "signed rank p",
+        "sign flip p",
+    ]
+    rows = [
+        [
+            *(one.metric, f"{one.second} \u2212 {one.first}", *_mean_cells(one.difference)),
+            *(p_words(p) for p in (one.p_signed_rank, one.p_sign_flip, one.p_holm)),
+        ]
+        for one in result.tests
+    ]
+    words = (
+        "Paired by case; patients are drawn and change sign together. Wilcoxon's signed-rank test, the "
+        "sign-flip test of the mean, and the latter's p after Holm's correction over these "
+        f"{len(rows)} tests."
+    )
+    return ExtraSection("Differences between models", words, [*head, "Holm p"], rows)
+
+
+def _groups_section(result: ModelComparison) -> ExtraSection:
+    head = ["column", "value", "model", "metric", "mean", "95 % interval", "cases", "left out"]
+    rows = [
+        [
+            *(one.group.column, one.group.value, one.model, one.group.metric),
+            *_mean_cells(one.group.mean),
+        ]
+        for one in result.groups
+    ]
+    return ExtraSection("Subgroups", "The tested metrics in parts of the cases.", head, rows)
+
+
+def _mean_cells(one: Interval) -> list[object]:
+    return [f"{one.estimate:.4g}", f"{one.low:.4g} to {one.high:.4g}", one.n, one.undefined]
+
+
+def p_words(value: float) -> str:
+    """A p value for the eye: three digits, a dash where there is none."""
+    return "-" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def failures(found: Compared) -> list[Outcome[Any]]:
@@ -189,25 +254,34 @@ def _column(name: str, known: CaseTable, scores: Mapping[str, Sequence[Scores]])
     return found
 
 
-def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
-    """A CSV file's rows and the name of the column that holds the case."""
+def case_rows(path: Path, *, once: bool = True) -> tuple[list[dict[str, str]], str]:
+    """A CSV file's rows, and the name of the column (case or case_id) that names the case.
+
+    With `once`, every case has one row and there is one at least. Raises ReadError for a file that is no such
+    table, DatasetError for a case twice.
+    """
     needed = f"a CSV file with a column {CASE_COLUMNS[0]} and a row per case"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            rows, head = (
+                [{k: v or "" for k, v in row.items() if k} for row in reader],
+                reader.fieldnames or (),
+            )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(path, str(error), needed) from None
-    key = next((name for name in CASE_COLUMNS if rows and name in rows[0]), None)
-    if key is None:
-        raise ReadError(path, f"columns {', '.join(rows[0])}" if rows else "no row", needed)
+    key = next((name for name in CASE_COLUMNS if name in head), None)
+    if key is None or (once and not rows):
+        raise ReadError(path, f"columns {', '.join(head) or 'none'}" if key is None else "no row", needed)
     names = [row[key] for row in rows]
-    twins = sorted({name for name in names if names.count(name) > 1})
+    twins = sorted({name for name in names if names.count(name) > 1}) if once else []
     if twins:
         raise DatasetError(path, f"case {', '.join(twins)} more than once", "a row per case")
     return rows, key
 
 
-def _number(cell: str) -> float:
+def number_of(cell: str) -> float:
+    """A cell's number; NaN where it holds none."""
     try:
         return float(cell)
     except ValueError:
