@@ -75,7 +75,9 @@ def components(array: NDArray[Any], connectivity: Connectivity = 26) -> tuple[ND
     order = np.argsort(-facts["voxel_counts"][1:].astype(np.int64), kind="stable")
     renumber = np.zeros(count + 1, dtype=np.int32)
     renumber[order + 1] = np.arange(1, count + 1)
-    numbers[box] = renumber[found]
+    # Lesions are a small part of the box that holds them all.
+    inside = found > 0
+    numbers[box][inside] = renumber[found[inside]]
     boxes = [_shifted(facts["bounding_boxes"][k + 1], box) for k in order]
     return numbers, boxes
 

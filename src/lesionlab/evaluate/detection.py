@@ -133,7 +133,7 @@ def overlaps_of(
     box = foreground_box(mask | truth) or (slice(0, 1),) * 3
     true, _ = components(truth[box], connectivity)
     predicted, _ = components(mask[box], connectivity)
-    sizes = [np.bincount(numbers.ravel(), minlength=1)[1:] for numbers in (true, predicted)]
+    sizes = [np.bincount(numbers[numbers > 0], minlength=1)[1:] for numbers in (true, predicted)]
     pairs, shared = _shared(true, predicted, len(sizes[0]), len(sizes[1]))
     return Overlaps(box, true, predicted, sizes[0], sizes[1], pairs, shared, voxel_ml)
 

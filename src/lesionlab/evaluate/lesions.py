@@ -83,8 +83,8 @@ def lesions_csv(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _centroids(labels: IntArray, box: Box, count: int) -> NDArray[np.float64]:
     """The mean voxel index (z, y, x) in the whole array of each lesion, shape (count, 3)."""
-    at = np.nonzero(labels)
-    numbers = labels[at]
+    flat = np.flatnonzero(labels)
+    at, numbers = np.unravel_index(flat, labels.shape), labels.ravel()[flat]
     voxels = np.maximum(np.bincount(numbers, minlength=count + 1)[1:], 1)
     means = [np.bincount(numbers, weights=axis, minlength=count + 1)[1:] / voxels for axis in at]
     corner = np.array([float(s.start) for s in box])
