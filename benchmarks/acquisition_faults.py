@@ -1,8 +1,8 @@
 """How far may a model be trusted when the scan is bad? Simulated acquisition faults at rising strength.
 
 Every patient of a fold is examined by that fold, which has not seen him, after each fault at each strength;
-the truth stays as it was. Motion, ghosting, bias field and spikes are TorchIO's (a development dependency) and
-are left out, with a word, where it is not installed; the others are LesionLab's own.
+the truth stays as it was. Motion, ghosting, bias field and spikes are TorchIO's (a development dependency)
+and are left out, with a word, where it is not installed; the others are LesionLab's own.
 
     python benchmarks/acquisition_faults.py WORKSPACE --fold 0 -o benchmarks/results
 """
@@ -169,7 +169,7 @@ def _first(fault: Fault, side: str) -> float:
 
 
 def plot(rows: Sequence[Row], fault: Fault, path: Path) -> None:
-    """Dice and TMTV error against strength: patients as thin lines, their mean thick, the trusted range shaded."""
+    """Dice and TMTV error against strength: patients thin, mean thick, the trusted range shaded."""
     steps = strengths_of(fault)
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     trusted = limits(rows, fault)
@@ -207,8 +207,8 @@ def fault_table(rows: Sequence[Row], faults: Sequence[Fault]) -> list[str]:
             dice, error = (values_at(rows, fault.name, strength, column) for column in (3, 4))
             name = "none" if strength == 0.0 else fault.name
             lines.append(
-                f"| {name} | {strength:g} | {dice.mean():.3f} ({dice.min():.3f}) | {dice.mean() - clean:+.3f} "
-                f"| {error.mean():+.1f} ({np.median(np.abs(error)):.1f}) |"
+                f"| {name} | {strength:g} | {dice.mean():.3f} ({dice.min():.3f}) "
+                f"| {dice.mean() - clean:+.3f} | {error.mean():+.1f} ({np.median(np.abs(error)):.1f}) |"
             )
     lines += [
         "",
@@ -235,14 +235,14 @@ def page(rows: Sequence[Row], faults: Sequence[Fault], recipe: Recipe, note: str
         "# Acquisition faults: how far a small PET model may be trusted",
         "",
         f"Made by `{COMMAND}`.",
-        f"Recipe {recipe.name} ({recipe.sha256[:12]}), fold {fold}, its {cases} held-out sarcoma patients, without "
-        f"mirroring. {note}".rstrip(),
+        f"Recipe {recipe.name} ({recipe.sha256[:12]}), fold {fold}, its {cases} held-out sarcoma patients, "
+        f"without mirroring. {note}".rstrip(),
         "",
         *fault_table(rows, faults),
         "",
-        "The fault is put on the SUV image, the truth stays. Motion, ghosting and spikes are faults of MR's Fourier "
-        "space; on PET they stand for artefacts of that look. Few patients and one seed each: read the plots, "
-        "not the third digit. Values per patient: `acquisition_faults.csv`.",
+        "The fault is put on the SUV image, the truth stays. Motion, ghosting and spikes are faults of MR's "
+        "Fourier space; on PET they stand for artefacts of that look. Few patients and one seed each: read "
+        "the plots, not the third digit. Values per patient: `acquisition_faults.csv`.",
     ]
     return "\n".join(lines) + "\n"
 

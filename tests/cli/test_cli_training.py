@@ -69,6 +69,10 @@ def test_train_makes_a_cross_validated_bundle(study: Path, trained: tuple[Path, 
     assert sorted(answer["scores"]) == [f"sphere_{n}" for n in range(6)]
     assert all(0.0 <= s["dice"] <= 1.0 for s in answer["scores"].values() if s["dice"] is not None)
     assert {p.name for p in bundle.iterdir()} >= {"recipe.toml", "MODEL_CARD.md", "plans.json", "fold_2"}
+    kept = json.loads((bundle / "training_lesions.json").read_text(encoding="utf-8"))
+    assert (len(kept["volumes_ml"]), kept["empty"]) == (5, 1)
+    claim = (study / "work" / "crossvalidation" / "claim_checklist.csv").read_text(encoding="utf-8")
+    assert "6 cases of 6 patients in 3 folds" in claim
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "6 cases of 6 patients; folds by patient: 0, 1, 2" in card
     assert "not a medical device" in card

@@ -27,6 +27,7 @@ from lesionlab.pipeline.cohort import case_name, report_cohort
 from lesionlab.pipeline.evaluation import write_scored
 from lesionlab.pipeline.kept import Examined, examined_task, run_examined
 from lesionlab.pipeline.patient import open_standardised
+from lesionlab.pipeline.quality import remember_training
 from lesionlab.pipeline.record import part
 from lesionlab.plan import Plan, nnunet_id, plan_dataset
 from lesionlab.predict import Bundle, write_bundle
@@ -159,7 +160,9 @@ def finish(root: str | Path, target: str | Path, scores: Sequence[Scores] = ()) 
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
     folds = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{FINAL}"))
     card = model_card(recipe, record["patients"], folds, summarise(scores) if scores else None)
-    return write_bundle(model, recipe, card, Path(target))
+    bundle = write_bundle(model, recipe, card, Path(target))
+    remember_training(workspace, bundle)
+    return bundle
 
 
 def _save(volume: Volume, path: Path) -> None:
