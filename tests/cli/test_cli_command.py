@@ -25,6 +25,7 @@ VERBS = (
     "measure",
     "evaluate",
     "compare",
+    "quality",
     "agree",
     "observers",
     "report",
