@@ -110,18 +110,19 @@ FAULTS: Final = (
 
 
 def trusted_up_to(
-    strengths: Sequence[float], dice: ArrayLike, clean: ArrayLike, *, loss: float = 0.05
+    strengths: Sequence[float], scores: ArrayLike, clean: ArrayLike, *, loss: float = 0.05
 ) -> float:
-    """The strength up to which the mean Dice over patients falls by at most `loss`; 0 if by more at once.
+    """The strength up to which the mean score over patients falls by at most `loss`; 0 if by more at once.
 
-    `dice` is (strengths, patients) at the given strengths in their order, `clean` (patients) without fault.
-    All strengths up to the answer must hold; ask for strengths above and below 0 apart. Patients without a
-    Dice at some strength count for none. Raises DatasetError where the sizes differ.
+    `scores` (Dice, or the negative of an absolute error) is (strengths, patients) at the given strengths in
+    their order, `clean` (patients) without fault. All strengths up to the answer must hold; ask for strengths
+    above and below 0 apart. Patients without a score at some strength count for none. Raises
+    DatasetError where the sizes differ.
     """
-    table, base = np.asarray(dice, np.float64), np.asarray(clean, np.float64)
+    table, base = np.asarray(scores, np.float64), np.asarray(clean, np.float64)
     if table.shape != (len(strengths), len(base)):
         raise DatasetError(
-            "faults", f"Dice of shape {table.shape}", f"{len(strengths)} strengths x {len(base)} patients"
+            "faults", f"scores of shape {table.shape}", f"{len(strengths)} strengths x {len(base)} patients"
         )
     known = ~np.isnan(np.vstack([table, base[None]])).any(axis=0)
     held = 0.0
