@@ -65,9 +65,7 @@ def compare(
         found = work.compare_files(
             work.model_names(models),
             truth,
-            tested=tested,
-            known=known,
-            by=by or (),
+            work.Wanted(tested, by or (), known),
             settings=Bootstrap(seed=seed),
             progress=progress,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from lesionlab.core.errors import DatasetError
 BIOMARKERS: Final = ("lesions", "TMTV", "MTV", "TLG", "SUVmax", "SUVpeak", "Dmax")
 """What `agreement_table` looks for unless told; names that no pair holds are passed over."""
 CONFIDENCE: Final = 0.95
-LIMITS: Final = float(stats.norm.ppf(0.975))
+LIMITS: Final = NormalDist().inv_cdf(0.975)
 """Standard deviations from the bias to a limit: 1.96, between which 95 % of normal differences lie."""
 NAN: Final = (math.nan, math.nan)
 Floats = NDArray[np.float64]
@@ -162,7 +163,7 @@ def concordance(reference: ArrayLike, measured: ArrayLike, *, confidence: float 
         + 2.0 * value**3 * (1.0 - value) * u2 / (r * out**2)
         - value**4 * u2**2 / (2.0 * r**2 * out**2)
     ) / (n - 2)
-    half = float(stats.norm.ppf(0.5 + confidence / 2.0)) * math.sqrt(max(variance, 0.0))
+    half = NormalDist().inv_cdf(0.5 + confidence / 2.0) * math.sqrt(max(variance, 0.0))
     middle = math.atanh(value)
     return Correlation(value, math.tanh(middle - half), math.tanh(middle + half))
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from lesionlab.core.errors import DatasetError
 
 Floats = NDArray[np.float64]
 Statistic = Literal["mean", "median"]
+NORMAL: Final = NormalDist()
 CHUNK: Final = 2_000_000
 """Random numbers held at a time."""
 
@@ -227,8 +228,12 @@ def _bca_tails(
     spread = float((away**2).sum()) ** 1.5
     if not 0.0 < below < 1.0 or spread == 0.0:
         return tails  # every value the same, or nearly: nothing to correct by
-    bias = stats.norm.ppf(below)
+    bias = NORMAL.inv_cdf(float(below))
     acceleration = float((away**3).sum()) / (6.0 * spread)
-    shifted = bias + stats.norm.ppf(tails)
-    low, high = stats.norm.cdf(bias + shifted / (1.0 - acceleration * shifted))
-    return float(low), float(high)
+    low, high = (_shifted(bias, acceleration, tail) for tail in tails)
+    return low, high
+
+
+def _shifted(bias: float, acceleration: float, tail: float) -> float:
+    away = bias + NORMAL.inv_cdf(tail)
+    return NORMAL.cdf(bias + away / (1.0 - acceleration * away))

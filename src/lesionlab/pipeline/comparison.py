@@ -55,29 +55,41 @@ class CaseTable:
 NOTHING_KNOWN = CaseTable({}, {})
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Metrics to test (None: the usual), columns to split by, and what is known of the cases."""
+
+    tested: Sequence[str] | None = None
+    by: Sequence[str] = ()
+    known: CaseTable = NOTHING_KNOWN
+
+
+USUAL = Wanted()
+
+
 def compare_files(
     models: Mapping[str, Path],
     truth: Path | None,
+    wanted: Wanted = USUAL,
     *,
-    tested: Sequence[str] | None = None,
-    known: CaseTable = NOTHING_KNOWN,
-    by: Sequence[str] = (),
     settings: Bootstrap = STANDARD,
     progress: Progress = silent,
 ) -> Compared:
     """Compare models by name: folders of masks, scored against `truth`, or CSV files of scores.
 
-    A CSV file is cases.csv of `evaluate`, or any with a column `case` and numbers. `by` names columns of
-    `known` or metrics (truth_ml: by the size of the disease) for subgroups. Where a folder lacks a mask
-    for some truth, that is scored as an empty one; a case that a CSV file lacks is named as not scored.
-    Raises DatasetError for unknown columns, a folder without truth, and what `comparison` refuses.
+    A CSV file is cases.csv of `evaluate`, or any with a column `case` and numbers. `wanted.by` names
+    columns of `wanted.known` or metrics (truth_ml: by the size of the disease) for subgroups. Where a
+    folder lacks a mask for some truth, that is scored as an empty one; a case that a CSV file
+    lacks is named as not scored. Raises DatasetError for unknown columns, a folder without truth, and what
+    `comparison` refuses.
     """
     scores: dict[str, list[Scores]] = {}
     failed: dict[str, dict[str, str]] = {}
     for number, (name, path) in enumerate(models.items()):
         scores[name], failed[name] = _scored(path, truth, _share(progress, number, len(models), name))
-    columns = {column: _column(column, known, scores) for column in by}
-    result = comparison(scores, tested=tested, patients=known.patients, columns=columns, settings=settings)
+    columns = {column: _column(column, wanted.known, scores) for column in wanted.by}
+    patients = wanted.known.patients
+    result = comparison(scores, tested=wanted.tested, patients=patients, columns=columns, settings=settings)
     return Compared(result, scores, failed)
 
 
@@ -210,7 +222,12 @@ def _groups_section(result: ModelComparison) -> ExtraSection:
 
 
 def _mean_cells(one: Interval) -> list[object]:
-    return [f"{one.estimate:.4g}", f"{one.low:.4g} to {one.high:.4g}", one.n, one.undefined]
+    bounds = "-" if math.isnan(one.low + one.high) else f"{_figure(one.low)} to {_figure(one.high)}"
+    return [_figure(one.estimate), bounds, one.n, one.undefined]
+
+
+def _figure(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4g}".replace("-", "\u2212")
 
 
 def p_words(value: float) -> str:
