@@ -150,7 +150,7 @@ def side_by_side(models: Sequence[ModelResults], metrics: Sequence[MetricLike]) 
         ]
         parts.append(table([title, *(model.name for model in models)], rows, class_="numbers"))
     words = "Mean over the cases where the metric is defined, with its 95% interval over patients, and n."
-    return tag("section", tag("h2", "Summary"), tag("p", words), join(parts))
+    return tag("section", tag("h2", "Summary"), tag("p", words), tag("div", *parts, class_="beside"))
 
 
 def _mean_cell(metrics: Mapping[str, Any], name: str) -> Html:
