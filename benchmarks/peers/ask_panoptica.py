@@ -32,8 +32,8 @@ def opener(case: Lesion) -> Measure:
         found = evaluator.evaluate(*sides, result_all=False, voxelspacing=spacing)["ungrouped"]
         return {
             "dice": float(found.global_bin_dsc),
-            "lesions_true": float(found.num_ref_instances),
-            "lesions_predicted": float(found.num_pred_instances),
+            "lesions_true": float(found.n_ref_instances),
+            "lesions_predicted": float(found.n_pred_instances),
             "panoptic_quality": float(found.pq),
             "segmentation_quality": float(found.sq),
             "recognition_quality": float(found.rq),

@@ -65,7 +65,7 @@ def test_every_metric_of_an_example_worked_by_hand():
         "recognition_quality": 2 / 3,
         "fp_volume_ml": 0.04,
         "fn_volume_ml": 0.08,
-        # from the missed lesion 4 steps of 2 mm along x and 2 of 5 mm along z beyond the found one
+        # from the missed lesion B back to A: six cells of 2 mm along x and two of 5 mm along z
         "hd_mm": math.hypot(12.0, 10.0),
         **{name: surface[name] for name in ("hd95_mm", "assd_mm", "nsd_2mm")},
         "prediction_missing": 0.0,

@@ -38,7 +38,7 @@ ROUNDING: Final = 1e-9
 ROWS_SEARCHED: Final = 400
 """Rows of cells around a query that are looked into before it counts as far."""
 TREE_S: Final = 3e-7
-TREE_QUERY_S: Final = 2e-6
+TREE_QUERY_S: Final = 5e-6
 GRID_S: Final = 2.5e-8
 """About how many seconds a tree takes per element and per query, and a whole grid per cell."""
 CHUNK: Final = 1 << 20
