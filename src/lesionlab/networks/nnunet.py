@@ -1,0 +1,76 @@
+"""nnU-Net's configuration with our resampling in place of its default; planning and prediction share it.
+
+Only the default, `resample_data_or_seg_to_shape`, is replaced, because ours gives its numbers. A plan that
+names another function gets that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+
+from lesionlab.core.resize import ANISOTROPY, low_resolution_axis, resize
+from lesionlab.core.resize_labels import resize_labels
+
+DEFAULT = resample_data_or_seg_to_shape.__name__
+
+
+def resample_to_shape(
+    data: Any,
+    new_shape: Sequence[int],
+    current_spacing: Sequence[float],
+    new_spacing: Sequence[float],
+    **how: Any,
+) -> Any:
+    """nnU-Net's default resampling of images, segmentations and logits (c, z, y, x), by our own `resize`.
+
+    Takes the keywords that its plans name (is_seg, order, order_z, force_separate_z,
+    separate_z_anisotropy_threshold) and gives float32 for images, the same dtype for segmentations. What
+    nnU-Net's planners never ask for (other orders, interpolation across coarse slices) is left to nnU-Net.
+    """
+    order, is_seg = how.get("order", 3), how.get("is_seg", False)
+    if how.get("order_z", 0) != 0 or order not in ((0, 1) if is_seg else (0, 1, 3)):
+        return resample_data_or_seg_to_shape(data, new_shape, current_spacing, new_spacing, **how)
+    array = data if isinstance(data, np.ndarray) else data.numpy()
+    forced = how.get("force_separate_z", False)
+    threshold = how.get("separate_z_anisotropy_threshold", ANISOTROPY)
+    axis = None
+    if forced is None:
+        axis = low_resolution_axis(current_spacing, new_spacing, threshold=threshold)
+    elif forced:
+        axis = low_resolution_axis(current_spacing, current_spacing, threshold=0.0)
+    if is_seg and order == 1:
+        return resize_labels(array, new_shape, separate_axis=axis)
+    return resize(array, new_shape, order=order, separate_axis=axis)
+
+
+class FastConfiguration(ConfigurationManager):  # type: ignore[misc]
+    """A configuration of the plans whose default resampling functions are ours.
+
+    Made from nnU-Net's own: `FastConfiguration(plans.get_configuration(name).configuration)`.
+    """
+
+    @property
+    def resampling_fn_data(self) -> Callable[..., Any]:
+        """Resampling of the images."""
+        return self._ours("resampling_fn_data") or super().resampling_fn_data
+
+    @property
+    def resampling_fn_seg(self) -> Callable[..., Any]:
+        """Resampling of the segmentations."""
+        return self._ours("resampling_fn_seg") or super().resampling_fn_seg
+
+    @property
+    def resampling_fn_probabilities(self) -> Callable[..., Any]:
+        """Resampling of the logits."""
+        return self._ours("resampling_fn_probabilities") or super().resampling_fn_probabilities
+
+    def _ours(self, name: str) -> Callable[..., Any] | None:
+        if self.configuration[name] != DEFAULT:
+            return None
+        return partial(resample_to_shape, **self.configuration[f"{name}_kwargs"])
