@@ -48,7 +48,7 @@ def quality(
 ) -> None:
     """Tell which masks deserve a look, without truth: disagreement, doubt, outliers, border, nothing found.
 
-    A case's score is above 1 as soon as a flag is raised. A flag that cannot be known says why in the CSV.
+    A case's score is 1 or more as soon as a flag is raised. A flag that cannot be known says why in the CSV.
     Flags are reasons to look, no measurement of quality. The highest score comes first.
 
     Example: `lesionlab quality out/ -m models/mine -o quality.csv`

@@ -73,7 +73,7 @@ class Quality:
 
     @property
     def score(self) -> float:
-        """The largest strain of a flag: above 1 as soon as one is raised; NaN where none is known."""
+        """The largest strain of a flag: 1 or more as soon as one is raised; NaN where none is known."""
         known = [flag.strain for flag in self.flags if not math.isnan(flag.value)]
         return max(known) if known else math.nan
 

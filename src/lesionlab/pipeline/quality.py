@@ -87,8 +87,8 @@ def write_quality(outcomes: Sequence[Outcome[Quality]], path: str | Path) -> Pat
     for outcome in outcomes:
         if outcome.value is None:
             continue
-        score = outcome.value.score
-        rows.append([outcome.name, "score", score, 1.0, int(score > 1.0), "largest value over threshold"])
+        score, up = outcome.value.score, int(bool(outcome.value.raised))
+        rows.append([outcome.name, "score", score, 1.0, up, "largest value over threshold"])
         rows += [
             [outcome.name, flag.name, flag.value, flag.threshold, int(flag.raised), flag.sentence]
             for flag in outcome.value.flags
