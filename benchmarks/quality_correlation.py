@@ -125,7 +125,7 @@ def correlation_table(rows: Sequence[tuple[int, str, Quality, float]]) -> list[s
     limits = {flag.name: flag.threshold for flag in rows[0][2].flags} | {"score": 1.0}
     for name, words in WORDS.items():
         values = np.array([values_of(row[2])[name] for row in rows])
-        up = values > limits[name]
+        up = np.array([bool(row[2].raised) for row in rows]) if name == "score" else values > limits[name]
         rho = spearman(values, dice)
         means = [f"{dice[part].mean():.3f}" if part.any() else "-" for part in (up, ~up)]
         interval = "-" if math.isnan(rho.low) else f"{rho.estimate:+.2f} ({rho.low:+.2f} to {rho.high:+.2f})"
