@@ -38,16 +38,19 @@ def find_elements(
                 for corner in range(4):
                     down, along = z - 1 + corner // 2, y - 1 + corner % 2
                     if filled[down + 1, along + 1]:
+                        line, bit = mask[down, along], np.uint8(1 << corner)
                         for x in range(width):
-                            column[x + 1] |= np.uint8(mask[down, along, x] << corner)
+                            column[x + 1] |= line[x] * bit
                 if n + width + 1 > len(columns):
                     columns = np.concatenate((columns, np.empty(len(columns) + width, dtype=np.int32)))
                     shapes = np.concatenate((shapes, np.empty(len(shapes) + width, dtype=np.uint8)))
                 for x in range(width + 1):
-                    shape = np.uint8(column[x] | column[x + 1] << 4)
-                    if cut[shape]:
-                        columns[n], shapes[n] = x, shape
-                        n += 1
+                    shape = column[x] | np.uint8(column[x + 1] << 4)
+                    columns[n], shapes[n] = (
+                        x,
+                        shape,
+                    )  # without a branch: the next one overwrites what is not cut
+                    n += cut[shape]
             row += 1
             starts[row] = n
     return starts, columns[:n].copy(), shapes[:n].copy()
