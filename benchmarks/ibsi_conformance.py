@@ -22,6 +22,7 @@ import ibsi_reference
 TITLES = {
     "image processing": "grids, masks and intensities of the chain",
     "morphology": "morphology",
+    "spatial": "Moran's I and Geary's C",
     "local": "local intensity",
     "statistics": "intensity statistics",
     "histogram": "intensity histogram",

@@ -34,6 +34,7 @@ FILES: Final = {
 NAMES: Final = tuple(FILES)
 FAMILIES: Final = (
     "morphology",
+    "spatial",
     "local",
     "statistics",
     "histogram",

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from lesionlab.measure.ibsi import histogram, local, morphology, statistics, texture, volume_histogram
+from lesionlab.measure.ibsi import (
+    histogram,
+    local,
+    morphology,
+    spatial,
+    statistics,
+    texture,
+    volume_histogram,
+)
 
 MIRP_SETTINGS = re.compile(r"_(fbs_w|d|a)[0-9.]+(?=_|$)")
 MIRP_POOLED = {"_3d_avg": "_3D_avg", "_3d_v_mrg": "_3D_comb", "_3d": "_3D"}
@@ -52,7 +60,7 @@ def from_pictologics(values: Mapping[str, float]) -> dict[str, float]:
 def tags_by_code() -> dict[str, str]:
     """Our tag of each code in 3D, with matrices merged where there are directions."""
     found = {}
-    for module in (histogram, local, morphology, statistics, volume_histogram):
+    for module in (histogram, local, morphology, spatial, statistics, volume_histogram):
         found.update({feature.code: feature.name for feature in module.FEATURES})
     for family, features in texture.FEATURES.items():
         suffix = "_3D_comb" if family in texture.DIRECTIONAL else "_3D"

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 
 RECORDED = json.loads((Path(__file__).parents[1] / "reference" / "radiomics_peers.json").read_text())
 FAMILIES = (
-    "morphology", "local", "statistics", "histogram", "volume_histogram",
+    "morphology", "spatial", "local", "statistics", "histogram", "volume_histogram",
     "glcm", "glrlm", "glszm", "gldzm", "ngtdm", "ngldm",
 )  # fmt: skip
 EQUAL = 1e-6

@@ -375,6 +375,7 @@ def test_phases_are_a_dynamic_scan(two_lesions: Findings) -> None:
 def test_every_family_and_setting_is_told(two_lesions: Findings) -> None:
     families = (
         "morphology",
+        "spatial",
         "local",
         "volume_histogram",
         "glcm",

@@ -164,6 +164,7 @@ class BiomarkerSettings(Settings):
 
 Family = Literal[
     "morphology",
+    "spatial",
     "local",
     "statistics",
     "histogram",

@@ -62,6 +62,7 @@ UNPROCESSED: Final[tuple[tuple[str, str], ...]] = (
 )
 FAMILIES: Final[Mapping[str, str]] = {
     "morphology": "morphology (HCUG)",
+    "spatial": "Moran's I and Geary's C (HCUG)",
     "local": "local intensity (9ST6)",
     "statistics": "intensity statistics (UHIW)",
     "histogram": "intensity histogram (ZVCW)",

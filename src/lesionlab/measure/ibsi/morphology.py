@@ -1,7 +1,7 @@
-"""Shape of a lesion and where its intensities lie: the standard's 29 morphological features.
+"""Shape of a lesion and where its intensities lie: 27 of the standard's 29 morphological features.
 
-This file names them and puts them together. Mesh, hull, enclosing bodies and sums over pairs of voxels
-are in `morphology_mesh`, `morphology_hull`, `morphology_boxes` and `morphology_spatial`.
+This file names them and puts them together. Mesh, hull and enclosing bodies are in the other files of that
+name; the two features that sum over pairs of voxels are in `spatial`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from lesionlab.measure.ibsi.morphology_ellipsoid import smallest_ellipsoid
 from lesionlab.measure.ibsi.morphology_hull import largest_diameter, mesh_hull
 from lesionlab.measure.ibsi.morphology_mesh import mesh_area_volume
 from lesionlab.measure.ibsi.morphology_moments import Moments, moments
-from lesionlab.measure.ibsi.morphology_spatial import spatial_autocorrelation
 from lesionlab.measure.ibsi.region import FloatArray, Region, tight_box
 
 FEATURES: Final[tuple[Feature, ...]] = (
@@ -54,26 +53,19 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("morph_vol_dens_conv_hull", "R3ER", "1", "V / volume of the mesh's convex hull"),
     Feature("morph_area_dens_conv_hull", "7T7F", "1", "A / area of the mesh's convex hull"),
     Feature("morph_integ_int", "99N0", f"{INTENSITY}.mm3", "V times the mean intensity"),
-    Feature(
-        "morph_moran_i", "N365", "1", "n / sum(w) sum(w d_i d_j) / sum(d^2), d = x - mean, w = 1 / distance"
-    ),
-    Feature(
-        "morph_geary_c", "NPT7", "1", "(n - 1) / (2 sum(w)) sum(w (x_i - x_j)^2) / sum(d^2), w = 1 / distance"
-    ),
 )
 
 NAN: Final = float("nan")
 
 
-def morphology(region: Region, spatial: bool = True) -> dict[str, float]:
-    """All 29 morphological features of one lesion, in the order of `FEATURES`.
+def morphology(region: Region) -> dict[str, float]:
+    """27 morphological features of one lesion, in the order of `FEATURES`.
 
-    Geometry is that of the morphological mask; intensities are those of the intensity mask. `spatial` =
-    False leaves Moran's I and Geary's C out (NaN), which take longest. NaN where a value is not defined:
-    everything for an empty lesion; what needs intensities where none was left, and the shift of the centre
-    also where intensities sum to 0; Moran and Geary for fewer than two voxels or constant intensity;
-    elongation and flatness for one voxel; densities of the approximate ellipsoid where it is flat
-    (lesions in one plane). Source: IBSI-1, section on morphological features.
+    Geometry is that of the morphological mask; intensities are those of the intensity mask. NaN where a value
+    is not defined: everything for an empty lesion; what needs intensities where none was left, and the shift
+    of the centre also where intensities sum to 0; elongation and flatness for one voxel; densities of the
+    approximate ellipsoid where it is flat (lesions in one plane). Source: IBSI-1, section on morphological
+    features.
     """
     box = tight_box(region.morphological)
     lesion = Region(
@@ -86,9 +78,6 @@ def morphology(region: Region, spatial: bool = True) -> dict[str, float]:
     if found.count == 0:
         return {feature.name: NAN for feature in FEATURES}
     area, volume = mesh_area_volume(lesion.morphological, lesion.spacing)
-    moran, geary = NAN, NAN
-    if spatial:
-        moran, geary = spatial_autocorrelation(lesion.values, lesion.intensity, lesion.spacing)
     results = {
         "morph_volume": volume,
         "morph_vol_approx": found.count * float(np.prod(lesion.spacing)),
@@ -97,8 +86,6 @@ def morphology(region: Region, spatial: bool = True) -> dict[str, float]:
         **_densities(lesion, found, area, volume),
         "morph_com": found.centre_shift,
         "morph_integ_int": volume * found.mean_intensity,
-        "morph_moran_i": moran,
-        "morph_geary_c": geary,
     }
     return {feature.name: results[feature.name] for feature in FEATURES}
 

@@ -17,7 +17,15 @@ from lesionlab.core.recipe import Family, RadiomicsSettings
 from lesionlab.core.results import Column
 from lesionlab.core.units import ONE
 from lesionlab.core.volume import Volume
-from lesionlab.measure.ibsi import histogram, local, morphology, statistics, texture, volume_histogram
+from lesionlab.measure.ibsi import (
+    histogram,
+    local,
+    morphology,
+    spatial,
+    statistics,
+    texture,
+    volume_histogram,
+)
 from lesionlab.measure.ibsi.chain import Box, prepare
 from lesionlab.measure.ibsi.feature import Feature, unit_of
 from lesionlab.measure.ibsi.levels import bins_of, discretise
@@ -25,6 +33,7 @@ from lesionlab.measure.ibsi.region import BoolArray, Region
 
 FEATURES: Final[Mapping[Family, tuple[Feature, ...]]] = {
     "morphology": morphology.FEATURES,
+    "spatial": spatial.FEATURES,
     "local": local.FEATURES,
     "statistics": statistics.FEATURES,
     "histogram": histogram.FEATURES,
@@ -125,6 +134,8 @@ def _without_intensity(region: Region) -> Region:
 def _intensity_families(region: Region, settings: RadiomicsSettings) -> dict[str, float]:
     chosen = settings.families
     values: dict[str, float] = {}
+    if "spatial" in chosen:
+        values |= spatial.spatial(region)
     if "local" in chosen:
         values |= local.local_peaks(region)
     if "statistics" in chosen or "volume_histogram" in chosen:
