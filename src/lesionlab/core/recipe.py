@@ -101,11 +101,18 @@ class TrainingSettings(Settings):
 
 
 class PredictionSettings(Settings):
-    """Sliding window: overlap step as a share of the patch, flips, numeric precision."""
+    """Sliding window: overlap step as a share of the patch, flips, numeric precision, what runs the network.
+
+    `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` runs no
+    tile that lies wholly outside the body found on CT or uptake; what it saves is seldom worth an answer that
+    is not nnU-Net's to the voxel, so it is off.
+    """
 
     step: Annotated[float, Field(gt=0, le=1)] = 0.5
     mirror: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    skip_outside_body: bool = False
 
 
 class SuvSettings(Settings):

@@ -1,4 +1,4 @@
-"""Running an nnU-Net v2 model folder in this process, with nnU-Net's own preprocessing and sliding window.
+"""Running an nnU-Net v2 model folder in this process: its plan and weights, our own sliding window.
 
 Checkpoints are read without executing pickled code; the trainer class they name is never looked up, because
 the plans tell the architecture.
@@ -17,23 +17,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.inference.export_prediction import (
-    convert_predicted_logits_to_segmentation_with_correct_shape,
-)
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from numpy.typing import NDArray
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
+from lesionlab.core.files import sha256_of
 from lesionlab.core.inputs import network_input
 from lesionlab.core.recipe import PredictionSettings
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress
 from lesionlab.core.units import ONE
-from lesionlab.networks.device import autocast_dtype, pick_device
+from lesionlab.networks.device import pick_device
+from lesionlab.predict.backends import Backend, BuildNetwork, Wish, make_backends, user_cache
 from lesionlab.predict.bundle import Bundle
+from lesionlab.predict.engine import Window, slide
+from lesionlab.predict.space import Space
+from lesionlab.predict.threshold import body_mask
+
+BoolArray = NDArray[np.bool_]
+FAINT_UPTAKE = 0.1
+"""SUVbw above which there may be a patient; air of a reconstructed PET lies below, skin above."""
 
 NUMPY_SCALARS: list[Any] = [
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
@@ -48,11 +54,13 @@ NUMPY_SCALARS: list[Any] = [
 
 @dataclass(frozen=True)
 class Model:
-    """A network with the weights of each fold, and nnU-Net's plan for it."""
+    """The networks of all folds, ready to run, and nnU-Net's plan for them."""
 
-    predictor: nnUNetPredictor
-    preprocessor: Any
-    dtype: torch.dtype | None
+    backends: list[Backend]
+    window: Window
+    plans: PlansManager
+    configuration: Any
+    notes: tuple[str, ...]
 
 
 def predict_network(case: Case, bundle: Bundle, *, device: str, progress: Progress) -> Prediction:
@@ -65,44 +73,46 @@ def predict_network(case: Case, bundle: Bundle, *, device: str, progress: Progre
     if bundle.folder is None:
         raise BundleError(bundle.name, "no model folder", "a bundle with weights")
     inputs = network_input(case, bundle.recipe)
+    settings = bundle.recipe.prediction
     with _quiet():
-        model = _load(bundle.folder, bundle.checkpoints, bundle.sha256, bundle.recipe.prediction, device)
-        progress(f"{case.id}: network", 0.1)
-        mask, probability = _run(model, np.stack([v.array for v in inputs]), case)
+        model = _load(bundle.folder, bundle.checkpoints, bundle.sha256, settings, device)
+        data = np.stack([v.array for v in inputs])
+        body = _body(case) if settings.skip_outside_body else None
+        mask, probability = _run(model, data, body, case, progress)
     progress(f"{case.id}: network", 1.0)
+    reference = case.channels[case.reference]
+    folds = f"predicted with {len(bundle.checkpoints)} fold(s) by {model.backends[0].name}"
     return Prediction(
-        mask=case.channels[case.reference].with_array(mask, ONE),
-        probability=case.channels[case.reference].with_array(probability, ONE),
-        notes=(f"predicted on {model.predictor.device} with {len(bundle.checkpoints)} fold(s)",),
+        mask=reference.with_array(mask, ONE),
+        probability=reference.with_array(probability, ONE),
+        notes=(folds, *model.notes),
     )
 
 
-def _run(model: Model, data: np.ndarray[Any, Any], case: Case) -> tuple[Any, Any]:
-    predictor = model.predictor
-    plans, configuration = predictor.plans_manager, predictor.configuration_manager
-    properties = {"spacing": list(case.geometry.spacing)}
-    prepared, _, properties = model.preprocessor.run_case_npy(
-        data, None, properties, plans, configuration, predictor.dataset_json
-    )
-    context = (
-        contextlib.nullcontext()
-        if model.dtype is None
-        else torch.autocast(predictor.device.type, dtype=model.dtype)
-    )
-    with context:
-        logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(prepared)).float()
-    if not bool(torch.isfinite(logits).all()):
-        raise BundleError(case.id, "network output that is not finite", "finite logits; check the input")
-    mask, probabilities = convert_predicted_logits_to_segmentation_with_correct_shape(
-        logits,
-        plans,
-        configuration,
-        predictor.label_manager,
-        properties,
-        return_probabilities=True,
-        num_threads_torch=torch.get_num_threads(),
-    )
-    return mask.astype(np.uint8), probabilities[1].astype(np.float32)
+def _run(
+    model: Model, data: np.ndarray[Any, Any], body: BoolArray | None, case: Case, progress: Progress
+) -> tuple[Any, Any]:
+    """Mask (uint8) and probability of the first label (float32) of stacked channels (c, z, y, x)."""
+    space = Space(model.plans, model.configuration, case.id, case.geometry.spacing)
+    progress(f"{case.id}: preparing", 0.05)
+    prepared = space.enter(data)
+    wanted = None if body is None else space.nearest(body)
+
+    def done(number: int, count: int) -> None:
+        progress(f"{case.id}: tile {number} of {count}", 0.1 + 0.85 * number / count)
+
+    slabs = slide(prepared, model.backends, model.window, subject=case.id, wanted=wanted, done=done)
+    logits = np.concatenate([slab.logits for slab in slabs], axis=1)
+    del prepared
+    return space.leave(logits)
+
+
+def _body(case: Case) -> BoolArray:
+    """Where the patient is, generously: on CT above -300 HU as `body_mask` finds it, else any uptake."""
+    if "ct" in case.channels:
+        return body_mask(case.channels["ct"])
+    body: BoolArray = case.channels[case.reference].array > FAINT_UPTAKE
+    return body
 
 
 @lru_cache(maxsize=1)
@@ -110,7 +120,6 @@ def _load(
     folder: Path, checkpoints: tuple[Path, ...], sha256: str, settings: PredictionSettings, device_name: str
 ) -> Model:
     """The model of a bundle; its hash is part of the key, so that new weights in old files are read again."""
-    device = pick_device(device_name)
     states = [safe_load(file) for file in checkpoints]
     plans = PlansManager(str(folder / "plans.json"))
     dataset = json.loads((folder / "dataset.json").read_text())
@@ -118,40 +127,48 @@ def _load(
     labels = plans.get_label_manager(dataset)
     if labels.has_regions or configuration.previous_stage_name is not None:
         raise BundleError(folder, "regions or a cascade", "one-stage models with plain labels (not yet)")
-    network = get_network_from_plans(
+    channels = determine_num_input_channels(plans, configuration, dataset)
+    patch = [int(n) for n in configuration.patch_size]
+    flat, patch = len(patch) == 2, [1, *patch][-3:]
+    wish = Wish(
+        settings.backend,
+        settings.precision,
+        pick_device(device_name),
+        channels,
+        labels.num_segmentation_heads,
+        (patch[0], patch[1], patch[2]),
+        flat,
+        (folder / "converted", user_cache()),
+    )
+
+    def builder(state: dict[str, Any]) -> BuildNetwork:
+        return lambda: _network(configuration, wish, state["network_weights"], folder)
+
+    parts = [folder / "plans.json", folder / "dataset.json"]
+    names = [sha256_of([*parts, file]) for file in checkpoints]
+    backends, notes = make_backends([builder(state) for state in states], names, wish)
+    axes = states[0].get("inference_allowed_mirroring_axes") if settings.mirror else None
+    flips = tuple(int(axis) + flat for axis in axes or ())
+    return Model(backends, Window(wish.patch, settings.step, flips), plans, configuration, tuple(notes))
+
+
+def _network(configuration: Any, wish: Wish, weights: dict[str, Any], folder: Path) -> torch.nn.Module:
+    """The network of the plans with the weights of one fold."""
+    network: torch.nn.Module = get_network_from_plans(
         configuration.network_arch_class_name,
         configuration.network_arch_init_kwargs,
         configuration.network_arch_init_kwargs_req_import,
-        determine_num_input_channels(plans, configuration, dataset),
-        labels.num_segmentation_heads,
+        wish.channels,
+        wish.classes,
         allow_init=False,
         deep_supervision=False,
     )
-    weights = [state["network_weights"] for state in states]
     try:
-        network.load_state_dict(weights[0])
+        network.load_state_dict(weights)
     except RuntimeError as error:
-        raise BundleError(
-            folder, f"weights that do not fit: {str(error)[:200]}", "plans.json's network"
-        ) from None
-    predictor = nnUNetPredictor(
-        tile_step_size=settings.step,
-        use_mirroring=settings.mirror,
-        perform_everything_on_device=device.type == "cuda",
-        device=device,
-        allow_tqdm=False,
-    )
-    predictor.manual_initialization(
-        network,
-        plans,
-        configuration,
-        weights,
-        dataset,
-        "nnUNetTrainer",
-        states[0].get("inference_allowed_mirroring_axes"),
-    )
-    preprocessor = configuration.preprocessor_class(verbose=False)
-    return Model(predictor, preprocessor, autocast_dtype(settings.precision, device))
+        found = f"weights that do not fit: {str(error)[:200]}"
+        raise BundleError(folder, found, "plans.json's network") from None
+    return network.eval()
 
 
 def safe_load(file: Path) -> dict[str, Any]:

@@ -1,0 +1,178 @@
+"""Sliding-window prediction: where the tiles lie, how they are weighted, and how they are put together.
+
+The positions, the weights and the order of addition are those of nnU-Net v2 (`nnunetv2.inference`), so that
+the same network gives the same answer. Finished rows leave as soon as no further tile reaches them: memory
+is bounded by one patch's depth of the scan. What runs a tile is a backend's business (`backends.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+
+from lesionlab.core.errors import BundleError
+from lesionlab.predict.backends import Backend
+
+SIGMA_SHARE = 1 / 8
+"""Standard deviation of the tile weights as a share of the patch (nnU-Net's `sigma_scale`)."""
+PEAK_WEIGHT = 10.0
+"""The weight of a tile's centre (nnU-Net's `value_scaling_factor`)."""
+OUTSIDE_LOGIT = 30.0
+"""How sure a voxel is background when no tile was run over it: exp(-30) is no probability to speak of."""
+
+TileDone = Callable[[int, int], None]
+"""Called after each tile with how many are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How the window slides: patch (z, y, x), step as a share of the patch, axes flipped (0 is z).
+
+    A 2D model's patch is one slice deep.
+    """
+
+    patch: tuple[int, int, int]
+    step: float = 0.5
+    flips: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Finished rows of the scan: `logits` (k, rows, y, x) float32, beginning at row `start`.
+
+    k is 1 for two classes, the logit of the lesion less that of the background, and the number of classes
+    otherwise.
+    """
+
+    start: int
+    logits: NDArray[np.float32]
+
+
+def tile_starts(size: int, patch: int, step: float) -> list[int]:
+    """First voxels of the tiles along one axis, at most `step` x `patch` apart and spread evenly.
+
+    One tile where the patch covers the axis; `size` must be at least `patch`. Rounding halves to even is part
+    of nnU-Net's positions.
+    """
+    count = math.ceil((size - patch) / (patch * step)) + 1
+    apart = (size - patch) / (count - 1) if count > 1 else 0.0
+    return [round(apart * number) for number in range(count)]
+
+
+@lru_cache(maxsize=2)
+def tile_weights(patch: tuple[int, int, int]) -> torch.Tensor:
+    """The weight of each voxel of a tile, float32 (z, y, x): a Gaussian around the centre.
+
+    Rounded to half precision, as nnU-Net keeps it, with the smallest positive half where that gives zero.
+    """
+    deep = patch if patch[0] > 1 else patch[1:]
+    impulse = np.zeros(deep)
+    impulse[tuple(n // 2 for n in deep)] = 1.0
+    weights = ndimage.gaussian_filter(impulse, [n * SIGMA_SHARE for n in deep], mode="constant")
+    weights *= PEAK_WEIGHT / weights.max()
+    half = weights.astype(np.float16)
+    half[half == 0] = half[half > 0].min()
+    return torch.from_numpy(half.astype(np.float32)).reshape(patch)
+
+
+def slide(
+    data: NDArray[np.float32],
+    backends: Sequence[Backend],
+    window: Window,
+    *,
+    subject: str,
+    wanted: NDArray[np.bool_] | None = None,
+    done: TileDone = lambda number, count: None,
+) -> Iterator[Slab]:
+    """Predict `data` (c, z, y, x) tile by tile; yields the finished rows in order, each of them once.
+
+    The logits of several backends (folds) and of the flips are averaged. Where `wanted` (z, y, x) is given,
+    tiles without any wanted voxel are not run, and voxels that no tile covers become background. Axes
+    shorter than the patch are padded with zeros on both sides. Raises BundleError naming `subject` when
+    logits are not finite.
+    """
+    padded, inner = _padded(torch.from_numpy(np.ascontiguousarray(data)), window.patch)
+    if wanted is not None:
+        room = [(s.start, n - s.stop) for s, n in zip(inner, padded.shape[1:], strict=True)]
+        wanted = np.pad(wanted, room)
+    starts = [tile_starts(n, p, window.step) for n, p in zip(padded.shape[1:], window.patch, strict=True)]
+    count, number = math.prod(map(len, starts)), 0
+    sums = _Sums(padded.shape[2:], window.patch, backends[0])
+    for row, following in zip(starts[0], [*starts[0][1:], padded.shape[1]], strict=True):
+        for y, x in itertools.product(starts[1], starts[2]):
+            box = tuple(slice(s, s + p) for s, p in zip((row, y, x), window.patch, strict=True))
+            if wanted is None or wanted[box].any():
+                sums.add(_tile_logits(padded[(slice(None), *box)][None], backends, window), y, x)
+            number += 1
+            done(number, count)
+        finished = sums.take(following - row)
+        if not bool(torch.isfinite(finished).all()):
+            raise BundleError(subject, "network output that is not finite", "finite logits; check the input")
+        start, stop = max(row, inner[0].start), min(following, inner[0].stop)
+        if start < stop:
+            kept = finished[:, start - row : stop - row, inner[1], inner[2]]
+            yield Slab(start - inner[0].start, kept.cpu().numpy())
+
+
+class _Sums:
+    """Weighted logits and weights of the rows that tiles may still reach: one patch deep."""
+
+    def __init__(self, plane: Sequence[int], patch: tuple[int, int, int], backend: Backend) -> None:
+        self.patch, self.classes = patch, backend.classes
+        self.kernel = tile_weights(patch).to(backend.device)
+        heads, rows = (1 if self.classes == 2 else self.classes), (patch[0], *plane)
+        self.logits = torch.zeros((heads, *rows), device=backend.device)
+        self.weights = torch.zeros(rows, device=backend.device)
+
+    def add(self, logits: torch.Tensor, y: int, x: int) -> None:
+        """Add a tile whose corner in the plane is (y, x)."""
+        place = (slice(None), slice(y, y + self.patch[1]), slice(x, x + self.patch[2]))
+        self.logits[(slice(None), *place)] += logits * self.kernel
+        self.weights[place] += self.kernel
+
+    def take(self, rows: int) -> torch.Tensor:
+        """The first rows, divided by their weights; the rest move up and zeros come in behind."""
+        weights, taken = self.weights[:rows], self.logits[:, :rows] / self.weights[:rows]
+        if bool((empty := weights == 0).any()):
+            taken[:, empty] = 0.0
+            taken[0, empty] = -OUTSIDE_LOGIT if self.classes == 2 else OUTSIDE_LOGIT
+        for sums in (self.logits, self.weights[None]):
+            rest = sums[:, rows:].clone()
+            sums[:, : rest.shape[1]] = rest
+            sums[:, rest.shape[1] :] = 0.0
+        return taken
+
+
+def _tile_logits(tile: torch.Tensor, backends: Sequence[Backend], window: Window) -> torch.Tensor:
+    """Logits (k, z, y, x) of one tile (1, c, z, y, x), averaged over flips and folds; see `Slab` for k."""
+    total: torch.Tensor | None = None
+    choices = [c for n in range(len(window.flips) + 1) for c in itertools.combinations(window.flips, n)]
+    for backend in backends:
+        for axes in choices:
+            turned = [axis + 2 for axis in axes]
+            logits = backend.run(torch.flip(tile, turned).contiguous())
+            logits = logits[:, 1:] - logits[:, :1] if backend.classes == 2 else logits
+            logits = torch.flip(logits, turned) if turned else logits
+            total = logits.clone() if total is None else total.add_(logits)
+    if total is None:
+        raise ValueError("found no backend; needed one per fold")
+    return total[0] / (len(choices) * len(backends))
+
+
+def _padded(data: torch.Tensor, patch: Sequence[int]) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
+    """`data` with zeros around where an axis is shorter than the patch, and where it lies in the result."""
+    missing = [max(0, p - n) for p, n in zip(patch, data.shape[1:], strict=True)]
+    z, y, x = (slice(m // 2, m // 2 + n) for m, n in zip(missing, data.shape[1:], strict=True))
+    if not any(missing):
+        return data, (z, y, x)
+    sides = [(m // 2, m - m // 2) for m in reversed(missing)]
+    return functional.pad(data, [side for pair in sides for side in pair]), (z, y, x)

@@ -1,0 +1,134 @@
+"""The OpenVINO backend: converting a torch network once, keeping the result, running it on the processor.
+
+Nothing here leaves the machine: importing OpenVINO reports to its maker unless the package that does so is
+missing, so to this process it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lesionlab.core.errors import WriteError
+from lesionlab.core.files import writing
+from lesionlab.predict.backends import BuildNetwork, Wish
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
+from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
+
+TOLERANCE = {"f32": 1e-3, "bf16": 0.1}
+"""Largest difference from torch, as a share of its largest logit, that a fresh conversion may show."""
+
+
+class OpenVinoBackend:
+    """A network in OpenVINO, in bf16 or fp32, for tiles of one size."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, build: BuildNetwork, name: str, wish: Wish) -> None:
+        self.classes, self.flat = wish.classes, wish.flat
+        hint, self.notes = _precision(wish.precision)
+        self.name = f"openvino on cpu in {'fp32' if hint == 'f32' else hint}"
+        shape = (1, wish.channels, *(wish.patch[1:] if wish.flat else wish.patch))
+        file = _cached(name, shape, wish.caches)
+        if file is not None:
+            self.request = _compiled(_core().read_model(file), hint)
+            return
+        network = build().eval()
+        model = _convert(network, shape)
+        self.request = _compiled(model, hint)
+        self._check(network, shape, TOLERANCE[hint])
+        _keep(model, name, shape, wish.caches)
+
+    def run(self, batch: torch.Tensor) -> torch.Tensor:
+        """See `Backend.run`."""
+        tile = batch[:, :, 0] if self.flat else batch
+        logits = torch.from_numpy(self._infer(tile))
+        return logits[:, :, None] if self.flat else logits
+
+    def _infer(self, tile: torch.Tensor) -> Any:
+        results = self.request.infer([tile.numpy()], share_inputs=True, share_outputs=True)
+        return results[0]
+
+    def _check(self, network: torch.nn.Module, shape: tuple[int, ...], tolerance: float) -> None:
+        """RuntimeError unless the converted network gives torch's logits on noise."""
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            expected = network(noise)
+        found = torch.from_numpy(self._infer(noise))
+        if found.shape != expected.shape:
+            raise RuntimeError(f"converted to shape {tuple(found.shape)} for {tuple(expected.shape)}")
+        worst, scale = float((found - expected).abs().max()), float(expected.abs().max())
+        # not finite is the weights' fault, which the engine tells with the name of the case
+        if worst > tolerance * max(scale, 1.0):
+            raise RuntimeError(f"converted with a difference of {worst:.2g} in logits up to {scale:.2g}")
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    return openvino.Core()
+
+
+def _precision(wanted: str) -> tuple[str, tuple[str, ...]]:
+    """OpenVINO's precision hint, and a note where the processor cannot do what was asked."""
+    native = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if wanted == "bf16" and not native:
+        return "f32", ("this processor has no bf16, so the network ran in fp32",)
+    return ("bf16" if native and wanted in ("bf16", "auto") else "f32"), ()
+
+
+def _compiled(model: Any, hint: str) -> Any:
+    options = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "PERFORMANCE_HINT": "LATENCY",
+        # the user's limit for torch (OMP_NUM_THREADS) holds here too
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    return _core().compile_model(model, "CPU", options).create_infer_request()
+
+
+def _convert(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:
+    """The network as an OpenVINO model for one input shape; RuntimeError where it cannot be."""
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch calls its tracer deprecated, and it is what the frontend builds on
+        warnings.simplefilter("ignore")
+        traced = TorchScriptPythonDecoder(
+            network, example_input=torch.zeros(shape), trace_kwargs={"check_trace": False}
+        )
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(traced))
+    model.reshape(list(shape))
+    return model
+
+
+def _file_name(name: str, shape: tuple[int, ...]) -> str:
+    """Content address: the weights and plans (`name`), the tile, and both versions that made the file."""
+    text = "|".join([name, str(shape), torch.__version__, openvino.get_version()])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _cached(name: str, shape: tuple[int, ...], caches: tuple[Path, ...]) -> Path | None:
+    files = [folder / _file_name(name, shape) / "network.xml" for folder in caches]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _keep(model: Any, name: str, shape: tuple[int, ...], caches: tuple[Path, ...]) -> None:
+    """Save in the first folder that lets us; a conversion that cannot be kept is only made again."""
+    for folder in caches:
+        target = folder / _file_name(name, shape)
+        try:
+            with writing(target) as temporary:
+                temporary.mkdir()
+                openvino.save_model(model, temporary / "network.xml", compress_to_fp16=False)
+        except (WriteError, RuntimeError):
+            continue
+        return

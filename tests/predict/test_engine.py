@@ -1,0 +1,231 @@
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+from lesionlab.core.errors import BundleError
+from lesionlab.predict.backends import TorchBackend, Wish, make_backends
+from lesionlab.predict.engine import OUTSIDE_LOGIT, Window, slide, tile_starts, tile_weights
+
+CPU = torch.device("cpu")
+
+
+def network(seed, *, channels=2, classes=2, flat=False):
+    """A small U-Net with random weights, as nnU-Net's plans describe them."""
+    torch.manual_seed(seed)
+    kind = "2d" if flat else "3d"
+    return PlainConvUNet(
+        channels,
+        2,
+        [4, 8],
+        torch.nn.Conv2d if flat else torch.nn.Conv3d,
+        3,
+        [1, 2],
+        1,
+        classes,
+        1,
+        conv_bias=True,
+        norm_op={"2d": torch.nn.InstanceNorm2d, "3d": torch.nn.InstanceNorm3d}[kind],
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=torch.nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+    ).eval()
+
+
+def wish_of(patch, *, classes=2, backend="torch", precision="fp32", caches=()):
+    return Wish(backend, precision, CPU, 2, classes, patch, patch[0] == 1, tuple(caches))
+
+
+def backends_of(networks, wish, names=None):
+    names = names or [f"weights {number}" for number in range(len(networks))]
+    return make_backends([lambda n=n: n for n in networks], names, wish)
+
+
+def whole(slabs):
+    """All rows of all slabs, which must follow one another."""
+    slabs, row = list(slabs), 0
+    for slab in slabs:
+        assert slab.start == row and slab.logits.dtype == np.float32
+        row += slab.logits.shape[1]
+    return np.concatenate([slab.logits for slab in slabs], axis=1)
+
+
+def stock(data, networks, window, classes):
+    """The logits of nnU-Net's own predictor."""
+    flat = window.patch[0] == 1
+    axes = [axis - flat for axis in window.flips]
+    predictor = nnUNetPredictor(window.step, True, bool(axes), False, CPU, allow_tqdm=False)
+    predictor.configuration_manager = SimpleNamespace(patch_size=list(window.patch[flat:]))
+    predictor.label_manager = SimpleNamespace(num_segmentation_heads=classes)
+    predictor.allowed_mirroring_axes = axes
+    predictor.network = networks[0]
+    predictor.list_of_parameters = [
+        {key: value.clone() for key, value in n.state_dict().items()} for n in networks
+    ]
+    before = predictor.list_of_parameters[0]
+    logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).float().numpy()
+    networks[0].load_state_dict(before)
+    return logits
+
+
+CASES = {
+    "3D, odd sizes": ((41, 27, 33), (16, 16, 16), (), 1, 2),
+    "3D, flips": ((20, 17, 30), (16, 8, 16), (0, 1, 2), 1, 2),
+    "3D, smaller than the patch": ((11, 24, 9), (16, 16, 16), (2,), 1, 2),
+    "3D, two folds, three classes": ((19, 16, 22), (8, 16, 16), (), 2, 3),
+    "2D": ((5, 39, 20), (1, 16, 16), (), 1, 2),
+    "2D, flips, folds, smaller": ((3, 13, 25), (1, 16, 16), (1, 2), 2, 2),
+}
+
+
+@pytest.mark.parametrize(("shape", "patch", "flips", "folds", "classes"), CASES.values(), ids=CASES)
+def test_logits_are_those_of_the_stock_predictor(shape, patch, flips, folds, classes, monkeypatch):
+    # nnU-Net sums in half precision, which hides what is to be compared
+    monkeypatch.setattr(torch, "half", torch.float32)
+    data = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    networks = [network(seed, classes=classes, flat=patch[0] == 1) for seed in range(folds)]
+    window = Window(patch, 0.5, flips)
+    expected = stock(data, networks, window, classes)
+    ours, notes = backends_of(networks, wish_of(patch, classes=classes))
+    found = whole(slide(data, ours, window, subject="case"))
+    reference = expected[1:] - expected[:1] if classes == 2 else expected
+    assert not notes and found.shape == reference.shape and np.ptp(reference) > 0.1
+    np.testing.assert_allclose(found, reference, atol=1e-4)
+    decided = found[0] > 0 if classes == 2 else found.argmax(0)
+    np.testing.assert_array_equal(decided, expected.argmax(0))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_openvino_gives_the_logits_of_torch_and_keeps_its_conversion(flat, tmp_path):
+    patch = (1, 16, 24) if flat else (8, 16, 16)
+    data = np.random.default_rng(1).normal(size=(2, 10, 30, 21)).astype(np.float32)
+    window, networks = Window(patch, 0.5, (1,)), [network(3, flat=flat), network(4, flat=flat)]
+    torch_backends, _ = backends_of(networks, wish_of(patch))
+    expected = whole(slide(data, torch_backends, window, subject="case"))
+    closed = tmp_path / "file"
+    closed.write_text("a cache folder cannot be made here")
+    wish = wish_of(patch, backend="openvino", caches=(closed / "converted", tmp_path / "user"))
+    fresh, notes = backends_of(networks, wish)
+    assert not notes and [b.name for b in fresh] == ["openvino on cpu in fp32"] * 2
+    found = whole(slide(data, fresh, window, subject="case"))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_array_equal(found > 0, expected > 0)
+    assert len(list((tmp_path / "user").glob("*/network.xml"))) == 2
+    # the second time nothing is built, and the answer is the same to the bit
+    kept, _ = make_backends([lambda: pytest.fail("converted again")] * 2, ["weights 0", "weights 1"], wish)
+    np.testing.assert_array_equal(whole(slide(data, kept, window, subject="case")), found)
+
+
+def test_openvino_reports_to_nobody(tmp_path):
+    backends_of([network(5)], wish_of((8, 8, 8), backend="openvino", caches=(tmp_path,)))
+    from openvino.tools import ovc
+
+    assert type(ovc.telemetry).__module__ == "openvino.tools.ovc.telemetry_stub"
+
+
+class Fussy(torch.nn.Module):
+    """A network that OpenVINO cannot reproduce: its answer depends on how often it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.calls = network(6), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.inner(x) * self.calls
+
+
+def test_a_network_that_does_not_convert_runs_in_torch_with_a_note(tmp_path):
+    wish = wish_of((8, 8, 8), backend="auto", caches=(tmp_path,))
+    backends, notes = backends_of([Fussy()], wish)
+    assert isinstance(backends[0], TorchBackend) and len(notes) == 1
+    assert notes[0].startswith("OpenVINO could not take this network (converted with a difference")
+    assert not list(tmp_path.glob("*/network.xml"))
+
+
+def test_bf16_is_close_to_fp32(tmp_path):
+    data = np.random.default_rng(1).normal(size=(2, 12, 16, 16)).astype(np.float32)
+    window, answers = Window((8, 16, 16)), {}
+    for backend, precision in itertools.product(("torch", "openvino"), ("fp32", "bf16")):
+        wish = wish_of(window.patch, backend=backend, precision=precision, caches=(tmp_path,))
+        made, _ = backends_of([network(7)], wish)
+        answers[backend, precision] = whole(slide(data, made, window, subject="case"))
+        assert made[0].name.startswith(f"{backend} on cpu in ")
+    exact = answers["torch", "fp32"]
+    for backend in ("torch", "openvino"):
+        assert np.abs(answers[backend, "bf16"] - exact).max() < 0.05 * np.abs(exact).max()
+    assert np.abs(answers["torch", "bf16"] - exact).max() > 0
+
+
+def test_slabs_hold_what_one_pass_over_the_whole_scan_gives():
+    data = np.random.default_rng(2).normal(size=(2, 37, 16, 19)).astype(np.float32)
+    window = Window((8, 16, 16), 0.3)
+    backends, _ = backends_of([network(8)], wish_of(window.patch))
+    weights = tile_weights(window.patch).numpy()
+    sums, total = np.zeros(data.shape[1:]), np.zeros(data.shape[1:])
+    starts = [tile_starts(n, p, 0.3) for n, p in zip(data.shape[1:], window.patch, strict=True)]
+    for corner in itertools.product(*starts):
+        box = tuple(slice(c, c + p) for c, p in zip(corner, window.patch, strict=True))
+        logits = backends[0].run(torch.from_numpy(data[(slice(None), *box)][None].copy()))[0].numpy()
+        sums[box] += (logits[1] - logits[0]) * weights
+        total[box] += weights
+    calls = []
+    slabs = list(slide(data, backends, window, subject="c", done=lambda n, count: calls.append((n, count))))
+    assert len(slabs) == len(starts[0]) > 10
+    np.testing.assert_allclose(whole(slabs)[0], sums / total, atol=1e-5)
+    count = len(list(itertools.product(*starts)))
+    assert calls == [(n + 1, count) for n in range(count)]
+    np.testing.assert_array_equal(whole(slide(data, backends, window, subject="c")), whole(slabs))
+
+
+def test_tiles_outside_the_wanted_voxels_are_not_run_and_become_background():
+    data = np.random.default_rng(2).normal(size=(2, 8, 16, 48)).astype(np.float32)
+    window = Window((8, 16, 16))
+    backends, _ = backends_of([network(9)], wish_of(window.patch))
+    everything = whole(slide(data, backends, window, subject="c"))
+    wanted = np.zeros(data.shape[1:], dtype=bool)
+    wanted[4, 4, 40] = True
+    found = whole(slide(data, backends, window, subject="c", wanted=wanted))
+    # tiles begin at x = 0, 8, 16, 24 and 32; the voxel at 40 lies in the last one only
+    np.testing.assert_array_equal(found[..., :32], -OUTSIDE_LOGIT)
+    np.testing.assert_array_equal(found[..., 40:], everything[..., 40:])
+    nothing = whole(slide(data, backends, window, subject="c", wanted=np.zeros_like(wanted)))
+    assert nothing.shape == everything.shape and (nothing == -OUTSIDE_LOGIT).all()
+
+
+def test_logits_that_are_not_finite_name_the_case():
+    data = np.full((2, 8, 8, 8), np.nan, dtype=np.float32)
+    backends, _ = backends_of([network(9)], wish_of((8, 8, 8)))
+    with pytest.raises(BundleError, match="patient 7: found network output that is not finite"):
+        list(slide(data, backends, Window((8, 8, 8)), subject="patient 7"))
+
+
+def test_openvino_for_another_device_is_refused():
+    wish = Wish("openvino", "fp32", torch.device("cuda"), 2, 2, (8, 8, 8), False)
+    with pytest.raises(BundleError, match="found openvino on cuda; needed the device cpu"):
+        backends_of([network(1)], wish)
+
+
+def test_openvino_that_is_not_installed_is_refused_when_named_and_passed_over_by_auto(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BundleError, match="found no openvino; needed pip install"):
+        backends_of([network(1)], wish_of((8, 8, 8), backend="openvino"))
+    backends, notes = backends_of([network(1)], wish_of((8, 8, 8), backend="auto"))
+    assert isinstance(backends[0], TorchBackend) and not notes
+
+
+def test_no_network_is_a_mistake_of_the_caller():
+    backends, _ = backends_of([network(1)], wish_of((8, 8, 8)))
+    data = np.zeros((2, 8, 8, 8), dtype=np.float32)
+    with pytest.raises(IndexError):
+        list(slide(data, backends[:0], Window((8, 8, 8)), subject="c"))
+
+
+def test_tile_starts_are_spread_evenly():
+    # nnU-Net's own example: 110 voxels, a patch of 64 and half of it as a step
+    assert tile_starts(110, 64, 0.5) == [0, 23, 46]
+    assert tile_starts(64, 64, 0.5) == [0]
