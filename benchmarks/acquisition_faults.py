@@ -184,7 +184,7 @@ def plot(rows: Sequence[Row], fault: Fault, path: Path) -> None:
     )
     for axes, column, label in zip(panels, (DICE, TMTV), ("Dice", "TMTV error, %"), strict=True):
         trusted = limits(rows, fault, column)
-        axes.set_title(f"{labels[column - DICE]} {limit_words(trusted, fault)}", fontsize=8)
+        axes.set_title(f"{labels[column - DICE]}\n{limit_words(trusted, fault)}", fontsize=9)
         table = np.array([values_at(rows, fault.name, step, column) for step in steps])
         axes.plot(steps, table, color="0.75", linewidth=0.8)
         axes.plot(steps, table.mean(axis=1), color="C0", linewidth=2, marker="o", label="mean over patients")
