@@ -26,6 +26,8 @@ CELLS: Final = np.asarray(((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)))
 """Where the first six numbers stand in A."""
 ROWS: Final = np.asarray(((0, 3, 4, 6), (3, 1, 5, 7), (4, 5, 2, 8)))
 """Which numbers make up each row of A and b."""
+QUICK: Final = {"reassoc", "contract"}
+"""Lets the compiler add up in any order; infinities and NaN stay what they are."""
 STEPS: Final = 60
 """Most Newton steps of one round; a handful is usual."""
 
@@ -39,17 +41,17 @@ def smallest_ellipsoid(points: FloatArray) -> FloatArray:
     centre = points.mean(axis=0)
     spread = points - centre
     root = np.linalg.cholesky(np.linalg.inv(spread.T @ spread / len(points)))
-    white = spread @ root
-    chosen = np.ascontiguousarray(white)
+    white = np.ones((4, len(points)))
+    white[:3] = (spread @ root).T
     start = np.zeros(9)
-    start[:3] = 0.9 / np.sqrt((white * white).sum(axis=1).max())
-    middle = _minimise(chosen, start, 1e-1)
-    near = np.ascontiguousarray(chosen[_lengths(chosen, middle) > 1 - NEAR])
+    start[:3] = 0.9 / np.sqrt((white[:3] ** 2).sum(axis=0).max())
+    middle = _minimise(white, start, 1e-1)
+    near = np.ascontiguousarray(white[:, _lengths(white, middle) > 1 - NEAR])
     best = _minimise(near, middle, GAP)
-    reach = _lengths(chosen, best).max()
+    reach = _lengths(white, best).max()
     if reach > 1 + GAP:
-        best = _minimise(chosen, middle, GAP)
-        reach = _lengths(chosen, best).max()
+        best = _minimise(white, middle, GAP)
+        reach = _lengths(white, best).max()
     matrix = root @ _matrix(best)
     return np.asarray(np.sort(np.sqrt(reach) / np.linalg.svd(matrix, compute_uv=False)))
 
@@ -60,49 +62,55 @@ def _matrix(numbers: FloatArray) -> FloatArray:
 
 
 def _lengths(points: FloatArray, numbers: FloatArray) -> FloatArray:
-    return np.asarray(((points @ _matrix(numbers) + numbers[6:]) ** 2).sum(axis=1))
+    return np.asarray(((_matrix(numbers) @ points[:3] + numbers[6:, None]) ** 2).sum(axis=0))
 
 
 @nb.njit(cache=True, nogil=True)
 def _minimise(points: FloatArray, start: FloatArray, gap: float) -> FloatArray:
-    """Newton's method for each weight of the barrier; `start` is strictly inside all conditions."""
+    """Newton's method for each weight of the barrier, from a `start` strictly inside all conditions.
+
+    `points` (4, n) are coordinates and 1.
+    """
     numbers = start.copy()
-    weight = 2.0 / len(points)
+    count = points.shape[1]
+    weight = 2.0 / count
+    scratch = np.empty((13, count))
     while True:
         for _ in range(STEPS):
-            slope, curve = _derivatives(points, numbers, weight)
+            slope, curve = _derivatives(points, numbers, weight, scratch)
             step = _newton_step(slope, curve)
             decrease = 0.0
             for k in range(9):
                 decrease -= slope[k] * step[k]
             if decrease < 1e-3:
                 break
-            here = _objective(points, numbers, weight)
+            here = _objective(points, numbers, weight, scratch)
             length = 1.0
-            while not _objective(points, numbers + length * step, weight) <= here - 0.1 * length * decrease:
+            while True:
+                there = _objective(points, numbers + length * step, weight, scratch)
+                if there <= here - 0.1 * length * decrease:
+                    break
                 length *= 0.6
                 if length < 1e-12:
                     return numbers
             numbers += length * step
-        if weight * len(points) < gap:
+        if weight * count < gap:
             return numbers
-        weight = max(weight / SHARPER, 0.5 * gap / len(points))
+        weight = max(weight / SHARPER, 0.5 * gap / count)
 
 
 @nb.njit(cache=True, nogil=True)
-def _objective(points: FloatArray, numbers: FloatArray, weight: float) -> float:
+def _objective(points: FloatArray, numbers: FloatArray, weight: float, scratch: FloatArray) -> float:
     """-log det A / weight less the sum of log(1 - |A p + b|^2); infinite outside."""
     a, b, c, d, e, f = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    p, q, r = numbers[6], numbers[7], numbers[8]
     determinant = a * (b * c - f * f) - d * (d * c - e * f) + e * (d * f - b * e)
     if determinant <= 0 or a <= 0 or a * b - d * d <= 0:
         return np.inf
+    slacks = scratch[3]
+    _place(points, numbers, scratch[:3], slacks)
     total = -np.log(determinant) / weight
     product = 1.0
-    for i in range(len(points)):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        u, v, w = a * x + d * y + e * z + p, d * x + b * y + f * z + q, e * x + f * y + c * z + r
-        slack = 1 - u * u - v * v - w * w
+    for slack in slacks:
         if slack <= 0:
             return np.inf
         product *= slack
@@ -112,39 +120,58 @@ def _objective(points: FloatArray, numbers: FloatArray, weight: float) -> float:
     return float(total - np.log(product))
 
 
-@nb.njit(cache=True, nogil=True)
-def _derivatives(points: FloatArray, numbers: FloatArray, weight: float) -> tuple[FloatArray, FloatArray]:
-    """Gradient (9,) and lower half of the Hessian (9, 9) of the objective."""
+@nb.njit(cache=True, nogil=True, fastmath=QUICK)
+def _place(points: FloatArray, numbers: FloatArray, placed: FloatArray, slacks: FloatArray) -> None:
+    """Fill in A p + b (3, n) and 1 - |A p + b|^2 (n,) of each point."""
     a, b, c, d, e, f = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
     p, q, r = numbers[6], numbers[7], numbers[8]
-    slope = np.zeros(9)
-    curve = np.zeros((9, 9))
-    moment = np.zeros((4, 4))
-    g = np.empty(9)
-    here = np.ones(4)
-    for i in range(len(points)):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+    for i in range(points.shape[1]):
+        x, y, z = points[0, i], points[1, i], points[2, i]
         u, v, w = a * x + d * y + e * z + p, d * x + b * y + f * z + q, e * x + f * y + c * z + r
-        pull = 2 / (1 - u * u - v * v - w * w)
-        g[0], g[1], g[2] = u * x, v * y, w * z
-        g[3], g[4], g[5] = u * y + v * x, u * z + w * x, v * z + w * y
-        g[6], g[7], g[8] = u, v, w
-        for k in range(9):
-            pulled = pull * g[k]
-            slope[k] += pulled
-            for m in range(k + 1):
-                curve[k, m] += pulled * pull * g[m]
-        here[0], here[1], here[2] = x, y, z
-        for k in range(4):
-            for m in range(4):
-                moment[k, m] += pull * here[k] * here[m]
-    for axis in range(3):
-        for k in range(4):
-            for m in range(4):
-                if ROWS[axis, k] >= ROWS[axis, m]:
-                    curve[ROWS[axis, k], ROWS[axis, m]] += moment[k, m]
+        placed[0, i], placed[1, i], placed[2, i] = u, v, w
+        slacks[i] = 1 - u * u - v * v - w * w
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath=QUICK)
+def _derivatives(
+    points: FloatArray, numbers: FloatArray, weight: float, scratch: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Gradient (9,) and lower half of the Hessian (9, 9) of the objective.
+
+    Row by row of arrays as long as there are points, which the processor adds up several at a time.
+    """
+    slope, curve = np.zeros(9), np.zeros((9, 9))
+    # what each point pulls along each number, then along x, y, z and as such
+    pulls = scratch
+    _place(points, numbers, pulls[6:9], pulls[12])
+    for i in range(points.shape[1]):
+        x, y, z = points[0, i], points[1, i], points[2, i]
+        pull = 2 / pulls[12, i]
+        u, v, w = pull * pulls[6, i], pull * pulls[7, i], pull * pulls[8, i]
+        pulls[0, i], pulls[1, i], pulls[2, i] = u * x, v * y, w * z
+        pulls[3, i], pulls[4, i], pulls[5, i] = u * y + v * x, u * z + w * x, v * z + w * y
+        pulls[6, i], pulls[7, i], pulls[8, i] = u, v, w
+        pulls[9, i], pulls[10, i], pulls[11, i], pulls[12, i] = pull * x, pull * y, pull * z, pull
+    for k in range(9):
+        slope[k] = _dot(pulls[k], points[3])
+        for m in range(k + 1):
+            curve[k, m] = _dot(pulls[k], pulls[m])
+    for k in range(4):
+        for m in range(k + 1):
+            moment = _dot(pulls[9 + k], points[m])
+            for axis in range(3):
+                i, j = ROWS[axis, k], ROWS[axis, m]
+                curve[max(i, j), min(i, j)] += moment
     _add_determinant(numbers, weight, slope, curve)
     return slope, curve
+
+
+@nb.njit(cache=True, nogil=True, fastmath=QUICK)
+def _dot(one: FloatArray, other: FloatArray) -> float:
+    total = 0.0
+    for i in range(len(one)):
+        total += one[i] * other[i]
+    return total
 
 
 @nb.njit(cache=True, nogil=True)
