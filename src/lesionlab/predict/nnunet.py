@@ -93,7 +93,7 @@ def _run(
     model: Model, data: np.ndarray[Any, Any], body: BoolArray | None, case: Case, progress: Progress
 ) -> tuple[Any, Any]:
     """Mask (uint8) and probability of the first label (float32) of stacked channels (c, z, y, x)."""
-    space = Space(model.plans, model.configuration, case.id, case.geometry.spacing)
+    space = Space(model.plans, model.configuration, case.id, case.geometry.spacing, torch.get_num_threads())
     progress(f"{case.id}: preparing", 0.05)
     prepared = space.enter(data)
     wanted = None if body is None else space.nearest(body)

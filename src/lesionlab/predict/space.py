@@ -14,20 +14,23 @@ from scipy import ndimage
 
 from lesionlab.core.components import foreground_box
 from lesionlab.core.errors import BundleError
+from lesionlab.core.resize import ORDERS, low_resolution_axis, resize
 
 FloatArray = NDArray[np.float32]
-ANISOTROPY = 3.0
-"""Longest over shortest voxel side above which nnU-Net resamples the long axis apart from the others."""
 SMALLEST = 1e-8
 """No division by less (nnU-Net's `eps`)."""
-KNOWN_RESAMPLING = "resample_data_or_seg_to_shape"
+OWN_RESAMPLING = "resample_data_or_seg_to_shape"
+"""nnU-Net's default, which `core.resize` equals; any other that a plan names is called as it is."""
 
 
 class Space:
     """The network's space of one case: `enter` takes its channels there, `leave` brings logits back."""
 
-    def __init__(self, plans: Any, configuration: Any, subject: str, spacing: tuple[float, ...]) -> None:
-        self.plans, self.configuration, self.subject = plans, configuration, subject
+    def __init__(
+        self, plans: Any, configuration: Any, subject: str, spacing: tuple[float, ...], workers: int = 1
+    ) -> None:
+        self.plans, self.configuration = plans, configuration
+        self.subject, self.workers = subject, workers
         if configuration.preprocessor_name != "DefaultPreprocessor":
             raise BundleError(
                 subject,
@@ -87,8 +90,15 @@ class Space:
         """`array` (c, z, y, x) with a new shape, as the plans' resampling of this `kind` gives it."""
         if array.shape[1:] == tuple(shape):
             return array
-        resample = getattr(self.configuration, f"resampling_fn_{kind}")
-        return np.asarray(resample(array, shape, *spacings), dtype=np.float32)
+        name, settings = (
+            self.configuration.configuration[f"resampling_fn_{kind}{end}"] for end in ("", "_kwargs")
+        )
+        known = settings.get("order_z", 0) == 0 and settings.get("force_separate_z") in (None, False)
+        if name != OWN_RESAMPLING or settings.get("order", 3) not in ORDERS or not known:
+            resample = getattr(self.configuration, f"resampling_fn_{kind}")
+            return np.asarray(resample(array, shape, *spacings), dtype=np.float32)
+        apart = low_resolution_axis(*spacings) if settings.get("force_separate_z", False) is None else None
+        return resize(array, shape, order=settings.get("order", 3), separate_axis=apart, workers=self.workers)
 
     def _normalise(self, data: FloatArray, nonzero: NDArray[np.bool_]) -> None:
         """Each channel by its scheme of the plans, in place; `nonzero` is where any channel is not zero."""
