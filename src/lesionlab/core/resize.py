@@ -28,8 +28,11 @@ ANISOTROPY = 3.0
 """nnU-Net resizes across slices apart from their plane at more than 3 times the smallest spacing."""
 NEGLIGIBLE = 2e-8
 """Spline weights below this are dropped: they decay by 0.268 a voxel, and float32 rounds at 6e-8."""
-BLOCK = {1: 16, 3: 32}
-"""Outputs of one product: the fewer, the fewer zeros are multiplied, but the slower BLAS is."""
+BLOCK = 32
+"""Outputs of one product: with fewer, less is multiplied by zeros; with more, BLAS works faster."""
+SMALL_PRODUCT = 1 << 18
+"""Multiplications of one product. OpenBLAS starts threads above this, which for matrices as thin as these
+cost more than they bring, ten times more when a network computes beside; `workers` are the better threads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,9 +66,9 @@ def resize(
     range, and the nearest plane is taken across. NaN spreads to the voxels that a spline reaches.
 
     Equal to `skimage.transform.resize(mode="edge", anti_aliasing=False)` and to nnU-Net's default resampling
-    to float32 rounding of the channel's largest magnitude. Beyond input and result it holds about 32 to 70
-    planes per worker (`workers` threads, 1 by default; BLAS has its own). The input itself comes back where
-    nothing changes. Raises GeometryError for other dimensions or a size below 1.
+    to a few float32 roundings of the largest magnitude. Beyond input and result it holds about 32 to 70
+    planes per worker (`workers` threads, 1 by default). The input itself comes back where nothing changes.
+    Raises GeometryError for other dimensions or a size below 1, ValueError for another order or axis.
     """
     if order not in ORDERS:
         raise ValueError(f"order {order} is not one of {ORDERS}")
@@ -151,7 +154,7 @@ def bands(size: int, wanted: int, order: int) -> Bands:
     matrix = matrix.astype(np.float32)
     rows = np.arange(wanted)
     matrix[rows, matrix.argmax(axis=1)] += (1.0 - matrix.sum(axis=1, dtype=np.float64)).astype(np.float32)
-    edges = [*range(0, wanted, BLOCK[order]), wanted]
+    edges = [*range(0, wanted, BLOCK), wanted]
     blocks = []
     for start, stop in pairwise(edges):
         used = np.flatnonzero(matrix[start:stop].any(axis=0))
@@ -164,7 +167,7 @@ def _resize_volume(source: Array, out: Array, order: int, workers: int) -> None:
     """Resize one channel into `out`, clipped to its range."""
     across = bands(source.shape[0], out.shape[0], order)
     if across is None:
-        across = _unchanged(source.shape[0], BLOCK[order])
+        across = _unchanged(source.shape[0])
     low, high = _range(source)
     fill = _across_first if _across_comes_first(source.shape, out.shape) else _across_last
     parts = [part for part in np.array_split(np.arange(len(across)), workers) if part.size]
@@ -191,7 +194,8 @@ def _across_first(source: Array, out: Array, blocks: tuple[Block, ...], order: i
     for block in blocks:
         slab = np.ascontiguousarray(source[block.first : block.last], np.float32)
         if block.weights.size:
-            flat = block.weights @ slab.reshape(slab.shape[0], -1)
+            flat = np.empty((block.stop - block.start, slab[0].size), np.float32)
+            _product(block.weights, slab.reshape(slab.shape[0], -1), flat)
             slab = flat.reshape(-1, *source.shape[1:])
         for plane, result in zip(slab, out[block.start : block.stop], strict=True):
             _resize_plane(plane, result, order)
@@ -212,8 +216,7 @@ def _across_last(source: Array, out: Array, blocks: tuple[Block, ...], order: in
         result = out[block.start : block.stop]
         used = kept[: end - begin]
         if block.weights.size:
-            flat = block.weights @ used.reshape(used.shape[0], -1)
-            result[...] = flat.reshape(result.shape)
+            _product(block.weights, used.reshape(used.shape[0], -1), result.reshape(result.shape[0], -1))
         else:
             result[...] = used
 
@@ -255,12 +258,21 @@ def _resize_plane(plane: Array, out: Array, order: int) -> None:
 
 def _rows(source: Array, out: Array, axis: Bands) -> None:
     for block in axis or ():
-        np.matmul(block.weights, source[block.first : block.last], out=out[block.start : block.stop])
+        _product(block.weights, source[block.first : block.last], out[block.start : block.stop])
 
 
-def _unchanged(size: int, step: int) -> tuple[Block, ...]:
+def _product(weights: Array, source: Array, out: Array) -> None:
+    """`weights @ source` into `out`, a few columns at a time."""
+    columns = source.shape[1]
+    pieces = -(-columns * weights.size // SMALL_PRODUCT)
+    for part in range(pieces):
+        piece = slice(part * columns // pieces, (part + 1) * columns // pieces)
+        np.matmul(weights, source[:, piece], out=out[:, piece])
+
+
+def _unchanged(size: int) -> tuple[Block, ...]:
     """Blocks without weights: planes that stand for themselves."""
-    edges = [*range(0, size, step), size]
+    edges = [*range(0, size, BLOCK), size]
     return tuple(Block(a, b, a, b, np.empty((0, 0), np.float32)) for a, b in pairwise(edges))
 
 

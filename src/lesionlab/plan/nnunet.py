@@ -112,15 +112,17 @@ def _stretched(values: list[int], length: int) -> list[int]:
 
 
 def preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progress: Progress) -> None:
-    """Preprocess each case with nnU-Net's preprocessor, one after another in this process.
+    """Preprocess each case with nnU-Net's preprocessor and our resampling, one by one in this process.
 
     A case that was preprocessed before from the same files by the same plan is kept, so that an
     interrupted run goes on.
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    from lesionlab.networks.nnunet import FastConfiguration
+
     plans = PlansManager(str(workspace.preprocessed / f"{workspace.plans_name}.json"))
-    configuration = plans.get_configuration(recipe.network.configuration)
+    configuration = FastConfiguration(plans.get_configuration(recipe.network.configuration).configuration)
     folder = workspace.preprocessed / configuration.data_identifier
     folder.mkdir(parents=True, exist_ok=True)
     dataset = json.loads((workspace.raw / "dataset.json").read_text())
