@@ -180,7 +180,8 @@ class Bench:
             began = time.perf_counter()  # compiles nothing, so its first call is as good as any
             values = tool.values(name)
             return values, [time.perf_counter() - began]
-        return tool.values(name), tool.seconds(name, ROUNDS)
+        values = tool.values(name)
+        return values, tool.seconds(name, ROUNDS if long else 5 * ROUNDS)
 
 
 VERSIONS: dict[str, str] = {}
@@ -238,8 +239,8 @@ Made by `python benchmarks/evaluation_peers.py{given} -o benchmarks/results`.
 - {versions}
 - Voxels of 3 x 2.04 x 2.04 mm. `two lesions`: 40 x 60 x 100. `one large lesion`: {large}. `whole body`:
   326 x 400 x 400 with 30 true lesions, of which 24 are found, and 5 false ones.
-- Best of {rounds} calls after one that is not timed; slow ones at whole-body size are called once. Both
-  masks are in memory before; the peak is that of a whole process, with its libraries and both masks.
+- Best of {rounds} calls (whole body; slow ones are called once there) or {short} (the others), after one that
+  is not timed. Both masks are in memory before; the peak is that of a whole process, with libraries and masks.
 
 ## Equal answers
 
@@ -281,6 +282,7 @@ def main() -> None:
         versions="; ".join(f"{NAMES[tool]} {VERSIONS[tool]}" for tool in VERSIONS),
         large=" x ".join(str(n) for n in large()[0].shape),
         rounds=ROUNDS,
+        short=5 * ROUNDS,
         equal=EQUAL,
         answers="\n".join(answers),
         times="\n".join(times),
