@@ -240,7 +240,7 @@ Made by `python benchmarks/evaluation_peers.py{given} -o benchmarks/results`.
 - Voxels of 3 x 2.04 x 2.04 mm. `two lesions`: 40 x 60 x 100. `one large lesion`: {large}. `whole body`:
   326 x 400 x 400 with 30 true lesions, of which 24 are found, and 5 false ones.
 - Best of {rounds} calls (whole body; slow ones are called once there) or {short} (the others), after one that
-  is not timed. Both masks are in memory before; the peak is that of a whole process, with libraries and masks.
+  is not timed. Both masks are in memory before; the peak is that of a whole process with its libraries.
 
 ## Equal answers
 

@@ -31,6 +31,7 @@ from lesionlab.evaluate.overlap import (
     score_lesions,
     score_missing,
 )
+from lesionlab.evaluate.surface import surface_scores
 from lesionlab.evaluate.thresholds import BestThreshold, best_threshold
 
 __all__ = [
@@ -65,5 +66,6 @@ __all__ = [
     "sensitivity_by_size",
     "sensitivity_of_records",
     "summarise",
+    "surface_scores",
     "write_scores",
 ]
