@@ -1,7 +1,7 @@
 """Bringing volumes from one grid onto another.
 
-Pure array work on core nouns. Which channel goes onto which grid is decided in `standardise/`; the same extent
-in another number of voxels, as networks want it, is `resize.py`.
+Pure array work on core nouns. Which channel goes onto which grid is decided in `standardise/`; the same
+extent in another number of voxels, as networks want it, is `resize.py`.
 """
 
 from __future__ import annotations
