@@ -1,4 +1,4 @@
-"""Serves MONAI: its surface metrics between border voxels, and with `elements` surface Dice by area."""
+"""Serves MONAI: its surface metrics between border voxels; for the part `elements`, surface Dice by area."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def opener(case: Lesion) -> Measure:
             "hd95_mm": compute_hausdorff_distance(*sides, percentile=95, **common),
             "assd_mm": compute_average_surface_distance(*sides, symmetric=True, **common),
             "nsd_2mm": compute_surface_dice(
-                *sides, [2.0], use_subvoxels=case.get("elements", False), **common
+                *sides, [2.0], use_subvoxels=case["part"] == "elements", **common
             ),
         }
         return {name: float(value) for name, value in found.items()}
