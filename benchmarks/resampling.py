@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,7 +31,6 @@ Array = np.ndarray[Any, Any]
 SCAN, NETWORK = (326, 400, 400), (261, 320, 320)
 TOLERANCE = 1e-6
 """Largest difference that passes, as a share of a channel's range."""
-MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -99,15 +97,13 @@ def nnunet(task: Task, array: Array) -> Array:
 SIDES = {"ours": ours, "nnunet": nnunet}
 
 
-def held_mb() -> float:
-    """Memory that this process holds now (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / MEGABYTE
+def memory_mb(field: str) -> float:
+    """Memory that this process holds now (VmRSS) or has held at most (VmHWM), on Linux.
 
-
-def peak_mb() -> float:
-    """Most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
+    Not getrusage: its maximum is inherited from the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def run_one(side: str, task: Task, folder: Path) -> dict[str, float]:
@@ -115,11 +111,12 @@ def run_one(side: str, task: Task, folder: Path) -> dict[str, float]:
     array = np.load(folder / "source.npy")
     tiny = Task("warm", task.kind, (4, 5, 6), (3, 4, 5), task.order, task.axis)
     SIDES[side](tiny, array[:, :4, :5, :6].copy())
-    before = held_mb()
+    before = memory_mb("VmRSS")
     began = time.perf_counter()
     answer = SIDES[side](task, array)
     seconds = time.perf_counter() - began
-    measured = {"seconds": seconds, "added_mb": peak_mb() - before, "peak_mb": peak_mb()}
+    peak = memory_mb("VmHWM")
+    measured = {"seconds": seconds, "added_mb": peak - before, "peak_mb": peak}
     np.save(folder / f"{side}.npy", answer)
     return measured
 
