@@ -69,6 +69,13 @@ Channels = Annotated[
         help="What a stock nnU-Net model's inputs are, in order, e.g. suv,ct; bundles know it themselves.",
     ),
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="fp32, bf16 or auto (bf16 where the processor computes in it) instead of the recipe's.",
+    ),
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.", show_default=False)
 ]
@@ -85,6 +92,7 @@ def examine(
     truth: Truth = None,
     channels: Channels = None,
     device: Device = "auto",
+    precision: Precision = None,
     again: Annotated[
         bool, typer.Option("--again", help="In a cohort, also examine patients that are finished already.")
     ] = False,
@@ -102,7 +110,7 @@ def examine(
     from lesionlab import pipeline
     from lesionlab.report import write_findings
 
-    bundle = open_bundle(model, channels)
+    bundle = open_bundle(model, channels, precision)
     if not pipeline.is_one_case(source):
         if truth is not None:
             raise typer.BadParameter("--truth belongs to a single patient", param_hint="--truth")
@@ -167,6 +175,7 @@ def predict(
     model: Model = None,
     channels: Channels = None,
     device: Device = "auto",
+    precision: Precision = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -177,7 +186,7 @@ def predict(
     from lesionlab import pipeline
     from lesionlab.core.tasks import Outcome
 
-    bundle = open_bundle(model, channels)
+    bundle = open_bundle(model, channels, precision)
     with progress_bar() as progress:
         if pipeline.is_one_case(source):
             path = pipeline.predict_file(source, bundle, _mask_file(out), device=device, progress=progress)
@@ -192,14 +201,19 @@ def _mask_file(out: Path) -> Path:
     return out if out.suffix and not out.is_dir() else out / "mask.nii.gz"
 
 
-def open_bundle(model: str | None, channels: str | None) -> Bundle:
+def open_bundle(model: str | None, channels: str | None, precision: str | None = None) -> Bundle:
     """The bundle named on the command line, or the weight-free default with a note of what that means."""
+    from dataclasses import replace
+
     from lesionlab.predict import load_bundle
 
     if model is None:
         say(NO_MODEL_NOTE)
     names = None if channels is None else tuple(name.strip() for name in channels.split(","))
-    return load_bundle(model or NO_MODEL, names)
+    bundle = load_bundle(model or NO_MODEL, names)
+    if precision is None:
+        return bundle
+    return replace(bundle, recipe=bundle.recipe.changed(prediction={"precision": precision}))
 
 
 def tell_findings(findings: Findings) -> None:

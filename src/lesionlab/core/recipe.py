@@ -104,8 +104,8 @@ class PredictionSettings(Settings):
     """Sliding window: overlap step as a share of the patch, flips, numeric precision, what runs the network.
 
     `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` runs no
-    tile that lies wholly outside the body found on CT or uptake; what it saves is seldom worth an answer that
-    is not nnU-Net's to the voxel, so it is off.
+    tile that lies wholly outside the body found on CT or uptake: nothing changes inside that body, and outside
+    it nothing is found. It is off, because it trusts the body to be found.
     """
 
     step: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -21,7 +21,7 @@ from lesionlab.core.tasks import Progress
 from lesionlab.predict import Bundle
 
 ALWAYS = ("lesionlab", "numpy", "scipy", "SimpleITK", "pydicom", "connected-components-3d")
-WHEN_LOADED = {"numba": "numba", "torch": "torch", "nnunetv2": "nnunetv2"}
+WHEN_LOADED = {"numba": "numba", "torch": "torch", "openvino": "openvino", "nnunetv2": "nnunetv2"}
 
 
 class Stopwatch:
