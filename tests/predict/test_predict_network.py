@@ -46,6 +46,25 @@ def test_prediction_is_repeatable_and_indifferent_to_channel_order(tiny_bundle):
     np.testing.assert_array_equal(first.mask.array, second.mask.array)
 
 
+@pytest.mark.parametrize("ct", [False, True])
+def test_tiles_outside_the_body_are_left_out_where_asked(tiny_bundle, ct):
+    case = sphere_case(40, shape=(24, 28, 90))
+    suv = case.channels["suv"].array.copy()
+    suv[..., 40:] = 0.01
+    channels = {"suv": case.channels["suv"].with_array(suv)}
+    if ct:
+        tissue = np.full(suv.shape, -1000.0, dtype=np.float32)
+        tissue[2:-2, 2:-2, 2:38] = 40.0
+        channels["ct"] = case.channels["suv"].with_array(tissue, "[hnsf'U]")
+    case = replace(case, channels=channels)
+    recipe = tiny_bundle.recipe.changed(prediction={"skip_outside_body": True})
+    everything = predict(case, tiny_bundle, device="cpu").probability.array
+    some = predict(case, replace(tiny_bundle, recipe=recipe), device="cpu").probability.array
+    inside = np.s_[2:-2, 2:-2, 2:38]
+    np.testing.assert_array_equal(some[inside], everything[inside])
+    assert everything[..., 70:].min() > 1e-10 > some[..., 70:].max()
+
+
 def test_a_case_without_the_channel_is_refused(tiny_bundle):
     case = sphere_case(1)
     other = replace(case, channels={"ct": case.channels["suv"]}, reference="ct")

@@ -103,9 +103,9 @@ class TrainingSettings(Settings):
 class PredictionSettings(Settings):
     """Sliding window: overlap step as a share of the patch, flips, numeric precision, what runs the network.
 
-    `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` runs no
-    tile that lies wholly outside the body found on CT or uptake: nothing changes inside that body, and outside
-    it nothing is found. It is off, because it trusts the body to be found.
+    `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` runs
+    no tile that lies wholly outside the body found on CT or uptake: inside that body nothing changes, and
+    where no tile ran nothing is found. It is off, because it trusts the body to be found.
     """
 
     step: Annotated[float, Field(gt=0, le=1)] = 0.5
