@@ -45,11 +45,11 @@ class Space:
 
     def enter(self, data: NDArray[Any]) -> FloatArray:
         """Channels (c, z, y, x) as the network wants them, float32; the input is not changed."""
-        data = data.astype(np.float32).transpose([0, *(axis + 1 for axis in self.forward)])
+        data = data.astype(np.float32, copy=False).transpose([0, *(axis + 1 for axis in self.forward)])
         self.full = data.shape[1:]
         nonzero = (data != 0).any(axis=0)
         self.box = foreground_box(nonzero) or tuple(slice(0, n) for n in self.full)
-        cropped = np.ascontiguousarray(data[(slice(None), *self.box)])
+        cropped = data[(slice(None), *self.box)].copy(order="C")
         self.shape = cropped.shape[1:]
         self._normalise(cropped, nonzero[self.box])
         rounded = [round(s / t * n) for s, t, n in zip(self.spacing, self.target, self.shape, strict=True)]
