@@ -17,8 +17,9 @@ from lesionlab.measure.ibsi.morphology_boxes import (
     smallest_box,
 )
 from lesionlab.measure.ibsi.morphology_ellipsoid import smallest_ellipsoid
-from lesionlab.measure.ibsi.morphology_hull import STEPS, Hull, hull_triangles, largest_diameter, mesh_hull
+from lesionlab.measure.ibsi.morphology_hull import Hull, hull_triangles, largest_diameter, mesh_hull
 
+STEPS = np.concatenate([np.eye(3, dtype=int), -np.eye(3, dtype=int)])
 CORNERS = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], dtype=np.float64)
 
 

@@ -8,7 +8,6 @@ are doubled to stay whole numbers, on which every test is exact; spacing enters 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numba as nb
 import numpy as np
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from lesionlab.measure.ibsi.region import BoolArray, FloatArray
 
 Points = NDArray[np.int64]
-STEPS: Final = np.concatenate([np.eye(3, dtype=np.int64), -np.eye(3, dtype=np.int64)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,24 +42,13 @@ def mesh_hull(mask: BoolArray, spacing: tuple[float, float, float]) -> Hull:
     other voxel is looked at twice. Time grows with the mask's box.
     """
     half = np.asarray(spacing) / 2
-    points = corners_of_planes(_around(corners_of_planes(row_ends(mask))))
-    triangles = hull_triangles(points)
-    corners = points[triangles].astype(np.float64)
-    crossed = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    volume = float(np.einsum("ij,ij->", crossed, corners[:, 0])) / 6
+    points = _candidates(np.ascontiguousarray(mask))
+    triangles, planes = _wrapped(points)
     sides = np.asarray([half[1] * half[2], half[2] * half[0], half[0] * half[1]])
     used = np.zeros(len(points), dtype=np.bool_)
     used[triangles] = True
-    return Hull(points[used] * half, crossed * sides / 2, volume * float(half.prod()))
-
-
-def _around(centres: Points) -> Points:
-    """The mesh vertices around voxel centres (n, 3), in half voxels, each once, in C order."""
-    points = (2 * centres[:, None] + (STEPS + 1)).reshape(-1, 3)
-    size = int(points.max()) + 1
-    codes = np.sort((points[:, 0] * size + points[:, 1]) * size + points[:, 2])
-    codes = codes[np.diff(codes, prepend=-1) > 0]
-    return np.stack([codes // size**2, codes // size % size, codes % size], axis=1) - 1
+    volume = float(planes[3].sum()) / 6 * float(half.prod())
+    return Hull(points[used] * half, planes[:3].T * (sides / 2), volume)
 
 
 def hull_triangles(points: Points) -> NDArray[np.int64]:
@@ -71,13 +58,18 @@ def hull_triangles(points: Points) -> NDArray[np.int64]:
     in random order, each removing the faces that it sees; coordinates of up to some ten thousand keep all
     numbers whole and below 2^53, so that no test ever errs. Time grows with the product of points and faces.
     """
+    return _wrapped(points)[0]
+
+
+def _wrapped(points: Points) -> tuple[NDArray[np.int64], FloatArray]:
+    """The triangles, and their planes (4, m): the outward cross product of two sides, and where it lies."""
     order = np.random.default_rng(0).permutation(len(points))
-    triangles: NDArray[np.int64] = _hull_triangles(points[order].astype(np.float64))
-    return order[triangles]
+    triangles, planes = _hull_triangles(points[order].astype(np.float64))
+    return order[triangles], planes
 
 
 @nb.njit(cache=True, nogil=True)
-def _hull_triangles(points: FloatArray) -> NDArray[np.int64]:
+def _hull_triangles(points: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
     first = _first_body(points)
     faces = np.empty((2 * len(points), 3), dtype=np.int64)
     planes = np.empty((4, 2 * len(points)))
@@ -98,12 +90,16 @@ def _hull_triangles(points: FloatArray) -> NDArray[np.int64]:
     for p in range(len(points)):
         z, y, x = points[p, 0], points[p, 1], points[p, 2]
         n_seen = 0
+        # first only counted, as most points see none: that is done several faces at a time
+        for f in range(count):
+            n_seen += planes[0, f] * z + planes[1, f] * y + planes[2, f] * x > planes[3, f]
+        if n_seen == 0:
+            continue
+        n_seen = 0
         for f in range(count):
             seen[n_seen] = f
             # written out: a call here keeps the compiler from doing without branches, five times slower
             n_seen += planes[0, f] * z + planes[1, f] * y + planes[2, f] * x > planes[3, f]
-        if n_seen == 0:
-            continue
         n_edges = _rim(faces, seen[:n_seen], edges)
         for k in range(n_edges):
             slot = seen[k] if k < n_seen else count + k - n_seen
@@ -113,7 +109,7 @@ def _hull_triangles(points: FloatArray) -> NDArray[np.int64]:
             last = count - 1 - (n_seen - 1 - k)
             _set_face(points, faces, planes, seen[k], faces[last, 0], faces[last, 1], faces[last, 2])
         count += n_edges - n_seen
-    return faces[:count].copy()
+    return faces[:count].copy(), planes[:, :count].copy()
 
 
 @nb.njit(cache=True, nogil=True)
@@ -191,14 +187,18 @@ def _largest_squared_distance(points: FloatArray) -> float:
     return largest
 
 
-def row_ends(mask: BoolArray) -> Points:
-    """Indices (n, 3) of the first and last voxel of every row along x, in C order."""
-    ends: Points = _row_ends(np.ascontiguousarray(mask))
-    return ends
+@nb.njit(cache=True, nogil=True)
+def _candidates(mask: BoolArray) -> Points:
+    """The mesh vertices that may be corners of the hull, in half voxels and C order; all corners are."""
+    size = max(mask.shape)
+    centres = _corners_of_planes(_row_ends(mask), size)
+    found: Points = _corners_of_planes(_around(centres), 2 * size + 1) - 1
+    return found
 
 
 @nb.njit(cache=True, nogil=True)
 def _row_ends(mask: BoolArray) -> Points:
+    """Indices (n, 3) of the first and last voxel of every row along x, in C order."""
     depth, height, width = mask.shape
     ends = np.empty((2 * depth * height, 3), dtype=np.int64)
     count = 0
@@ -217,18 +217,72 @@ def _row_ends(mask: BoolArray) -> Points:
             if last > first:
                 ends[count, 0], ends[count, 1], ends[count, 2] = z, y, last
                 count += 1
-    return ends[:count].copy()
+    return ends[:count]
 
 
-def corners_of_planes(points: Points) -> Points:
-    """Those lattice points (n, 3), sorted, that are corners of the hull of every axis plane they lie in.
+@nb.njit(cache=True, nogil=True)
+def _around(centres: Points) -> Points:
+    """The mesh vertices around voxel centres (n, 3), in half voxels from -1 on, each once, in C order.
 
-    All corners of the points' own hull are among them.
+    Both steps along an axis of all centres in C order are in that order: six lists to be merged.
+    """
+    steps = ((0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 2), (1, 2, 1), (2, 1, 1))
+    points = np.empty((6 * len(centres), 3), dtype=np.int64)
+    heads = np.zeros(6, dtype=np.int64)
+    size = 2 * centres.max() + 3
+    codes = np.empty((6, len(centres) + 1), dtype=np.int64)
+    for k in range(6):
+        for i in range(len(centres)):
+            z, y, x = 2 * centres[i, 0], 2 * centres[i, 1], 2 * centres[i, 2]
+            codes[k, i] = ((z + steps[k][0]) * size + y + steps[k][1]) * size + x + steps[k][2]
+        codes[k, len(centres)] = size**3
+    count = 0
+    while True:
+        least = size**3
+        for k in range(6):
+            least = min(least, codes[k, heads[k]])
+        if least == size**3:
+            return points[:count]
+        for k in range(6):
+            heads[k] += codes[k, heads[k]] == least
+        points[count, 0] = least // size**2
+        points[count, 1] = least // size % size
+        points[count, 2] = least % size
+        count += 1
+
+
+@nb.njit(cache=True, nogil=True)
+def _corners_of_planes(points: Points, size: int) -> Points:
+    """Those lattice points (n, 3), in C order, that are corners of the hull of every axis plane they lie in.
+
+    All corners of the points' own hull are among them. No coordinate reaches `size`.
     """
     for axis in range(3):
-        order = np.argsort(points[:, axis], kind="stable")
-        points = points[_corners(points, order, axis)]
+        order = _order(points[:, axis], size)
+        keep = _corners(points, order, axis)
+        count = 0
+        for i in range(len(points)):
+            if keep[i]:
+                for k in range(3):
+                    points[count, k] = points[i, k]
+                count += 1
+        points = points[:count]
     return points
+
+
+@nb.njit(cache=True, nogil=True)
+def _order(values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Indices that sort whole numbers below `size`; equal ones keep their order."""
+    begins = np.zeros(size + 1, dtype=np.int64)
+    for value in values:
+        begins[value + 1] += 1
+    for value in range(size):
+        begins[value + 1] += begins[value]
+    order = np.empty(len(values), dtype=np.int64)
+    for i in range(len(values)):
+        order[begins[values[i]]] = i
+        begins[values[i]] += 1
+    return order
 
 
 @nb.njit(cache=True, nogil=True)
