@@ -31,6 +31,8 @@ PICTOLOGICS_OWN = {
     "90th_discretised_intensity_percentile_GPMT": "ih_p90",
 }
 """Names whose code is not the standard's."""
+PICTOLOGICS_CODES = {"P001": "5QRC"}
+"""Small zone emphasis, whose code is 5QRC in DICOM and MIRP."""
 
 
 def from_mirp(values: Mapping[str, float]) -> dict[str, float]:
@@ -52,7 +54,8 @@ def from_pictologics(values: Mapping[str, float]) -> dict[str, float]:
     found = {}
     for name, value in values.items():
         code = re.search(r"_([0-9A-Z]{3,4}(_[0-9]+)?)$", name)
-        tag = PICTOLOGICS_OWN.get(name) or VOLUME_HISTOGRAM.get(code[1]) or tag_of[code[1]]
+        known = PICTOLOGICS_CODES.get(code[1], code[1])
+        tag = PICTOLOGICS_OWN.get(name) or VOLUME_HISTOGRAM.get(known) or tag_of[known]
         found[tag] = value
     return found
 
