@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesionlab.core.recipe import RadiomicsSettings
-from lesionlab.measure.ibsi.region import FloatArray, IntArray, Levels, Region, tight_box
+from lesionlab.measure.ibsi.region import FloatArray, IntArray, Levels, Region, tight
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,11 @@ class Bins:
         if self.width == 0:
             return np.ones(values.shape, dtype=np.int32)
         # multiplied before divided: whole intensities then fall exactly onto the edges they belong to
-        found = np.floor((values - self.lower) * self.number / self.width).astype(np.int32) + 1
+        places = values - self.lower
+        places *= self.number
+        places /= self.width
+        found = np.floor(places, out=places).astype(np.int32)
+        found += 1
         return np.clip(found, 1, self.count, out=found)
 
 
@@ -75,13 +79,13 @@ def discretise(region: Region, settings: RadiomicsSettings) -> Levels:
     intensity gives one level (under a fixed size, the level of that intensity). An empty intensity mask
     gives zeros and no level. The values inside must be finite.
     """
-    box = tight_box(region.morphological)
-    inside = region.intensity[box]
-    array = np.zeros(inside.shape, dtype=np.int32)
-    count = 0
-    if inside.any():
-        values = region.values[box][inside]
-        bins = bins_of(values, settings)
-        array[inside] = bins.levels_of(values)
-        count = bins.count
-    return Levels(array, count, region.morphological[box], region.spacing)
+    lesion = tight(region)
+    inside = lesion.inside
+    return levels_of(lesion, inside, bins_of(inside, settings) if len(inside) else Bins(0.0, 0.0, 1, 0))
+
+
+def levels_of(lesion: Region, inside: FloatArray, bins: Bins) -> Levels:
+    """`discretise` of a region that `tight` returned, given what is inside and its bins."""
+    array = np.zeros(lesion.intensity.shape, dtype=np.int32)
+    array[lesion.intensity] = bins.levels_of(inside)
+    return Levels(array, bins.count, lesion.morphological, lesion.spacing)

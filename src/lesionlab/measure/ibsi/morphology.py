@@ -21,7 +21,7 @@ from lesionlab.measure.ibsi.morphology_ellipsoid import smallest_ellipsoid
 from lesionlab.measure.ibsi.morphology_hull import largest_diameter, mesh_hull
 from lesionlab.measure.ibsi.morphology_mesh import mesh_area_volume
 from lesionlab.measure.ibsi.morphology_moments import Moments, moments
-from lesionlab.measure.ibsi.region import FloatArray, Region, tight_box
+from lesionlab.measure.ibsi.region import FloatArray, Region, tight
 
 FEATURES: Final[tuple[Feature, ...]] = (
     Feature("morph_volume", "RNU0", "mm3", "V, volume enclosed by the surface mesh"),
@@ -67,13 +67,7 @@ def morphology(region: Region) -> dict[str, float]:
     approximate ellipsoid where it is flat (lesions in one plane). Source: IBSI-1, section on morphological
     features.
     """
-    box = tight_box(region.morphological)
-    lesion = Region(
-        np.ascontiguousarray(region.values[box]),
-        np.ascontiguousarray(region.morphological[box]),
-        np.ascontiguousarray(region.intensity[box]),
-        region.spacing,
-    )
+    lesion = tight(region)
     found = moments(lesion)
     if found.count == 0:
         return {feature.name: NAN for feature in FEATURES}

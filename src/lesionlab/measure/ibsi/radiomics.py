@@ -9,11 +9,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from lesionlab.core.recipe import Family, RadiomicsSettings
+from lesionlab.core.recipe import Aggregation, Family, RadiomicsSettings
 from lesionlab.core.results import Column
 from lesionlab.core.units import ONE
 from lesionlab.core.volume import Volume
@@ -28,8 +29,8 @@ from lesionlab.measure.ibsi import (
 )
 from lesionlab.measure.ibsi.chain import Box, prepare
 from lesionlab.measure.ibsi.feature import Feature, unit_of
-from lesionlab.measure.ibsi.levels import bins_of, discretise
-from lesionlab.measure.ibsi.region import BoolArray, Region
+from lesionlab.measure.ibsi.levels import bins_of, levels_of
+from lesionlab.measure.ibsi.region import BoolArray, FloatArray, Region, tight
 
 FEATURES: Final[Mapping[Family, tuple[Feature, ...]]] = {
     "morphology": morphology.FEATURES,
@@ -98,48 +99,52 @@ def radiomics(
     if not mask.any():
         return values, ("no radiomics: the lesion has no voxel",)
     region = prepare(image, mask, settings, box)
-    if not region.morphological.any():
+    lesion = tight(region)
+    if not lesion.morphological.any():
         return values, ("no radiomics: the lesion is too small for the interpolated grid",)
     explained: set[str] = set()
-    problem = _problem(region)
+    inside = lesion.inside
+    problem = _problem(lesion, inside)
     if "morphology" in settings.families:
-        values |= morphology.morphology(_without_intensity(region) if problem else region)
+        values |= morphology.morphology(_without_intensity(lesion) if problem else lesion)
     if problem:
         notes.append(f"no features of intensity, histogram or texture: {problem}")
         explained.update(tag for tag in values if not tag.startswith("morph_"))
         explained.update(USE_INTENSITY)
     else:
-        values |= _intensity_families(region, settings)
-        more, crowd = _level_families(region, settings)
+        if "local" in settings.families:
+            values |= local.local_peaks(region)
+        if "spatial" in settings.families:
+            values |= spatial.spatial(lesion)
+        values |= _intensity_families(inside, settings)
+        more, crowd = _level_families(lesion, inside, settings)
         values |= more
         if crowd:
             notes.append(f"no features of histogram or texture: {crowd}")
-            explained.update(_tags(settings, NEED_LEVELS))
+            explained.update(_names(NEED_LEVELS, settings.aggregations))
     return values, (*notes, *_reasons(values, explained))
 
 
-def _problem(region: Region) -> str:
+def _problem(lesion: Region, inside: FloatArray) -> str:
     """What keeps all intensity features from being computed, if anything does."""
-    inside = region.values[region.morphological]
-    broken = np.count_nonzero(~np.isfinite(inside))
+    if np.isfinite(inside.sum()) and len(inside) == np.count_nonzero(lesion.morphological):
+        return ""
+    drawn = lesion.values[lesion.morphological]
+    broken = np.count_nonzero(~np.isfinite(drawn))
     if broken:
-        return f"{broken} of {len(inside)} voxels are not finite numbers"
-    return "" if region.intensity.any() else "re-segmentation leaves no voxel"
+        return f"{broken} of {len(drawn)} voxels are not finite numbers"
+    return "" if len(inside) else "re-segmentation leaves no voxel"
 
 
-def _without_intensity(region: Region) -> Region:
-    return replace(region, intensity=np.zeros_like(region.intensity))
+def _without_intensity(lesion: Region) -> Region:
+    return replace(lesion, intensity=np.zeros_like(lesion.intensity))
 
 
-def _intensity_families(region: Region, settings: RadiomicsSettings) -> dict[str, float]:
+def _intensity_families(inside: FloatArray, settings: RadiomicsSettings) -> dict[str, float]:
     chosen = settings.families
     values: dict[str, float] = {}
-    if "spatial" in chosen:
-        values |= spatial.spatial(region)
-    if "local" in chosen:
-        values |= local.local_peaks(region)
     if "statistics" in chosen or "volume_histogram" in chosen:
-        ordered = statistics.ordered(region.inside)
+        ordered = statistics.ordered(inside)
         if "statistics" in chosen:
             values |= statistics.statistics_of_ordered(ordered)
         if "volume_histogram" in chosen:
@@ -147,14 +152,16 @@ def _intensity_families(region: Region, settings: RadiomicsSettings) -> dict[str
     return values
 
 
-def _level_families(region: Region, settings: RadiomicsSettings) -> tuple[dict[str, float], str]:
+def _level_families(
+    lesion: Region, inside: FloatArray, settings: RadiomicsSettings
+) -> tuple[dict[str, float], str]:
     """Histogram and texture, and what kept them from being computed, if anything did."""
     if not set(settings.families).intersection(NEED_LEVELS):
         return {}, ""
-    count = bins_of(region.inside, settings).count
-    if count > MOST_LEVELS:
-        return {}, f"{count} grey levels are more than {MOST_LEVELS}"
-    levels = discretise(region, settings)
+    bins = bins_of(inside, settings)
+    if bins.count > MOST_LEVELS:
+        return {}, f"{bins.count} grey levels are more than {MOST_LEVELS}"
+    levels = levels_of(lesion, inside, bins)
     values: dict[str, float] = {}
     if "histogram" in settings.families:
         values |= histogram.histogram(levels)
@@ -167,10 +174,9 @@ def _level_families(region: Region, settings: RadiomicsSettings) -> tuple[dict[s
 def _reasons(values: Mapping[str, float], explained: set[str]) -> list[str]:
     """A note for the NaN that no other note explains, those of one reason together."""
     by_reason: dict[str, list[str]] = {}
-    for tag, value in values.items():
-        if math.isnan(value) and tag not in explained:
-            reason = next(why for beginning, why in REASONS if tag.startswith(beginning))
-            by_reason.setdefault(reason, []).append(tag)
+    for tag in [tag for tag, value in values.items() if value != value and tag not in explained]:
+        reason = next(why for beginning, why in REASONS if tag.startswith(beginning))
+        by_reason.setdefault(reason, []).append(tag)
     return [f"{_listed(tags)} undefined: {reason}" for reason, tags in by_reason.items()]
 
 
@@ -187,13 +193,13 @@ def _listed(tags: Sequence[str]) -> str:
 
 def feature_names(settings: RadiomicsSettings) -> tuple[str, ...]:
     """The tags that the settings ask for, in the order of the catalogue."""
-    return tuple(name for name, _, _ in _chosen(settings))
+    return _names(settings.families, settings.aggregations)
 
 
 def feature_columns(settings: RadiomicsSettings, unit: str) -> tuple[Column, ...]:
     """The columns of the chosen features for an image of this UCUM unit, with codes as "IBSI:Q4LE"."""
     columns = []
-    for name, feature, how in _chosen(settings):
+    for name, feature, how in _chosen(settings.families, settings.aggregations):
         own = unit_of(feature, unit)
         if settings.volume_histogram_bins is not None and feature.name.startswith("ivh_"):
             own = ONE  # bin numbers
@@ -202,18 +208,21 @@ def feature_columns(settings: RadiomicsSettings, unit: str) -> tuple[Column, ...
     return tuple(columns)
 
 
-def _tags(settings: RadiomicsSettings, families: Sequence[Family]) -> tuple[str, ...]:
-    return feature_names(settings.model_copy(update={"families": tuple(families)}))
+@lru_cache(maxsize=16)
+def _names(families: tuple[Family, ...], aggregations: tuple[Aggregation, ...]) -> tuple[str, ...]:
+    return tuple(name for name, _, _ in _chosen(families, aggregations))
 
 
-def _chosen(settings: RadiomicsSettings) -> list[tuple[str, Feature, str]]:
+def _chosen(
+    families: tuple[Family, ...], aggregations: tuple[Aggregation, ...]
+) -> list[tuple[str, Feature, str]]:
     """Full tag, feature and, for texture, how its matrices are combined."""
     endings: dict[Family, tuple[str, ...]] = {
-        family: texture.suffixes(family, settings.aggregations) for family in texture.FEATURES
+        family: texture.suffixes(family, aggregations) for family in texture.FEATURES
     }
     chosen = []
     for family, features in FEATURES.items():
-        if family not in settings.families:
+        if family not in families:
             continue
         for suffix in endings.get(family, ("",)):
             for feature in features:

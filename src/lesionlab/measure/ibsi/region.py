@@ -51,8 +51,22 @@ class Levels:
     spacing: tuple[float, float, float]
 
 
+def tight(region: Region) -> Region:
+    """The same lesion in the smallest box around its morphological mask, its arrays contiguous."""
+    box = tight_box(region.morphological)
+    return Region(
+        np.ascontiguousarray(region.values[box]),
+        np.ascontiguousarray(region.morphological[box]),
+        np.ascontiguousarray(region.intensity[box]),
+        region.spacing,
+    )
+
+
 def tight_box(mask: BoolArray, margin: tuple[int, int, int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
     """The smallest box around a mask (z, y, x), widened by a margin within the array; empty for no voxel."""
+    if mask.size and margin == (0, 0, 0) and _fills(mask):
+        depth, height, width = mask.shape
+        return slice(0, depth), slice(0, height), slice(0, width)
     plane: BoolArray = np.asarray(mask.any(axis=0))
     slices = []
     for axis, occupied in enumerate((mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0))):
@@ -62,3 +76,9 @@ def tight_box(mask: BoolArray, margin: tuple[int, int, int] = (0, 0, 0)) -> tupl
         low = max(0, int(found[0]) - margin[axis])
         slices.append(slice(low, min(mask.shape[axis], int(found[-1]) + 1 + margin[axis])))
     return slices[0], slices[1], slices[2]
+
+
+def _fills(mask: BoolArray) -> bool:
+    """Whether a mask reaches all six sides of its array."""
+    sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1], mask[:, :, 0], mask[:, :, -1])
+    return all(side.any() for side in sides)

@@ -7,6 +7,7 @@ Directional families (GLCM, GLRLM) come under up to six aggregations, the others
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -81,15 +82,16 @@ def textures(
         for dimension, (tones, dependences) in neighbour_features(voxels, dimensions).items():
             found["ngtdm"][dimension], found["ngldm"][dimension] = tones, dependences
     result: dict[str, float] = {}
-    for family, features in FEATURES.items():
+    for family in FEATURES:
         if family in wanted:
             for suffix in suffixes(family, chosen):
-                values = found[family][suffix].tolist()
-                result.update(
-                    (f"{feature.name}_{suffix}", value)
-                    for feature, value in zip(features, values[: len(features)], strict=True)
-                )
+                result.update(zip(_tags(family, suffix), found[family][suffix].tolist(), strict=False))
     return result
+
+
+@lru_cache(maxsize=64)
+def _tags(family: TextureFamily, suffix: str) -> tuple[str, ...]:
+    return tuple(f"{feature.name}_{suffix}" for feature in FEATURES[family])
 
 
 def _alone(levels: Levels, family: TextureFamily, aggregation: Aggregation, suffix: str) -> dict[str, float]:
