@@ -42,7 +42,8 @@ BODY = (326, 400, 400)
 PATCH = (128, 128, 128)
 SAMPLE = (128, 128, 256)
 """Three tiles: the part of the whole body that is computed."""
-TUNED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 40), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+"""What `keep_freed_memory` does, from outside; glibc ignores a MALLOC_MMAP_THRESHOLD_ above 32 MB."""
 STOCK = """
 import sys, torch
 arguments = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
