@@ -104,8 +104,8 @@ def _frame(z: float, y: float, x: float) -> FloatArray:
 @nb.njit(cache=True, nogil=True)
 def _descend(points: FloatArray, starts: FloatArray) -> FloatArray:
     """Sides of the smallest of the boxes found from the starts (n, 3, 3) around `points` (3, n)."""
-    best = np.full(3, np.inf)
-    sides = np.zeros(3)
+    best, sides = np.empty(3), np.empty(3)
+    least = np.inf
     shadow = np.empty(points.shape)
     for s in range(len(starts)):
         frame = starts[s]
@@ -122,8 +122,10 @@ def _descend(points: FloatArray, starts: FloatArray) -> FloatArray:
                 sides[v] = _project(points, frame[v], shadow[v])
                 idle = 1
             axis = (axis + 1) % 3
-        if sides[0] * sides[1] * sides[2] < best[0] * best[1] * best[2]:
-            best[:] = sides
+        if sides[0] * sides[1] * sides[2] < least:
+            least = sides[0] * sides[1] * sides[2]
+            for k in range(3):
+                best[k] = sides[k]
     return best
 
 
@@ -187,10 +189,13 @@ def _farthest(p: FloatArray, q: FloatArray, c: float, s: float, start: int) -> i
 def _outline(u: FloatArray, v: FloatArray) -> IndexArray:
     """Corners of the hull of points in a plane, anticlockwise; near-straight corners are left out."""
     outer = _outer(u, v)
+    n = len(outer)
     # looked at askew, points on one side of a box are not equally far along and come in their order
-    p, q = 0.8 * u[outer] + 0.6 * v[outer], 0.8 * v[outer] - 0.6 * u[outer]
+    p, q = np.empty(n), np.empty(n)
+    for i in range(n):
+        one, other = u[outer[i]], v[outer[i]]
+        p[i], q[i] = 0.8 * one + 0.6 * other, 0.8 * other - 0.6 * one
     order = _order(p)
-    n = len(order)
     slack = 1e-12 * (p[order[n - 1]] - p[order[0]]) ** 2
     chain = np.empty(2 * n + 1, dtype=np.int64)
     length = 0
@@ -206,8 +211,9 @@ def _outline(u: FloatArray, v: FloatArray) -> IndexArray:
             chain[length] = c
             length += 1
         length -= 1
-    corners: IndexArray = outer[chain[:length]]
-    return corners
+    for k in range(length):
+        chain[k] = outer[chain[k]]
+    return chain[:length]
 
 
 @nb.njit(cache=True, nogil=True)
@@ -223,14 +229,21 @@ def _outer(u: FloatArray, v: FloatArray) -> IndexArray:
     top_left, bottom_right = _extremes(u, v, -1.0, slope)
     octagon = (right, top_right, top, top_left, left, bottom_left, bottom, bottom_right, right)
     slack = 1e-12 * (u[right] - u[left]) * (v[top] - v[bottom])
-    inside = np.ones(len(u), dtype=np.bool_)
+    inside = np.zeros(len(u), dtype=np.bool_)
+    for i in range(len(u)):
+        inside[i] = True
     for k in range(8):
         a, b = octagon[k], octagon[k + 1]
         if a != b:
             along_u, along_v = u[b] - u[a], v[b] - v[a]
             for i in range(len(u)):
                 inside[i] &= along_u * (v[i] - v[a]) - along_v * (u[i] - u[a]) > slack
-    return np.flatnonzero(~inside)
+    outer = np.empty(len(u), dtype=np.int64)
+    count = 0
+    for i in range(len(u)):
+        outer[count] = i
+        count += not inside[i]
+    return outer[:count]
 
 
 @nb.njit(cache=True, nogil=True)

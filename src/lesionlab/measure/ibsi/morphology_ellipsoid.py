@@ -71,7 +71,7 @@ def _minimise(points: FloatArray, start: FloatArray, gap: float) -> FloatArray:
 
     `points` (4, n) are coordinates and 1.
     """
-    numbers = start.copy()
+    numbers, moved = start.copy(), np.empty(9)
     count = points.shape[1]
     weight = 2.0 / count
     scratch = np.empty((13, count))
@@ -87,13 +87,14 @@ def _minimise(points: FloatArray, start: FloatArray, gap: float) -> FloatArray:
             here = _objective(points, numbers, weight, scratch)
             length = 1.0
             while True:
-                there = _objective(points, numbers + length * step, weight, scratch)
-                if there <= here - 0.1 * length * decrease:
+                for k in range(9):
+                    moved[k] = numbers[k] + length * step[k]
+                if _objective(points, moved, weight, scratch) <= here - 0.1 * length * decrease:
                     break
                 length *= 0.6
                 if length < 1e-12:
                     return numbers
-            numbers += length * step
+            numbers, moved = moved, numbers
         if weight * count < gap:
             return numbers
         weight = max(weight / SHARPER, 0.5 * gap / count)

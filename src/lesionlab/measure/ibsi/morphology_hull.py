@@ -8,6 +8,7 @@ are doubled to stay whole numbers, on which every test is exact; spacing enters 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numba as nb
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from lesionlab.measure.ibsi.region import BoolArray, FloatArray
 
 Points = NDArray[np.int64]
+STEPS: Final = np.asarray(((0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 2), (1, 2, 1), (2, 1, 1)))
+"""From a voxel's first corner to the mesh vertices around its centre, in half voxels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,15 +229,17 @@ def _around(centres: Points) -> Points:
 
     Both steps along an axis of all centres in C order are in that order: six lists to be merged.
     """
-    steps = ((0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 2), (1, 2, 1), (2, 1, 1))
     points = np.empty((6 * len(centres), 3), dtype=np.int64)
     heads = np.zeros(6, dtype=np.int64)
-    size = 2 * centres.max() + 3
+    size = 3
+    for i in range(len(centres)):
+        for k in range(3):
+            size = max(size, 2 * centres[i, k] + 3)
     codes = np.empty((6, len(centres) + 1), dtype=np.int64)
     for k in range(6):
         for i in range(len(centres)):
             z, y, x = 2 * centres[i, 0], 2 * centres[i, 1], 2 * centres[i, 2]
-            codes[k, i] = ((z + steps[k][0]) * size + y + steps[k][1]) * size + x + steps[k][2]
+            codes[k, i] = ((z + STEPS[k, 0]) * size + y + STEPS[k, 1]) * size + x + STEPS[k, 2]
         codes[k, len(centres)] = size**3
     count = 0
     while True:
