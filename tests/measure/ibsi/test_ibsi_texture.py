@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import texture_definitions as slow
+from lesionlab.measure.ibsi import texture_directions
 from lesionlab.measure.ibsi.region import Levels
 from lesionlab.measure.ibsi.texture import (
     FEATURES,
@@ -207,6 +208,14 @@ def test_order_and_repeats_of_the_wish_do_not_matter() -> None:
     assert all(isinstance(value, float) for value in few.values())
     assert textures(levels, [], AGGREGATIONS) == {}
     assert suffixes("glszm", ["3D_comb", "2D_avg", "3D_avg"]) == ("3D", "2D")
+
+
+def test_directions_counted_in_several_turns_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = levels_of(np.random.default_rng(8).integers(0, 7, (6, 7, 8)))
+    wanted = everything(levels)
+    for cells in (1, 7 * 7 * 3):
+        monkeypatch.setattr(texture_directions, "CELLS", cells)
+        same(everything(levels), wanted)
 
 
 def test_names_and_codes_are_the_standards_and_unique() -> None:

@@ -1,22 +1,34 @@
 """Counting along directions: co-occurrence and run lengths in one pass, and how the standard combines them.
 
-Each direction is visited once for both families. The matrix of one direction and the merged ones are all that
-is ever held. A feature is averaged over the slices and directions where it is defined; one that is
-undefined there (a single voxel has no pair) leaves the average, as in the standard's reference values.
+Each direction is visited once for both families. A feature is averaged over the slices and directions where
+it is defined; one that is undefined there (a single voxel has no pair) leaves the average, as in the
+reference values of the standard.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 from numba import njit
 
 from lesionlab.core.recipe import Aggregation
-from lesionlab.measure.ibsi.region import BoolArray, FloatArray, IntArray
+from lesionlab.measure.ibsi.region import FloatArray, IntArray
+from lesionlab.measure.ibsi.texture_emphases import run_features
 from lesionlab.measure.ibsi.texture_glcm import NUMBER as PAIR_FEATURES
 from lesionlab.measure.ibsi.texture_glcm import cooccurrence_features
 from lesionlab.measure.ibsi.texture_glrlm import NUMBER as RUN_FEATURES
-from lesionlab.measure.ibsi.texture_glrlm import run_features
-from lesionlab.measure.ibsi.texture_voxels import GreyArray, IndexArray, LongArray, Voxels, steps_back
+from lesionlab.measure.ibsi.texture_voxels import (
+    GreyArray,
+    IndexArray,
+    LongArray,
+    Voxels,
+    mean_where_defined,
+    steps_back,
+)
+
+CELLS: Final = 1 << 22
+"""About so many cells of matrices are held at once, though never less than one direction's."""
 
 _EACH, _SLAB, _DIRECTION, _ALL = 0, 1, 2, 3
 # which merge each aggregation is: none, over the directions of a slice, over the slices, over both
@@ -28,6 +40,8 @@ _MERGES: dict[Aggregation, int] = {
     "3D_avg": _EACH,
     "3D_comb": _SLAB,
 }
+Tables = tuple[IntArray, IntArray]
+"""Pairs (matrices, levels + 1, levels + 1), and how many runs reach a length (matrices, levels + 1, ...)."""
 
 
 def directional_features(
@@ -37,22 +51,83 @@ def directional_features(
     results: dict[Aggregation, tuple[FloatArray, FloatArray]] = {}
     for in_slices in (True, False):
         chosen = [name for name in aggregations if name.startswith("2") == in_slices]
-        if not chosen:
-            continue
-        wanted = np.zeros(4, dtype=np.bool_)
-        wanted[[_MERGES[name] for name in chosen]] = True
-        values = _aggregate(
-            voxels.grey,
-            voxels.positions,
-            voxels.slabs if in_slices else voxels.whole,
-            steps_back(voxels.shape, "2D" if in_slices else "3D"),
-            np.array([voxels.base, voxels.highest, voxels.count, max(voxels.shape)], dtype=np.int64),
-            wanted,
-        )
-        for name in chosen:
-            row = values[_MERGES[name]]
-            results[name] = row[:PAIR_FEATURES], row[PAIR_FEATURES:]
+        if chosen:
+            values = _merged(voxels, in_slices, {_MERGES[name] for name in chosen})
+            for name in chosen:
+                row = values[_MERGES[name]]
+                results[name] = row[:PAIR_FEATURES], row[PAIR_FEATURES:]
     return results
+
+
+def _merged(voxels: Voxels, in_slices: bool, wanted: set[int]) -> dict[int, FloatArray]:
+    """Features (41,) of each wanted merge; matrices are counted slab by slab, and apart where need be."""
+    slabs = voxels.slabs if in_slices else voxels.whole
+    steps = steps_back(voxels.shape, "2D" if in_slices else "3D")
+    apart = bool(wanted & {_EACH, _DIRECTION})
+    width = max(1, CELLS // (voxels.highest + 1) ** 2) if apart else len(steps)
+    sizes = np.array([voxels.highest + 1, max(voxels.shape) + 2], dtype=np.int64)
+    index = np.empty(len(voxels.grey), dtype=np.uint16)
+    rows: dict[int, list[FloatArray]] = {merge: [] for merge in wanted}
+    by_direction: dict[int, Tables] = {}
+    whole: Tables | None = None
+    for slab in range(len(slabs) - 1):
+        part = voxels.positions[slabs[slab] : slabs[slab + 1]]
+        merged: Tables | None = None
+        for start in range(0, len(steps), width):
+            tables = count_directions(voxels.grey, part, steps[start : start + width], index, sizes, apart)
+            if _EACH in wanted:
+                rows[_EACH].append(_features(tables, voxels, len(part)))
+            merged = _plus(merged, _total(tables))
+            if _DIRECTION in wanted:
+                by_direction[start] = _plus(by_direction.get(start), tables)
+        if merged is not None and _SLAB in wanted:
+            rows[_SLAB].append(_features(merged, voxels, len(part) * len(steps)))
+        if merged is not None and _ALL in wanted:
+            whole = _plus(whole, merged)
+    number = len(voxels.positions)
+    if _DIRECTION in wanted:
+        rows[_DIRECTION] = [_features(tables, voxels, number) for tables in by_direction.values()]
+    if whole is not None:
+        rows[_ALL].append(_features(whole, voxels, number * len(steps)))
+    nothing = np.empty((0, PAIR_FEATURES + RUN_FEATURES))
+    return {merge: mean_where_defined(np.concatenate([nothing, *found])) for merge, found in rows.items()}
+
+
+def _features(tables: Tables, voxels: Voxels, number: int) -> FloatArray:
+    """Features (matrices, 41), of which N_v is `number` each."""
+    pairs = cooccurrence_features(tables[0], voxels.base, voxels.count)
+    return np.concatenate([pairs, run_features(tables[1], voxels.base, number)], axis=1)
+
+
+def _total(tables: Tables) -> Tables:
+    """All matrices merged to one."""
+    if len(tables[0]) == 1:
+        return tables
+    pairs, reached = (table.sum(axis=0, keepdims=True, dtype=np.int32) for table in tables)
+    return pairs, reached
+
+
+def _plus(before: Tables | None, more: Tables) -> Tables:
+    if before is None:
+        return more
+    return before[0] + more[0], before[1] + more[1]
+
+
+@njit(cache=True, nogil=True)
+def count_directions(
+    grey: GreyArray, positions: IndexArray, steps: LongArray, index: GreyArray, sizes: LongArray, apart: bool
+) -> Tables:
+    """Tables of some voxels, one of each direction if `apart`, else one of all.
+
+    `index` is scratch of the size of `grey`; `sizes` = levels + 1, longest run + 2.
+    """
+    number = len(steps) if apart else 1
+    pairs = np.zeros((number, sizes[0], sizes[0]), dtype=np.int32)
+    reached = np.zeros((number, sizes[0], sizes[1]), dtype=np.int32)
+    for k in range(len(steps)):
+        which = k if apart else 0
+        count_direction(grey, positions, steps[k], index, pairs[which], reached[which])
+    return pairs, reached
 
 
 @njit(cache=True, nogil=True)
@@ -75,88 +150,3 @@ def count_direction(
         index[position] = place
         pairs[before, level] += np.int32(1)
         reached[level, place] += np.int32(1)
-
-
-@njit(cache=True, nogil=True)
-def _aggregate(
-    grey: GreyArray,
-    positions: IndexArray,
-    slabs: LongArray,
-    steps: LongArray,
-    levels: LongArray,
-    wanted: BoolArray,
-) -> FloatArray:
-    """Features (4 merges, 41) of slabs of voxels; `levels` = base, highest, N_g, longest side."""
-    features = np.zeros((4, PAIR_FEATURES + RUN_FEATURES))
-    defined = np.zeros((4, PAIR_FEATURES + RUN_FEATURES), dtype=np.int64)
-    directions = len(steps)
-    single = wanted[_EACH] or wanted[_DIRECTION]
-    # tables: of one direction, of a slab, of all, then one per direction over the slabs
-    number = 3 + (directions if wanted[_DIRECTION] else 0)
-    pairs = np.zeros((number, levels[1] + 1, levels[1] + 1), dtype=np.int32)
-    reached = np.zeros((number, levels[1] + 1, levels[3] + 2), dtype=np.int32)
-    index = np.empty(len(grey), dtype=np.uint16)
-    target = 0 if single else 1
-    for slab in range(len(slabs) - 1):
-        part = positions[slabs[slab] : slabs[slab + 1]]
-        for direction in range(directions):
-            count_direction(grey, part, steps[direction], index, pairs[target], reached[target])
-            if wanted[_EACH]:
-                _add(pairs[0], reached[0], levels, len(part), features[_EACH], defined[_EACH])
-            if wanted[_DIRECTION]:
-                _merge(pairs, 3 + direction, 0)
-                _merge(reached, 3 + direction, 0)
-            if single:
-                _merge(pairs, 1, 0)
-                _merge(reached, 1, 0)
-                _clear(pairs, 0)
-                _clear(reached, 0)
-        if wanted[_SLAB]:
-            _add(pairs[1], reached[1], levels, len(part) * directions, features[_SLAB], defined[_SLAB])
-        if wanted[_ALL]:
-            _merge(pairs, 2, 1)
-            _merge(reached, 2, 1)
-        _clear(pairs, 1)
-        _clear(reached, 1)
-    voxels = len(positions)
-    for k in range(3, number):
-        _add(pairs[k], reached[k], levels, voxels, features[_DIRECTION], defined[_DIRECTION])
-    if wanted[_ALL]:
-        _add(pairs[2], reached[2], levels, voxels * directions, features[_ALL], defined[_ALL])
-    for k in range(4):
-        for n in range(PAIR_FEATURES + RUN_FEATURES):
-            features[k, n] = features[k, n] / defined[k, n] if defined[k, n] > 0 else np.nan
-    return features
-
-
-@njit(cache=True, nogil=True)
-def _merge(tables: IntArray, into: int, which: int) -> None:
-    for i in range(tables.shape[1]):
-        for j in range(tables.shape[2]):
-            tables[into, i, j] += tables[which, i, j]
-
-
-@njit(cache=True, nogil=True)
-def _clear(tables: IntArray, which: int) -> None:
-    for i in range(tables.shape[1]):
-        for j in range(tables.shape[2]):
-            tables[which, i, j] = 0
-
-
-@njit(cache=True, nogil=True)
-def _add(
-    pairs: IntArray,
-    reached: IntArray,
-    levels: LongArray,
-    voxels: int,
-    features: FloatArray,
-    defined: LongArray,
-) -> None:
-    """Add one matrix's features to the sums that are to be averaged, where they are defined."""
-    one = np.empty(PAIR_FEATURES + RUN_FEATURES)
-    cooccurrence_features(pairs, levels[0], levels[2], one[:PAIR_FEATURES])
-    run_features(reached, levels[0], voxels, one[PAIR_FEATURES:])
-    for k in range(len(one)):
-        if not np.isnan(one[k]):
-            features[k] += one[k]
-            defined[k] += 1

@@ -49,14 +49,22 @@ FEATURES: Final[tuple[Feature, ...]] = (
 
 
 @njit(cache=True, nogil=True)
-def cooccurrence_features(pairs: IntArray, base: int, count: int, features: FloatArray) -> None:
-    """The 25 features, in the order of FEATURES, of neighbouring pairs counted once in either order.
+def cooccurrence_features(pairs: IntArray, base: int, count: int) -> FloatArray:
+    """Features (matrices, 25), in the order of FEATURES, of neighbouring pairs counted once in either order.
 
-    `pairs` (levels + 1, levels + 1): how often stored level j follows i; row and column 0 are background
-    and ignored; the symmetric matrix is `pairs` plus its transpose. True level = stored + `base`; `count`
-    is N_g. No pair at all gives NaN throughout; one single level leaves correlation and the first
+    `pairs` (matrices, levels + 1, levels + 1): how often stored level j follows i; row and column 0 are
+    background and ignored; the symmetric matrix is `pairs` plus its transpose. True level = stored + `base`;
+    `count` is N_g. No pair at all gives NaN throughout; one single level leaves correlation and the first
     information correlation NaN (0 / 0).
     """
+    features = np.empty((len(pairs), NUMBER))
+    for matrix in range(len(pairs)):
+        _features(pairs[matrix], base, count, features[matrix])
+    return features
+
+
+@njit(cache=True, nogil=True)
+def _features(pairs: IntArray, base: int, count: int, features: FloatArray) -> None:
     size = pairs.shape[0]
     rows = np.zeros(size)
     differences = np.zeros(size)

@@ -1,19 +1,14 @@
 """Grey level run lengths: how many voxels in a row share a level; 16 features of one matrix.
 
-Only names and the reading of a table of runs; the formulas are those of `texture_emphases`, counting is in
-`texture_directions`. Source: IBSI reference manual, section 3.7 (arXiv 1612.07003v11).
+Only names; the formulas are those of `texture_emphases`, counting is in `texture_directions`.
+Source: IBSI reference manual, section 3.7 (arXiv 1612.07003v11).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-from numba import njit
-
 from lesionlab.measure.ibsi.feature import Feature
-from lesionlab.measure.ibsi.region import FloatArray, IntArray
-from lesionlab.measure.ibsi.texture_emphases import SUMS, add_cell, finish
 
 NUMBER: Final = 16
 
@@ -36,28 +31,3 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("rlm_rl_var", "SXLW", "1", "sum_ij (j - m)^2 p_ij"),
     Feature("rlm_rl_entr", "HJ9O", "1", "-sum_ij p_ij log2 p_ij"),
 )
-
-
-@njit(cache=True, nogil=True)
-def run_features(reached: IntArray, base: int, voxels: int, features: FloatArray) -> None:
-    """The 16 features, in the order of FEATURES, of a table of how many runs reach a length.
-
-    `reached` (levels + 1, longest + 2): runs of stored level i that are at least j long; row 0 is background
-    and ignored, the last column 0. True level = stored + `base`; `voxels` is N_v, summed over what was
-    merged. No run gives NaN throughout.
-    """
-    levels = np.zeros(reached.shape[0], dtype=np.int64)
-    levels[0] = base
-    extents = np.zeros(reached.shape[1], dtype=np.int64)
-    sums = np.zeros(SUMS)
-    for level in range(1, reached.shape[0]):
-        length = 1
-        while reached[level, length] > 0:
-            runs = reached[level, length] - reached[level, length + 1]
-            if runs > 0:
-                add_cell(sums, levels, extents, level, length, runs)
-            length += 1
-    result = np.empty(NUMBER + 1)
-    finish(sums, levels, extents, voxels, result)
-    for k in range(NUMBER):
-        features[k] = result[k]

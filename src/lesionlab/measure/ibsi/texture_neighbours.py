@@ -13,13 +13,14 @@ from numba import njit
 
 from lesionlab.measure.ibsi.feature import Feature
 from lesionlab.measure.ibsi.region import FloatArray
-from lesionlab.measure.ibsi.texture_emphases import NUMBER, SUMS, add_cell, finish
+from lesionlab.measure.ibsi.texture_emphases import NUMBER, dependence_features
 from lesionlab.measure.ibsi.texture_voxels import (
     Dimension,
     GreyArray,
     IndexArray,
     LongArray,
     Voxels,
+    mean_where_defined,
     steps_back,
 )
 
@@ -75,45 +76,19 @@ def neighbour_features(
     results: dict[Dimension, tuple[FloatArray, FloatArray]] = {}
     for name in dimensions:
         back = steps_back(voxels.shape, name)
-        values = _mean_features(
-            voxels.grey,
-            voxels.positions,
-            voxels.slabs if name == "2D" else voxels.whole,
-            np.concatenate((-back, back)),
-            np.array([voxels.base, voxels.highest], dtype=np.int64),
-        )
-        results[name] = values[:TONES], values[TONES:]
+        steps = np.concatenate((-back, back))
+        slabs = voxels.slabs if name == "2D" else voxels.whole
+        tones, alike = np.empty((len(slabs) - 1, TONES)), np.empty((len(slabs) - 1, NUMBER))
+        for slab in range(len(slabs) - 1):
+            part = voxels.positions[slabs[slab] : slabs[slab + 1]]
+            dependences = np.zeros((voxels.highest + 1, MOST + 1), dtype=np.int64)
+            having = np.zeros(voxels.highest + 1, dtype=np.int64)
+            differences = np.zeros(voxels.highest + 1)
+            count_neighbours(voxels.grey, part, steps, dependences, having, differences)
+            _tone_features(having, differences, voxels.base, tones[slab])
+            alike[slab] = dependence_features(dependences, voxels.base, len(part))
+        results[name] = mean_where_defined(tones), mean_where_defined(alike)
     return results
-
-
-@njit(cache=True, nogil=True)
-def _mean_features(
-    grey: GreyArray, positions: IndexArray, slabs: LongArray, steps: LongArray, levels: LongArray
-) -> FloatArray:
-    """The 22 features averaged over slabs, where defined; `levels` = base, highest."""
-    features = np.zeros(TONES + NUMBER)
-    defined = np.zeros(TONES + NUMBER)
-    one = np.zeros(TONES + NUMBER)
-    dependences = np.zeros((levels[1] + 1, MOST + 1), dtype=np.int64)
-    having = np.zeros(levels[1] + 1, dtype=np.int64)
-    differences = np.zeros(levels[1] + 1)
-    for slab in range(len(slabs) - 1):
-        part = positions[slabs[slab] : slabs[slab + 1]]
-        count_neighbours(grey, part, steps, dependences, having, differences)
-        _tone_features(having, differences, levels[0], one[:TONES])
-        _dependence_features(dependences, levels[0], len(part), one[TONES:])
-        for k in range(len(one)):
-            if not np.isnan(one[k]):
-                features[k] += one[k]
-                defined[k] += 1.0
-        for level in range(levels[1] + 1):
-            having[level] = 0
-            differences[level] = 0.0
-            for k in range(MOST + 1):
-                dependences[level, k] = 0
-    for k in range(len(one)):
-        features[k] = features[k] / defined[k] if defined[k] > 0.0 else np.nan
-    return features
 
 
 @njit(cache=True, nogil=True)
@@ -173,19 +148,6 @@ def _sweep_block(
             total[place] += other[place]
             number[place] += np.uint16(other[place] > 0)
             alike[place] += np.uint16(other[place] == centre[place])
-
-
-@njit(cache=True, nogil=True)
-def _dependence_features(dependences: LongArray, base: int, voxels: int, features: FloatArray) -> None:
-    levels = np.zeros(dependences.shape[0], dtype=np.int64)
-    levels[0] = base
-    extents = np.zeros(dependences.shape[1], dtype=np.int64)
-    sums = np.zeros(SUMS)
-    for level in range(1, dependences.shape[0]):
-        for extent in range(1, dependences.shape[1]):
-            if dependences[level, extent] > 0:
-                add_cell(sums, levels, extents, level, extent, dependences[level, extent])
-    finish(sums, levels, extents, voxels, features)
 
 
 @njit(cache=True, nogil=True)

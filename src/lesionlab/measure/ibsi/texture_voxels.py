@@ -124,3 +124,13 @@ def steps_back(shape: tuple[int, int, int], dimension: Dimension) -> LongArray:
         if (z, y, x) < (0, 0, 0)
     ]
     return np.array(steps, dtype=np.int64)
+
+
+def mean_where_defined(rows: FloatArray) -> FloatArray:
+    """The mean of features (matrices, features) over the matrices that have each; NaN where none has."""
+    if len(rows) == 1:
+        return np.asarray(rows[0])
+    defined = ~np.isnan(rows)
+    number = defined.sum(axis=0)
+    total = rows.sum(axis=0, where=defined)
+    return np.asarray(np.divide(total, number, out=np.full(rows.shape[1], np.nan), where=number > 0))

@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 from numba import njit
 
+from lesionlab.measure.ibsi import texture_emphases
 from lesionlab.measure.ibsi.feature import Feature
 from lesionlab.measure.ibsi.region import BoolArray, FloatArray, IntArray
-from lesionlab.measure.ibsi.texture_emphases import NUMBER, SUMS, add_cell, finish
+from lesionlab.measure.ibsi.texture_emphases import NUMBER
 from lesionlab.measure.ibsi.texture_voxels import (
     Dimension,
     GreyArray,
@@ -93,8 +94,8 @@ def zone_features(
         for name in chosen:
             bounds = slabs if name == "2D" else slabs[[0, -1]]
             results[name] = (
-                _mean_features(zones, SIZE, bounds, voxels.base),
-                _mean_features(zones, DISTANCE, bounds, voxels.base)
+                texture_emphases.zone_features(zones, SIZE, bounds, voxels.base),
+                texture_emphases.zone_features(zones, DISTANCE, bounds, voxels.base)
                 if distances
                 else np.full(NUMBER, np.nan),
             )
@@ -270,58 +271,3 @@ def _join(parents: IndexArray, one: np.uint32, other: np.uint32) -> np.uint32:
         return first
     parents[first] = second
     return second
-
-
-@njit(cache=True, nogil=True)
-def _mean_features(zones: IntArray, column: int, bounds: LongArray, base: int) -> FloatArray:
-    """The features of zones over (level, column), averaged over the slabs; NaN without a zone."""
-    means = np.zeros(NUMBER)
-    one = np.zeros(NUMBER)
-    slabs = 0
-    for slab in range(len(bounds) - 1):
-        part = zones[bounds[slab] : bounds[slab + 1]]
-        if len(part) > 0:
-            _features(part, column, base, one)
-            slabs += 1
-            for k in range(NUMBER):
-                means[k] += one[k]
-    for k in range(NUMBER):
-        means[k] = means[k] / slabs if slabs > 0 else np.nan
-    return means
-
-
-@njit(cache=True, nogil=True)
-def _features(zones: IntArray, column: int, base: int, features: FloatArray) -> None:
-    highest = 0
-    longest = 0
-    voxels = 0
-    for k in range(len(zones)):
-        highest = max(highest, zones[k, 0])
-        longest = max(longest, zones[k, column])
-        voxels += zones[k, 1]
-    levels = np.zeros(highest + 1, dtype=np.int64)
-    levels[0] = base
-    extents = np.zeros(longest + 1, dtype=np.int64)
-    sums = np.zeros(SUMS)
-    # by level (a counting sort), then how many zones of that level share an extent
-    begins = np.zeros(highest + 2, dtype=np.int64)
-    for k in range(len(zones)):
-        begins[zones[k, 0] + 1] += 1
-    for level in range(1, highest + 2):
-        begins[level] += begins[level - 1]
-    ordered = np.zeros(len(zones), dtype=np.int64)
-    for k in range(len(zones)):
-        ordered[begins[zones[k, 0]]] = zones[k, column]
-        begins[zones[k, 0]] += 1
-    sharing = np.zeros(longest + 1, dtype=np.int64)
-    start = 0
-    for level in range(1, highest + 1):
-        stop = begins[level]
-        for k in range(start, stop):
-            sharing[ordered[k]] += 1
-        for k in range(start, stop):
-            if sharing[ordered[k]] > 0:
-                add_cell(sums, levels, extents, level, ordered[k], sharing[ordered[k]])
-                sharing[ordered[k]] = 0
-        start = stop
-    finish(sums, levels, extents, voxels, features)
