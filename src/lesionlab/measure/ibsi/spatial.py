@@ -110,7 +110,12 @@ def grid_sums(inside: FloatArray, mask: BoolArray, spacing: Spacing) -> Sums:
     shape = mask.shape
     order = sorted(range(3), key=lambda axis: -shape[axis])
     waves, even = [_waves(n) for n in shape], [_even_spectrum(n) for n in shape]
-    parts, kernel = _parts(inside, mask), _inverse_distance(shape, spacing)
+    halves = [(n + 1) // 2 for n in shape]
+    # one piece of memory: a process keeps that for the next lesion where it would give back several
+    numbers = np.zeros(24 * math.prod(halves) + mask.size)
+    parts, kernel = numbers[: -mask.size].reshape(2, 2, 2, 3, *halves), numbers[-mask.size :].reshape(shape)
+    _split(inside, mask, parts)
+    _fill_inverse_distance(kernel, spacing)
     length = shape[order[0]]
     step = max(BLOCK_WIDTH, BLOCK_NUMBERS * length // (3 * mask.size))
     sums = np.zeros(3)
@@ -140,14 +145,13 @@ def _transformed(array: FloatArray, matrices: list[FloatArray], order: list[int]
 
 
 @nb.njit(cache=True, nogil=True)
-def _parts(inside: FloatArray, mask: BoolArray) -> FloatArray:
-    """Even and odd parts (2, 2, 2; even first) of mask, values and squares (3), each half a box a side.
+def _split(inside: FloatArray, mask: BoolArray, parts: FloatArray) -> None:
+    """Add up even and odd parts (2, 2, 2; even first) of mask, values and squares (3), half a box a side.
 
     A middle voxel is its own mirror image: it counts once, and what the odd parts hold there means nothing.
     """
     depth, height, width = mask.shape
     d, h, w = (depth + 1) // 2, (height + 1) // 2, (width + 1) // 2
-    parts = np.zeros((2, 2, 2, 3, d, h, w))
     n = 0
     for z in range(depth):
         i, mirrored_z = min(z, depth - 1 - z), z >= d
@@ -166,7 +170,6 @@ def _parts(inside: FloatArray, mask: BoolArray) -> FloatArray:
                     part[0, i, j, k] += sign
                     part[1, i, j, k] += sign * value
                     part[2, i, j, k] += sign * value * value
-    return parts
 
 
 def _waves(n: int) -> tuple[FloatArray, FloatArray]:
@@ -187,12 +190,12 @@ def _even_spectrum(n: int) -> FloatArray:
     return np.asarray(matrix / (2 * n - 1))
 
 
-def _inverse_distance(shape: tuple[int, ...], spacing: Spacing) -> FloatArray:
-    """1 / distance from the first corner of a box (z, y, x), and 0 there."""
-    z, y, x = ((np.arange(n) * side) ** 2 for n, side in zip(shape, spacing, strict=True))
-    kernel = z[:, None, None] + y[:, None] + x
+def _fill_inverse_distance(kernel: FloatArray, spacing: Spacing) -> None:
+    """Fill in 1 / distance from the first corner of a box (z, y, x), and 0 there."""
+    z, y, x = ((np.arange(n) * side) ** 2 for n, side in zip(kernel.shape, spacing, strict=True))
+    np.add(z[:, None, None] + y[:, None], x, out=kernel)
     kernel[0, 0, 0] = np.inf
-    return np.asarray(np.divide(1.0, np.sqrt(kernel, out=kernel), out=kernel))
+    np.divide(1.0, np.sqrt(kernel, out=kernel), out=kernel)
 
 
 @nb.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
