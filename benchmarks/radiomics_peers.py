@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peers.naming import from_mirp, from_pictologics
@@ -43,30 +43,62 @@ ONE_THREAD = dict.fromkeys(THREADS, "1")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table of times: which tool, how asked, on how many threads, how often per round."""
+    """One line of the table of times: which features, by which tool, on how many threads, how often."""
 
-    label: str
+    features: str
     tool: str
     one_thread: bool
     options: Mapping[str, object]
-    per_round: int
+    per_round: int = 10
     rounds: int = ROUNDS
-    compared: bool = True
+
+    @property
+    def label(self) -> str:
+        """A name that no other row has."""
+        return f"{self.features}: {self.tool}{', one thread' if self.one_thread else ''}"
 
 
-OURS = "LesionLab, everything in 3D"
-ROWS = (
-    Row(OURS, "lesionlab", False, {}, 10),
-    Row("Pictologics, its default", "pictologics", False, {}, 10, compared=False),
-    Row("Pictologics, with autocorrelation and peaks", "pictologics", False, {"complete": True}, 10),
-    Row("PyRadiomics", "pyradiomics", False, {}, 1, 5),
-    Row("MIRP", "mirp", False, {}, 1, 2),
-    Row(f"{OURS}, one thread", "lesionlab", True, {}, 10),
-    Row("Pictologics, its default, one thread", "pictologics", True, {}, 10),
-    Row(
-        "Pictologics, with autocorrelation and peaks, one thread", "pictologics", True, {"complete": True}, 10
-    ),
+DEFAULT, COMPLETE, OTHER, WHOLE = (
+    "Pictologics' default",
+    "all, GLCM and GLRLM merged",
+    "PyRadiomics'",
+    "all, GLCM and GLRLM both merged and averaged",
 )
+SETS: dict[str, dict[str, object]] = {
+    OTHER: {
+        "families": (
+            "statistics", "morphology", "histogram", "glcm", "glrlm", "glszm", "ngtdm", "ngldm",
+        ),
+        "aggregations": ("3D_avg",),
+    },
+    DEFAULT: {
+        "families": (
+            "statistics", "morphology", "histogram", "volume_histogram",
+            "glcm", "glrlm", "glszm", "gldzm", "ngtdm", "ngldm",
+        ),
+        "aggregations": ("3D_comb",),
+    },
+    COMPLETE: {"aggregations": ("3D_comb",)},
+    WHOLE: {},
+}  # fmt: skip
+"""What LesionLab is asked for beside which tool; its families hold more than PyRadiomics' features."""
+ROWS = tuple(
+    row
+    for one_thread in (False, True)
+    for row in (
+        Row(OTHER, "lesionlab", one_thread, SETS[OTHER]),
+        Row(OTHER, "pyradiomics", one_thread, {}, 1, 5),
+        Row(DEFAULT, "lesionlab", one_thread, SETS[DEFAULT]),
+        Row(DEFAULT, "pictologics", one_thread, {}),
+        Row(COMPLETE, "lesionlab", one_thread, SETS[COMPLETE]),
+        Row(COMPLETE, "pictologics", one_thread, {"complete": True}),
+        Row(WHOLE, "lesionlab", one_thread, SETS[WHOLE]),
+        Row(WHOLE, "mirp", one_thread, {}, 1, 2),
+    )
+    if not (one_thread and row.tool == "mirp")
+)
+COMPARED = (OTHER, COMPLETE, WHOLE)
+"""In the table of answers; of Pictologics' two rows the longer."""
 
 
 VOXELS: dict[str, int] = {}
@@ -128,29 +160,30 @@ def answers_table(bench: Bench) -> list[str]:
     ]
     for lesion in LESIONS:
         found = {row.label: bench.values(row, lesion) for row in bench.rows}
-        ours = found[OURS]
+        ours = found[Row(WHOLE, "lesionlab", False, {}).label]
         voxel = ours["morph_vol_approx"] / VOXELS[lesion]
         for row in bench.rows:
-            if row.tool != "lesionlab" and not row.one_thread and row.compared:
+            if row.tool != "lesionlab" and not row.one_thread and row.features in COMPARED:
                 line = compared(ours, found[row.label], voxel, row.tool)
-                lines.append(f"| {lesion} | {row.label} | {line} |")
+                lines.append(f"| {lesion} | {row.tool} | {line} |")
             FEATURES[row.label] = len(found[row.label])
     return lines
 
 
 def times_table(bench: Bench) -> list[str]:
-    """Median and best milliseconds, and how many times ours the median is."""
+    """Median and best milliseconds, and how many times ours of the same features the median is."""
     heads = [f"{lesion}, {VOXELS[lesion]:,} voxels: ms | best | of ours" for lesion in LESIONS]
-    lines = [f"| tool | features | {' | '.join(heads)} |", "|---" * (2 + 3 * len(LESIONS)) + "|"]
+    lines = [f"| features | tool | number | {' | '.join(heads)} |", "|---" * (3 + 3 * len(LESIONS)) + "|"]
     taken = {lesion: bench.times(lesion) for lesion in LESIONS}
     for row in bench.rows:
         cells = []
+        base = replace(row, tool="lesionlab").label
         for lesion in LESIONS:
-            base = f"{OURS}, one thread" if row.one_thread else OURS
             mine, own = (statistics.median(taken[lesion][label]) for label in (base, row.label))
             best = 1000 * min(taken[lesion][row.label])
             cells.append(f"{1000 * own:.2f} | {best:.2f} | {own / mine:.2f}x")
-        lines.append(f"| {row.label} | {FEATURES[row.label]} | {' | '.join(cells)} |")
+        tool = f"{row.tool}, one thread" if row.one_thread else row.tool
+        lines.append(f"| {row.features} | {tool} | {FEATURES[row.label]} | {' | '.join(cells)} |")
     return lines
 
 
@@ -175,19 +208,23 @@ def first_table(pythons: Mapping[str, str], data: Path) -> list[str]:
 
 
 def sizes_table() -> list[str]:
-    """Time and memory over the size of a made-up lesion."""
+    """Time and memory over the size of a made-up lesion, without and with the sums over pairs of voxels."""
     lines = [
-        "| voxels | box | seconds | microseconds per voxel | peak MB above the image | bytes per box voxel |",
-        "|---|---|---|---|---|---|",
+        "| voxels | box | without Moran and Geary: s | microseconds a voxel | MB above the image | "
+        "bytes a voxel of the box | everything: s | microseconds a voxel | MB above the image | "
+        "bytes a voxel of the box |",
+        "|---" * 10 + "|",
     ]
     for size in SIZES:
-        command = [sys.executable, str(HERE / "one_size.py"), str(size)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        lines.append(
-            f"| {found['voxels']:,} | {found['box']:,} | {found['seconds']:.3f} | "
-            f"{1e6 * found['seconds'] / found['voxels']:.2f} | {found['megabytes']:.0f} | "
-            f"{found['megabytes'] * 2**20 / found['box']:.0f} |"
-        )
+        cells = []
+        for which in ("without", "everything"):
+            command = [sys.executable, str(HERE / "one_size.py"), str(size), which]
+            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            cells.append(
+                f"{found['seconds']:.3f} | {1e6 * found['seconds'] / found['voxels']:.2f} | "
+                f"{found['megabytes']:.0f} | {found['megabytes'] * 2**20 / found['box']:.0f}"
+            )
+        lines.append(f"| {found['voxels']:,} | {found['box']:,} | {' | '.join(cells)} |")
     return lines
 
 
@@ -207,9 +244,9 @@ Made by `python benchmarks/radiomics_peers.py DATA/sts{given} -o benchmarks/resu
 - {machine}
 - {versions}
 - Bins of 0.25 SUV (PET) and 25 HU (CT) from the same origin, native grid, 3D. Reading files is not timed, but
-  for MIRP, which takes paths. LesionLab and MIRP give GLCM and GLRLM both averaged and merged, Pictologics
-  merged, PyRadiomics averaged. The tools take turns; ratios are of
-  medians.
+  for MIRP, which takes paths. LesionLab is asked for the same features as the tool beside it: PyRadiomics
+  averages GLCM and GLRLM over directions, Pictologics merges them (by default all but Moran's I, Geary's C
+  and the local peaks), MIRP does both. The tools take turns; ratios are of medians.
 
 ## Equal answers
 

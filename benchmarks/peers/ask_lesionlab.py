@@ -1,4 +1,4 @@
-"""Serves LesionLab: the whole of IBSI-1 in 3D, or with `complete` false what Pictologics does by default."""
+"""Serves LesionLab: the whole of IBSI-1 in 3D, or the families and aggregations that are asked for."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ from pathlib import Path
 from protocol import VOLUME_HISTOGRAM_BINS, Lesion, Measure, serve
 
 from lesionlab.core.recipe import RadiomicsSettings
-from lesionlab.measure.ibsi.radiomics import radiomics
+from lesionlab.measure.ibsi.radiomics import FEATURES, radiomics
 from lesionlab.read.nifti import load_volume
-
-COMMON = (
-    "statistics", "morphology", "histogram", "volume_histogram",
-    "glcm", "glrlm", "glszm", "gldzm", "ngtdm", "ngldm",
-)  # fmt: skip
 
 
 def opener(lesion: Lesion) -> Measure:
@@ -22,7 +17,7 @@ def opener(lesion: Lesion) -> Measure:
     image = load_volume(Path(lesion["image"]))
     mask = load_volume(Path(lesion["mask"])).array > 0
     settings = RadiomicsSettings(
-        families=(*COMMON, "local") if lesion.get("complete", True) else COMMON,
+        families=tuple(lesion.get("families", FEATURES)),
         aggregations=tuple(lesion.get("aggregations", ("3D_avg", "3D_comb"))),
         bin_size=lesion["bin_size"],
         bin_origin=lesion["bin_origin"],

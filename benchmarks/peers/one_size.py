@@ -1,9 +1,10 @@
 """Seconds and memory of LesionLab on one made-up lesion: a sphere of so many voxels with smooth texture.
 
-    python benchmarks/peers/one_size.py VOXELS        prints one line of JSON
+    python benchmarks/peers/one_size.py VOXELS {without,everything}        prints one line of JSON
 
-A small lesion is measured first, so that loading kernels is not counted. Memory is by how much the process
-grew at most while measuring, the image itself not included (Linux only).
+`without` leaves out Moran's I and Geary's C. A small lesion is measured first, so that loading kernels is not
+counted. Memory is by how much the process grew at most while measuring, the image itself not included
+(Linux only).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lesionlab.measure.ibsi.radiomics import FEATURES, radiomics
 SETTINGS = RadiomicsSettings(
     families=tuple(FEATURES), bin_size=1.0, bin_origin=0.0, volume_histogram_bins=1000
 )
+WITHOUT = SETTINGS.model_copy(update={"families": tuple(name for name in FEATURES if name != "spatial")})
 
 
 def sphere(voxels: int) -> tuple[Volume, np.ndarray]:
@@ -47,18 +49,20 @@ def kilobytes(name: str) -> int:
 
 def main() -> None:
     """Measure one size."""
-    radiomics(*sphere(2_000), SETTINGS)
+    settings = WITHOUT if sys.argv[2] == "without" else SETTINGS
+    radiomics(*sphere(2_000), settings)
     image, mask = sphere(int(sys.argv[1]))
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = kilobytes("VmRSS")
-    began = time.perf_counter()
-    values, _ = radiomics(image, mask, SETTINGS)
-    taken = time.perf_counter() - began
+    began, busy = time.perf_counter(), time.process_time()
+    values, _ = radiomics(image, mask, settings)
+    taken, busy = time.perf_counter() - began, time.process_time() - busy
     peak = kilobytes("VmHWM")
     found = {
         "voxels": int(mask.sum()),
         "box": int(mask.size),
         "seconds": taken,
+        "processor_seconds": busy,
         "megabytes": (peak - before) / 1024,
         "features": len(values),
     }
