@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.files import jsonable
+from lesionlab.core.learning import NetworkSettings, TrainingSettings
 from lesionlab.core.recipe import (
     ChannelSettings,
-    NetworkSettings,
     RadiomicsSettings,
     Recipe,
     RefineSettings,
     ThresholdSettings,
-    TrainingSettings,
     dump_recipe,
     load_recipe,
     parse_recipe,

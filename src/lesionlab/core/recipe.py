@@ -17,14 +17,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from lesionlab.core.errors import RecipeError
+from lesionlab.core.learning import LossSettings, NetworkSettings, TrainingSettings
 from lesionlab.core.settings import (
-    Count,
     KineticsSettings,
     MarginSettings,
     NonNegative,
     Positive,
     Settings,
-    Share,
     UltrasoundSettings,
 )
 
@@ -65,39 +64,6 @@ class ThresholdSettings(Settings):
     suv: Positive = 4.0
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.41
     body_mask: bool = False
-
-
-class NetworkSettings(Settings):
-    """Which network, and what of nnU-Net's plan is pinned (None = planned from the data)."""
-
-    configuration: Literal["2d", "3d_fullres"] = "3d_fullres"
-    architecture: Literal["plain", "residual"] = "plain"
-    spacing_mm: tuple[Positive, Positive, Positive] | None = None
-    patch_size: tuple[Count, ...] | None = None
-    batch_size: Annotated[int, Field(ge=2)] | None = None
-    first_features: Count | None = None
-    max_features: Count | None = None
-    stages: Annotated[int, Field(ge=2)] | None = None
-
-
-class TrainingSettings(Settings):
-    """Length and manner of training. An epoch is `iterations` optimiser steps."""
-
-    epochs: Count = 1000
-    iterations: Count = 250
-    validation_iterations: Count = 50
-    learning_rate: Positive = 0.01
-    momentum: Share = 0.99
-    weight_decay: NonNegative = 3e-5
-    foreground_share: Share = 0.33
-    stop_after: Count | None = None
-    """Stop when the smoothed validation Dice has not improved for this many epochs."""
-    stop_improvement: NonNegative = 0.002
-    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay per step of an exponential moving average of the weights; 0 = off."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    folds: Annotated[int, Field(ge=2)] = 5
-    seed: int = 12345
 
 
 class PredictionSettings(Settings):
@@ -264,6 +230,7 @@ class Recipe(Settings):
     """`none` finds nothing: for lesions that are already drawn."""
     threshold: ThresholdSettings = ThresholdSettings()
     network: NetworkSettings = NetworkSettings()
+    loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
     prediction: PredictionSettings = PredictionSettings()
     refine: RefineSettings = RefineSettings()

@@ -14,7 +14,8 @@ from typing import Any
 
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.files import sha256_of, write_json, write_text
-from lesionlab.core.recipe import NetworkSettings, Recipe
+from lesionlab.core.learning import NetworkSettings
+from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Progress
 from lesionlab.core.workspace import Workspace
 

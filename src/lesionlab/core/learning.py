@@ -1,0 +1,125 @@
+"""The sections of a recipe that concern a network and its training: architecture, loss, optimiser, sampling.
+
+The recipe itself is in `recipe.py`. What a setting does to a batch is written in `train/`, what it does to
+a plan in `plan/` and `networks/`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lesionlab.core.settings import Count, NonNegative, Positive, Settings, Share
+
+Architecture = Literal[
+    "plain",
+    "residual",
+    "unet",
+    "attention-unet",
+    "unet-plus-plus",
+    "vnet",
+    "denseseg",
+    "unetr",
+    "swin-unetr",
+    "transunet",
+    "unext",
+    "pspnet",
+    "vgg16-unet",
+    "efficientnet-unet",
+]
+"""`plain` and `residual` are nnU-Net's own; the others are in `networks/` (docs/reference/networks.md)."""
+
+
+class NetworkSettings(Settings):
+    """Which network, and what of nnU-Net's plan is pinned (None = planned from the data)."""
+
+    configuration: Literal["2d", "3d_fullres"] = "3d_fullres"
+    architecture: Architecture = "plain"
+    spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    patch_size: tuple[Count, ...] | None = None
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    first_features: Count | None = None
+    max_features: Count | None = None
+    stages: Annotated[int, Field(ge=2)] | None = None
+
+
+class LossSettings(Settings):
+    """The loss: a sum of terms, each with its weight; a weight of 0 leaves the term out.
+
+    `cross_entropy` is over all classes at once (softmax). The others are taken per foreground class from its
+    probability: of the softmax, or with `activation = "sigmoid"` of its logit less the background's, which
+    for one class is the same number. `fp_weight`, `fn_weight` and `focus` belong to the Tversky terms:
+    index = TP / (TP + fp_weight FP + fn_weight FN), focal Tversky = (1 - index) ** focus.
+    """
+
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    dice: NonNegative = 1.0
+    cross_entropy: NonNegative = 1.0
+    binary_cross_entropy: NonNegative = 0.0
+    focal: NonNegative = 0.0
+    tversky: NonNegative = 0.0
+    focal_tversky: NonNegative = 0.0
+    fp_weight: NonNegative = 0.5
+    fn_weight: NonNegative = 0.5
+    focus: Positive = 1.0
+    focal_focus: NonNegative = 2.0
+    """Exponent of the focal term, (1 - p) ** focal_focus."""
+    smooth: Positive = 1e-5
+    batch_overlap: bool | None = None
+    """Overlaps (Dice, Tversky) over the whole batch instead of image by image; None = as nnU-Net plans it."""
+    positive_weight: Positive | Literal["batch"] = 1.0
+    """Weight of lesion voxels in the voxel-wise terms and the Tversky terms; `batch` = negatives over
+    positives of the batch."""
+    deep_supervision: bool = True
+    """Where the network has it: the same loss on its coarser outputs too."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LossSettings:
+        terms = (self.dice, self.cross_entropy, self.binary_cross_entropy)
+        if not any((*terms, self.focal, self.tversky, self.focal_tversky)):
+            raise ValueError("at least one term of the loss needs a weight above 0")
+        if (self.tversky or self.focal_tversky) and self.fp_weight + self.fn_weight == 0:
+            raise ValueError("the Tversky terms need fp_weight or fn_weight above 0")
+        return self
+
+
+class TrainingSettings(Settings):
+    """Length and manner of training. An epoch is `iterations` optimiser steps."""
+
+    epochs: Count = 1000
+    iterations: Count = 250
+    validation_iterations: Count = 50
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    """`sgd` is with Nesterov momentum; the Adams take `momentum` as their first beta."""
+    learning_rate: Positive = 0.01
+    momentum: Share = 0.99
+    weight_decay: NonNegative = 3e-5
+    schedule: Literal["poly", "cosine", "cosine_restarts", "constant"] = "poly"
+    poly_power: Positive = 0.9
+    restart_epochs: Count = 10
+    """Length of the first cycle of `cosine_restarts`; each next one is `restart_factor` times as long."""
+    restart_factor: Count = 2
+    warm_up_epochs: Annotated[int, Field(ge=0)] = 0
+    """Over these first epochs the rate rises from 0 linearly."""
+    clip_gradients: NonNegative = 12.0
+    """Largest norm of the gradient; 0 = not clipped."""
+    foreground_share: Share = 0.33
+    """Share of the patches that are forced to contain foreground."""
+    sampling: Literal["uniform", "lesion_size"] = "uniform"
+    """`lesion_size`: forced patches are centred on lesions drawn evenly, however few voxels they have."""
+    lesion_free: Literal["include", "exclude"] = "include"
+    """Whether patients without a lesion are trained on."""
+    lesion_free_share: Share | None = None
+    """Share of the patches drawn from lesion-free patients; None = as often as they come."""
+    augmentation: Literal["nnunet", "flips_rotation_crop", "none"] = "nnunet"
+    stop_after: Count | None = None
+    """Stop when the smoothed validation Dice has not improved for this many epochs."""
+    stop_improvement: NonNegative = 0.002
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of an exponential moving average of the weights; 0 = off."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    """torch.compile the network; pays on GPUs."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: int = 12345
