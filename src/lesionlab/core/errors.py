@@ -50,3 +50,7 @@ class TrainingError(LesionLabError):
 
 class WriteError(LesionLabError):
     """A result that could not be written."""
+
+
+class ServeError(LesionLabError):
+    """A service that cannot start, take a study or deliver a result."""

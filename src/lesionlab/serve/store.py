@@ -1,0 +1,165 @@
+"""Studies on disk: what was received, file by file, and what came of it.
+
+    DATA/studies/STUDY/SOP_INSTANCE.dcm     received by DICOM; STUDY is the study's UID
+    DATA/uploads/ID/...                     received by REST or from the page
+    DATA/results/JOB/                       what `examine` wrote, renamed here when complete
+    DATA/trash/                             what is being deleted
+
+A file appears under its name only when all of it is on disk. Names come from senders: only UIDs and plain
+names are let through, so that nothing can be written elsewhere. Which jobs there are is `jobs.py`'s business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesionlab.core.errors import ServeError, WriteError
+
+UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")
+"""A DICOM UID (PS3.5 section 9.1): digits and dots, 64 characters at most."""
+LONGEST_UID = 64
+PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
+
+
+@dataclass(frozen=True)
+class Received:
+    """A study as it lies on disk: `files` in order of their names, `last` the time of its newest change."""
+
+    study_uid: str
+    folder: Path
+    files: tuple[Path, ...]
+    last: float
+
+    @property
+    def digest(self) -> str:
+        """Which instances it holds: equal when the same ones were sent again, in whatever order."""
+        names = "\n".join(file.name for file in self.files)
+        return hashlib.sha256(names.encode()).hexdigest()[:32]
+
+
+class Store:
+    """The folder of one service."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.studies, self.uploads = root / "studies", root / "uploads"
+        self.results, self.trash = root / "results", root / "trash"
+        try:
+            for folder in (self.studies, self.uploads, self.results, self.trash):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServeError(root, error.strerror or str(error), "a folder that can be written") from None
+
+    def put_instance(self, study_uid: str, sop_uid: str, content: bytes | memoryview) -> bool:
+        """Keep one DICOM file; True when it is new, False when that instance was there already.
+
+        Returns only when the content is on disk (synchronised): the sender may forget it then. Raises
+        ServeError for UIDs that are none, and WriteError when the disk refuses.
+        """
+        folder = self.study_folder(study_uid)
+        target = folder / f"{_uid(sop_uid)}.dcm"
+        if target.exists():
+            return False
+        temporary = folder / f".{uuid.uuid4().hex}.part"
+        try:
+            folder.mkdir(exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            raise WriteError(target, error.strerror or str(error), "a disk with enough space") from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return True
+
+    def study_folder(self, study_uid: str) -> Path:
+        """Where a study's instances lie; ServeError for a UID that is none."""
+        return self.studies / _uid(study_uid)
+
+    def study(self, study_uid: str) -> Received | None:
+        """A study's instances as they lie there now; None when there are none."""
+        folder = self.study_folder(study_uid)
+        try:
+            files = sorted(folder.glob("*.dcm"))
+            last = folder.stat().st_mtime
+        except OSError:
+            return None
+        return Received(study_uid, folder, tuple(files), last) if files else None
+
+    def all_studies(self) -> Iterator[Received]:
+        """Every study with an instance, as after a restart."""
+        for folder in sorted(self.studies.iterdir()):
+            found = self.study(folder.name) if UID.fullmatch(folder.name) else None
+            if found is not None:
+                yield found
+
+    def new_upload(self) -> tuple[str, Path]:
+        """A fresh folder for uploaded files and its id. Its files count only when a job names the folder."""
+        name = uuid.uuid4().hex
+        folder = self.uploads / name
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise WriteError(folder, error.strerror or str(error), "a disk with enough space") from error
+        return name, folder
+
+    def result_folder(self, job_id: str) -> Path:
+        """Where a job's results appear when they are complete; ServeError for a name that is none."""
+        return self.results / _plain(job_id)
+
+    def result_file(self, job_id: str, name: str) -> Path:
+        """A file of a job's results by its path within; ServeError where it is missing or outside."""
+        folder = self.result_folder(job_id).resolve()
+        file = (folder / name).resolve()
+        if not file.is_relative_to(folder) or not file.is_file():
+            raise ServeError(job_id, f"no result {name[:80]!r}", "one of the job's files")
+        return file
+
+    def discard(self, folder: Path) -> None:
+        """Delete a folder of this store: out of sight in one step, then file by file."""
+        if (
+            not folder.resolve().is_relative_to(self.root.resolve())
+            or folder.resolve() == self.root.resolve()
+        ):
+            raise ServeError(folder, "a folder outside the store", "one of its own")
+        gone = self.trash / uuid.uuid4().hex
+        with suppress(FileNotFoundError):
+            folder.replace(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what a kill left behind: half-written files and half-deleted folders."""
+        for rest in self.trash.iterdir():
+            shutil.rmtree(rest, ignore_errors=True)
+        for part in [*self.studies.glob("*/.*.part"), *self.results.glob(".*.part")]:
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+    def free_gb(self) -> float:
+        """Free space of the disk, in 10^9 bytes."""
+        return shutil.disk_usage(self.root).free / 1e9
+
+
+def _uid(text: str) -> str:
+    if not UID.fullmatch(text) or len(text) > LONGEST_UID:
+        raise ServeError("received object", f"UID {text[:80]!r}", "digits and dots, 64 characters at most")
+    return text
+
+
+def _plain(text: str) -> str:
+    if not PLAIN_NAME.fullmatch(text):
+        raise ServeError("name", repr(text[:80]), "letters, digits, '.', '_' and '-'")
+    return text

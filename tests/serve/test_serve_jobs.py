@@ -1,0 +1,198 @@
+"""The queue: each job once, whatever dies; what follows is queued with what is done."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lesionlab.core.errors import ServeError
+from lesionlab.serve.jobs import Job, Order, Queue
+from lesionlab.serve.tables import open_database
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(tmp_path: Path, clock: Clock):
+    queue = Queue(f"sqlite:///{tmp_path / 'q.sqlite'}", clock=clock)
+    yield queue
+    queue.close()
+
+
+def claimed(queue: Queue, worker: str = "w1", lease: float = 60.0) -> Job:
+    job = queue.claim(worker, ("examine", "deliver"), lease)
+    assert job is not None
+    return job
+
+
+def test_a_job_is_claimed_once_and_done_once(queue: Queue) -> None:
+    first = queue.submit(Order("examine", "study-a", {"study": "1.2"}))
+    assert first.state == "waiting"
+    job = claimed(queue)
+    assert (job.id, job.payload, job.attempts, job.state) == (first.id, {"study": "1.2"}, 1, "running")
+    assert queue.claim("w2", ("examine",), 60) is None
+    assert queue.finish(job)
+    assert not queue.finish(job), "a job that is done cannot be done again"
+    assert queue.counts() == {"done": 1}
+
+
+def test_the_same_key_is_queued_once_even_after_it_is_done(queue: Queue) -> None:
+    first = queue.submit(Order("examine", "a"))
+    queue.finish(claimed(queue))
+    again = queue.submit(Order("examine", "a"))
+    assert (again.id, again.state) == (first.id, "done")
+    assert queue.claim("w", ("examine",), 1) is None
+
+
+def test_deliveries_are_queued_with_the_job_that_is_done(queue: Queue) -> None:
+    queue.submit(Order("examine", "a"))
+    job = claimed(queue)
+    assert queue.finish(job, [Order("deliver", "a:pacs"), Order("deliver", "a:viewer")])
+    assert {j.key for j in queue.jobs(kind="deliver", state="waiting")} == {"a:pacs", "a:viewer"}
+
+
+def test_a_worker_that_lost_its_job_can_neither_finish_nor_queue_what_follows(
+    queue: Queue, clock: Clock
+) -> None:
+    queue.submit(Order("examine", "a"))
+    slow = claimed(queue, "w1", lease=10)
+    clock.now += 11
+    assert queue.release(3) == 1
+    second = claimed(queue, "w2")
+    assert second.attempts == 2
+    assert not queue.finish(slow, [Order("deliver", "wrong")])
+    assert not queue.renew(slow, 60)
+    assert not queue.fail(slow, "no")
+    assert not queue.postpone(slow, "no", 1)
+    assert queue.by_key("wrong") is None
+    assert queue.finish(second)
+
+
+def test_a_renewed_lease_is_kept(queue: Queue, clock: Clock) -> None:
+    queue.submit(Order("examine", "a"))
+    job = claimed(queue, lease=10)
+    clock.now += 8
+    assert queue.renew(job, 10, 0.5, "half way")
+    clock.now += 8
+    assert queue.release(3) == 0
+    kept = queue.job(job.id)
+    assert kept is not None
+    assert (kept.progress, kept.message, kept.state) == (0.5, "half way", "running")
+
+
+def test_a_poisoned_job_fails_after_its_attempts_and_blocks_nobody(queue: Queue) -> None:
+    queue.submit(Order("examine", "poison"))
+    queue.submit(Order("examine", "good"))
+    for number in range(3):
+        job = claimed(queue, f"w{number}")
+        while job.key != "poison":
+            queue.finish(job)
+            job = claimed(queue, f"w{number}")
+        assert queue.release(3, worker=f"w{number}", reason="killed for memory") == 1
+    poison, good = queue.by_key("poison"), queue.by_key("good")
+    assert poison is not None
+    assert good is not None
+    assert (poison.state, poison.attempts) == ("failed", 3)
+    assert "killed for memory (attempt 3 of 3)" in poison.error
+    assert good.state == "done" or claimed(queue).key == "good"
+
+
+def test_a_failed_job_keeps_its_reason_and_can_be_retried(queue: Queue) -> None:
+    queue.submit(Order("examine", "a"))
+    job = claimed(queue)
+    queue.fail(job, "1.2: found no dose; needed RadionuclideTotalDose")
+    kept = queue.job(job.id)
+    assert kept is not None
+    assert (kept.state, kept.error) == ("failed", "1.2: found no dose; needed RadionuclideTotalDose")
+    again = queue.retry(job.id, "anna")
+    assert (again.state, again.error, again.attempts) == ("waiting", "", 0)
+    assert [(e.who, e.what) for e in queue.audit(1)] == [("anna", "retried")]
+
+
+def test_a_postponed_delivery_waits_and_does_not_use_up_attempts(queue: Queue, clock: Clock) -> None:
+    queue.submit(Order("deliver", "d"))
+    for _ in range(5):
+        job = claimed(queue)
+        assert job.attempts == 1
+        assert queue.postpone(job, "connection refused", 30)
+        assert queue.claim("w", ("deliver",), 1) is None
+        clock.now += 31
+
+
+def test_a_cancelled_job_is_taken_from_its_worker(queue: Queue) -> None:
+    queue.submit(Order("examine", "a"))
+    job = claimed(queue)
+    assert queue.cancel(job.id).state == "cancelled"
+    assert not queue.renew(job, 60)
+    assert not queue.finish(job)
+
+
+def test_what_cannot_be_turned_is_refused(queue: Queue) -> None:
+    queue.submit(Order("examine", "a"))
+    job = claimed(queue)
+    with pytest.raises(ServeError, match="a job that is running; needed one that is failed or cancelled"):
+        queue.retry(job.id)
+    queue.finish(job)
+    with pytest.raises(ServeError, match="a job that is done"):
+        queue.cancel(job.id)
+    with pytest.raises(ServeError, match="no such job"):
+        queue.retry("nothing")
+
+
+def test_a_full_queue_refuses_new_work_but_knows_the_old(queue: Queue) -> None:
+    queue.submit(Order("examine", "a"), most_waiting=1)
+    with pytest.raises(ServeError, match="1 jobs waiting; needed fewer than 1"):
+        queue.submit(Order("examine", "b"), most_waiting=1)
+    assert queue.submit(Order("examine", "a"), most_waiting=1).key == "a"
+
+
+def test_many_workers_share_the_jobs_without_loss_or_doubling(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'q.sqlite'}"
+    submitting = Queue(url)
+    for number in range(24):
+        submitting.submit(Order("examine", f"job-{number}"))
+    start = threading.Barrier(4)
+
+    def work(name: str) -> list[str]:
+        queue, done = Queue(url), []
+        start.wait()
+        while (job := queue.claim(name, ("examine",), 60)) is not None:
+            if queue.finish(job, [Order("deliver", job.key + ":d")]):
+                done.append(job.key)
+        queue.close()
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [key for keys in pool.map(work, "abcd") for key in keys]
+    assert sorted(done) == sorted(f"job-{number}" for number in range(24))
+    assert submitting.counts() == {"done": 24, "waiting": 24}
+    submitting.close()
+
+
+def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match="needed a database that can be opened"):
+        open_database(f"sqlite:///{tmp_path / 'no' / 'folder' / 'q.sqlite'}")
+    with pytest.raises(ServeError, match="needed a database that can be opened"):
+        open_database("no url")
+
+
+def test_passwords_of_a_database_are_not_told() -> None:
+    with pytest.raises(ServeError) as raised:
+        open_database("nothing://user:secret@host/db")
+    assert "secret" not in str(raised.value)

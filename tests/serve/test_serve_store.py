@@ -1,0 +1,104 @@
+"""Studies on disk: whole files only, and no way out of the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lesionlab.core.errors import ServeError, WriteError
+from lesionlab.serve.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data")
+
+
+def test_instances_are_kept_once(store: Store) -> None:
+    assert store.put_instance("1.2.3", "1.2.3.1", b"one")
+    assert not store.put_instance("1.2.3", "1.2.3.1", b"one again")
+    assert store.put_instance("1.2.3", "1.2.3.2", b"two")
+    study = store.study("1.2.3")
+    assert study is not None
+    assert [file.name for file in study.files] == ["1.2.3.1.dcm", "1.2.3.2.dcm"]
+    assert study.files[0].read_bytes() == b"one"
+    assert store.study("9.9") is None
+
+
+def test_the_digest_tells_which_instances_there_are(store: Store) -> None:
+    for study, order in (("1.1", "12"), ("1.2", "21"), ("1.3", "13")):
+        for number in order:
+            store.put_instance(study, f"7.{number}", b"x")
+    digests = {study.study_uid: study.digest for study in store.all_studies()}
+    assert digests["1.1"] == digests["1.2"] != digests["1.3"]
+
+
+@pytest.mark.parametrize("uid", ["../../etc", "1.2/..", "", "1..2", "1" * 65, "1.2\n", ".1", "a"])
+def test_what_is_no_uid_names_no_file(store: Store, uid: str) -> None:
+    with pytest.raises(ServeError, match="digits and dots"):
+        store.put_instance(uid, "1.2", b"")
+    with pytest.raises(ServeError, match="digits and dots"):
+        store.put_instance("1.2", uid, b"")
+    assert list(store.all_studies()) == []
+
+
+def test_results_are_reached_only_within_their_folder(store: Store, tmp_path: Path) -> None:
+    folder = store.result_folder("job1")
+    folder.mkdir()
+    (folder / "report.html").write_text("yes")
+    (tmp_path / "data" / "secret").write_text("no")
+    (folder / "link").symlink_to(tmp_path / "data" / "secret")
+    assert store.result_file("job1", "report.html").read_text() == "yes"
+    for name in ("../../secret", "/etc/passwd", "link", "missing", ""):
+        with pytest.raises(ServeError, match="no result"):
+            store.result_file("job1", name)
+    with pytest.raises(ServeError, match="letters, digits"):
+        store.result_folder("../job1")
+
+
+def test_a_full_disk_leaves_no_half_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        store.put_instance("1.2", "1.2.1", b"x")
+    assert list(store.study_folder("1.2").iterdir()) == []
+    assert store.study("1.2") is None
+
+
+def test_what_a_kill_left_is_swept(store: Store) -> None:
+    store.put_instance("1.2", "1.2.1", b"x")
+    (store.study_folder("1.2") / ".abc.part").write_bytes(b"half")
+    (store.results / ".job.abc.part").mkdir()
+    (store.trash / "old").mkdir()
+    store.sweep()
+    assert [file.name for file in store.study_folder("1.2").iterdir()] == ["1.2.1.dcm"]
+    assert list(store.results.iterdir()) == []
+    assert list(store.trash.iterdir()) == []
+
+
+def test_only_its_own_folders_are_discarded(store: Store, tmp_path: Path) -> None:
+    name, folder = store.new_upload()
+    (folder / "scan.nii").write_bytes(b"x")
+    store.discard(folder)
+    assert not folder.exists()
+    assert name
+    for foreign in (tmp_path, store.root):
+        with pytest.raises(ServeError, match="outside the store"):
+            store.discard(foreign)
+    assert store.root.is_dir()
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServeError, match="a folder that can be written"):
+        Store(tmp_path / "file")
+
+
+def test_a_disk_that_refuses_an_upload(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(WriteError, match="No space left"):
+        store.new_upload()
