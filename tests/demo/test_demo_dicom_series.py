@@ -8,9 +8,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from lesionlab.core.contours import edge_loops
 from lesionlab.core.units import HOUNSFIELD, ONE, SUVBW
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.demo.dicom_contours import edge_loops, write_rtstruct
+from lesionlab.demo.dicom_contours import write_rtstruct
 from lesionlab.demo.dicom_series import StudyFacts, write_ct_series, write_mr_series, write_pet_series
 
 GRID = Geometry((5, 6, 7), (3.0, 2.0, 1.5), (10.0, -20.0, 30.0))

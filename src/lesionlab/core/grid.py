@@ -61,3 +61,29 @@ def require_same_grid(subject: str, first: Volume, second: Volume) -> None:
     """Raise GeometryError naming both grids unless the two volumes share one."""
     if not first.geometry.matches(second.geometry):
         raise GeometryError(subject, second.geometry.describe(), first.geometry.describe())
+
+
+def same_voxels(volume: Volume, target: Geometry, tolerance_mm: float = 1e-2) -> Volume | None:
+    """The volume on a grid that holds the same voxels, its axes only swapped or reversed; else None.
+
+    Nothing is interpolated. Every corner of both grids must agree within `tolerance_mm`.
+    """
+    source = volume.geometry
+    if source.matches(target, tolerance_mm):
+        return Volume(volume.array, target, volume.unit)
+    steps = source.matrix.T @ target.matrix  # row: axis of the source, column: axis of the target
+    axes = np.abs(steps).argmax(axis=0)
+    if sorted(axes.tolist()) != [0, 1, 2]:
+        return None
+    backwards = [bool(steps[axes[i], i] < 0) for i in range(3)]
+    array = volume.array.transpose(axes.tolist())[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
+    first = [source.shape[axes[i]] - 1 if backwards[i] else 0 for i in range(3)]
+    index = np.zeros(3)
+    index[axes] = first
+    turned = Geometry(
+        array.shape,
+        (source.spacing[axes[0]], source.spacing[axes[1]], source.spacing[axes[2]]),
+        tuple(source.to_world(index)),
+        tuple((source.matrix[:, axes] * np.where(backwards, -1.0, 1.0)).ravel()),
+    )
+    return Volume(array, target, volume.unit) if turned.matches(target, tolerance_mm) else None
