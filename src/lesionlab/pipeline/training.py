@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from lesionlab.pipeline.kept import Examined, examined_task, run_examined
 from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.quality import remember_training
 from lesionlab.pipeline.record import part
-from lesionlab.plan import Plan, nnunet_id, plan_dataset
+from lesionlab.plan import Gathered, Plan, gather_dataset, nnunet_id, plan_gathered
 from lesionlab.predict import Bundle, write_bundle
 from lesionlab.read import find_cases
 from lesionlab.report import save_volume, training_curves
@@ -56,15 +56,26 @@ def plan_cohort(
     Patients come as scans with contours, or as `convert_cohort` wrote them. A case that cannot be read, or
     has no truth, is left out and listed. Raises DatasetError when too few are left for the recipe's folds.
     """
+    found = gather_cohort(source, recipe, root, progress=part(progress, 0.0, 0.6))
+    share = part(progress, 0.6, 1.0)
+    plans = plan_gathered(found.workspace, recipe, list(found.patients), share)
+    plan = Plan(found.workspace, found.patients, found.folds, plans, found.failed)
+    progress("planned", 1.0)
+    return Planned(plan, found.failed)
+
+
+def gather_cohort(
+    source: str | Path, recipe: Recipe, root: str | Path, *, progress: Progress = silent
+) -> Gathered:
+    """The first half of `plan_cohort`: patients read, raw folder, fingerprint and folds, no network yet."""
     root, paths = Path(root), find_cases(Path(source))
     failed: dict[str, str] = {}
     sources: dict[str, dict[str, str]] = {}
-    reading = part(progress, 0.0, 0.6)
 
     def cases() -> Iterator[Case]:
         for number, path in enumerate(paths):
             name = case_name(path, Path(source))
-            reading(f"reading {name}", number / len(paths))
+            progress(f"reading {name}", number / len(paths))
             try:
                 case = open_standardised(path, recipe, case_id=name)
             except LesionLabError as error:
@@ -73,12 +84,11 @@ def plan_cohort(
             sources[nnunet_id(name)] = {"case_id": name, "source": str(path.absolute())}
             yield case
 
-    plan = plan_dataset(cases(), recipe, root, _save, part(progress, 0.6, 1.0))
-    failed.update(plan.failed)
-    sources = {name: item for name, item in sources.items() if name in plan.patients}
+    found = gather_dataset(cases(), recipe, root, _save)
+    failed.update(found.failed)
+    sources = {name: item for name, item in sources.items() if name in found.patients}
     write_json(root / SOURCES_FILE, {"cases": sources, "failed": failed})
-    progress("planned", 1.0)
-    return Planned(plan, failed)
+    return replace(found, failed=failed)
 
 
 def train_folds(

@@ -23,11 +23,21 @@ from lesionlab.core.workspace import Workspace
 from lesionlab.plan.fingerprint import CaseFingerprint, fingerprint_case, fingerprint_dataset
 from lesionlab.plan.folds import patient_folds
 
-__all__ = ["Plan", "patient_folds", "plan_dataset"]
+__all__ = ["Gathered", "Plan", "gather_dataset", "patient_folds", "plan_dataset", "plan_gathered"]
 
 SaveVolume = Callable[[Volume, Path], None]
 CHANNEL_NAMES = {"fixed": "noNorm", "none": "noNorm", "ct": "CT"}
 """What nnU-Net's dataset.json calls a channel decides how stock planning would normalise it."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A workspace with its raw folder, fingerprint and folds, before any network is planned on it."""
+
+    workspace: Workspace
+    patients: dict[str, str]
+    folds: list[dict[str, list[str]]]
+    failed: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,28 @@ def plan_dataset(
     cases: Iterable[Case], recipe: Recipe, root: Path, save: SaveVolume, progress: Progress = silent
 ) -> Plan:
     """Write nnU-Net's raw folder from standardised cases, plan, split by patient and preprocess.
+
+    `gather_dataset`, then `plan_gathered`; raises what they do.
+    """
+    found = gather_dataset(cases, recipe, root, save)
+    plans = plan_gathered(found.workspace, recipe, list(found.patients), progress)
+    return Plan(found.workspace, found.patients, found.folds, plans, found.failed)
+
+
+def plan_gathered(
+    workspace: Workspace, recipe: Recipe, case_ids: list[str], progress: Progress = silent
+) -> dict[str, Any]:
+    """Plan the recipe's network on a gathered workspace and preprocess the cases; returns nnU-Net's plans."""
+    from lesionlab.plan.nnunet import make_plans, preprocess
+
+    plans = make_plans(workspace, recipe)
+    preprocess(workspace, recipe, case_ids, progress)
+    write_text(workspace.recipe_file, dump_recipe(recipe))
+    return plans
+
+
+def gather_dataset(cases: Iterable[Case], recipe: Recipe, root: Path, save: SaveVolume) -> Gathered:
+    """Write nnU-Net's raw folder from standardised cases, its fingerprint and the folds by patient.
 
     `save` writes a volume as NIfTI. The raw file of a `fixed` channel already holds the scaled
     values and the plan says NoNormalization, so that stock nnU-Net computes the same. Cases are
@@ -86,13 +118,7 @@ def plan_dataset(
     write_json(workspace.preprocessed / "dataset_fingerprint.json", fingerprint)
     write_json(workspace.preprocessed / "splits_final.json", folds)
     write_json(workspace.cases_file, {"patients": patients, "with_lesion": with_lesion})
-
-    from lesionlab.plan.nnunet import make_plans, preprocess
-
-    plans = make_plans(workspace, recipe)
-    preprocess(workspace, recipe, list(patients), progress)
-    write_text(workspace.recipe_file, dump_recipe(recipe))
-    return Plan(workspace, patients, folds, plans, failed)
+    return Gathered(workspace, patients, folds, failed)
 
 
 def _trained_patients(workspace: Workspace, recipe: Recipe) -> dict[str, str] | None:
