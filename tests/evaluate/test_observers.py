@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from lesionlab.core.components import foreground_box
+from lesionlab.core.consensus import majority, staple
 from lesionlab.core.errors import DatasetError, GeometryError
 from lesionlab.evaluate.observers import (
     CaseAgreement,
@@ -16,9 +17,7 @@ from lesionlab.evaluate.observers import (
     against_observers,
     case_agreement,
     dice,
-    majority,
     pairwise,
-    staple,
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from lesionlab.core.consensus import BoolArray, majority, staple
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.grid import require_same_grid
@@ -21,14 +22,11 @@ from lesionlab.evaluate import refuse_probabilities
 from lesionlab.evaluate.bootstrap import STANDARD, Bootstrap, Interval, bootstrap_interval
 from lesionlab.evaluate.observers import (
     AgainstObservers,
-    BoolArray,
     CaseAgreement,
     Score,
     against_observers,
     dice,
-    majority,
     pairwise,
-    staple,
 )
 from lesionlab.evaluate.surface import surface_scores
 from lesionlab.pipeline.pairs import NAMES, mask_files
