@@ -34,7 +34,12 @@ Architecture = Literal[
 class NetworkSettings(Settings):
     """Which network, and what of nnU-Net's plan is pinned (None = planned from the data)."""
 
-    configuration: Literal["2d", "3d_fullres"] = "3d_fullres"
+    configuration: Literal["2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres"] = "3d_fullres"
+    """`3d_cascade_fullres` is nnU-Net's cascade: a network at low resolution (`3d_lowres`) is trained first,
+    and its mask is input to the one at full resolution."""
+    lowres_spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    """Voxels (z, y, x) of `3d_lowres`; None = as nnU-Net plans it, and twice the full resolution's where
+    nnU-Net, for scans little larger than a patch, plans none."""
     architecture: Architecture = "plain"
     spacing_mm: tuple[Positive, Positive, Positive] | None = None
     patch_size: tuple[Count, ...] | None = None
@@ -42,6 +47,23 @@ class NetworkSettings(Settings):
     first_features: Count | None = None
     max_features: Count | None = None
     stages: Annotated[int, Field(ge=2)] | None = None
+
+
+class LocateSettings(Settings):
+    """Locate, then refine: a coarse network (`3d_lowres`) sees the whole scan, and the network at full
+    resolution only crops around what the coarse one finds. Outside the crops is background.
+
+    `spacing_mm` turns it on. Crops are never smaller than the network's patch.
+    """
+
+    spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    """Voxels (z, y, x) of the coarse network; None = one step."""
+    margin_mm: NonNegative = 20.0
+    """How far a crop reaches beyond what it was made for."""
+    minimum_probability: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """A voxel is a candidate where the coarse network gives lesion at least this probability."""
+    maximum_crops: Count = 32
+    """Of more candidates, those with the highest probabilities are refined."""
 
 
 class LossSettings(Settings):

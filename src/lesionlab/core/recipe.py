@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from lesionlab.core.errors import RecipeError
-from lesionlab.core.learning import LossSettings, NetworkSettings, TrainingSettings
+from lesionlab.core.learning import LocateSettings, LossSettings, NetworkSettings, TrainingSettings
 from lesionlab.core.settings import (
     KineticsSettings,
     MarginSettings,
@@ -232,6 +232,7 @@ class Recipe(Settings):
     network: NetworkSettings = NetworkSettings()
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
+    locate: LocateSettings = LocateSettings()
     prediction: PredictionSettings = PredictionSettings()
     refine: RefineSettings = RefineSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
@@ -250,8 +251,27 @@ class Recipe(Settings):
             raise ValueError("optional_channels repeats a channel")
         return self
 
+        if self.locate.spacing_mm is not None and self.network.configuration != "3d_fullres":
+            raise ValueError(
+                f"[locate] needs network.configuration '3d_fullres', found {self.network.configuration!r}"
+            )
     @property
     def sha256(self) -> str:
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The configurations that are trained, and predict, one after another; the last gives the mask."""
+        last = self.network.configuration
+        two = last == "3d_cascade_fullres" or self.locate.spacing_mm is not None
+        return ("3d_lowres", last) if two else (last,)
+
+    def step(self, configuration: str) -> Recipe:
+        """The recipe of one of `steps` on its own: what trains, plans and predicts it."""
+        if configuration == self.network.configuration:
+            return self
+        spacing = self.locate.spacing_mm or self.network.lowres_spacing_mm
+        coarse = {"configuration": configuration, "lowres_spacing_mm": spacing}
+        return self.changed(network=coarse, locate={"spacing_mm": None})
+
         """Hash of all settings, the same for equal recipes however their files are written."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
