@@ -173,13 +173,17 @@ class Queue:
         with self.engine.begin() as connection:
             return self._change(connection, job, changes)
 
-    def release(self, most_attempts: int, *, worker: str | None = None, reason: str = "") -> int:
+    def release(
+        self, most_attempts: int, *, worker: str | None = None, everyone: bool = False, reason: str = ""
+    ) -> int:
         """Take back the running jobs of a dead worker, or all whose lease has run out; returns how many.
 
-        They wait again, or have failed when their attempts are used up.
+        They wait again, or have failed when their attempts are used up. `everyone`: all running jobs, for a
+        service that starts and knows that no other runs.
         """
         now = self.clock()
         lost = JOBS.c.worker == worker if worker is not None else JOBS.c.lease_until < now
+        lost = JOBS.c.state == "running" if everyone else lost
         why = reason or "its worker died or did not answer"
         with self.engine.begin() as connection:
             rows = connection.execute(

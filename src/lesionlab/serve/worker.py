@@ -1,0 +1,161 @@
+"""A worker: claims jobs, examines studies, leaves complete results. One process, its last model kept loaded.
+
+Whatever the moment at which a worker is killed, the job is found again: results appear by one rename, and a
+job whose results are there is only marked done. Watching over workers is `supervisor.py`'s business.
+
+    python -m lesionlab.serve.worker SETTINGS.json NAME
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lesionlab.core.errors import LesionLabError
+from lesionlab.core.tasks import Progress
+from lesionlab.serve.jobs import Job, Order, Queue
+from lesionlab.serve.settings import ServeSettings
+from lesionlab.serve.store import Store
+
+LEASE_S = 60.0
+"""How long a job stays a silent worker's."""
+RENEWAL_S = 10.0
+POLL_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class JobLost(BaseException):
+    """The job was cancelled, or another worker has it: stop at once, write nothing."""
+
+
+class Stopping(BaseException):
+    """The service is being stopped. Like a keyboard interrupt, no `except Exception` may swallow it."""
+
+
+class Worker:
+    """Runs the examinations of one service until told to stop."""
+
+    def __init__(self, settings: ServeSettings, name: str) -> None:
+        self.settings, self.name = settings, name
+        self.queue, self.store = Queue(settings.database_url), Store(settings.data)
+        self.stopped, self.parent = threading.Event(), os.getppid()
+
+    def run(self) -> None:
+        """Claim and run jobs until `stopped` is set."""
+        while not self.stopped.is_set() and os.getppid() == self.parent:
+            if not self.run_one():
+                self.stopped.wait(POLL_S)
+
+    def run_one(self) -> bool:
+        """Claim one job and run it; False when none is waiting. A failing job is kept with its reason."""
+        job = self.queue.claim(self.name, ("examine",), LEASE_S)
+        if job is None:
+            return False
+        began = time.monotonic()
+        try:
+            with _Lease(self.queue, job, self.settings.limits.job_minutes) as lease:
+                self._examine(job, lease.progress)
+        except JobLost:
+            log.info("job %s is no longer ours", job.id)
+        except Stopping:
+            self.queue.postpone(job, "the service was stopped", 0.0)
+        except LesionLabError as error:
+            self.queue.fail(job, str(error))
+        except Exception as error:
+            # one broken study must not stop the others; the traceback is for us to mend
+            log.exception("job %s failed", job.id)
+            self.queue.fail(job, f"{type(error).__name__}: {error}"[:500])
+        else:
+            self.queue.finish(job, deliveries(job), f"examined in {time.monotonic() - began:.1f} s")
+        return True
+
+    def _examine(self, job: Job, progress: Progress) -> None:
+        folder = self.store.result_folder(job.id)
+        if folder.is_dir():
+            # a worker was killed after its results were complete and before it could say so
+            return
+        from lesionlab.pipeline import examine
+        from lesionlab.report import write_findings
+
+        source = self.store.root / str(job.payload["source"])
+        findings = examine(source, str(job.payload["bundle"]), device=self.settings.device, progress=progress)
+        progress("writing", 1.0)
+        write_findings(findings, folder)
+
+
+class _Lease:
+    """Renews a job's lease while it runs; `progress` notes how far it is and raises when the job is lost."""
+
+    def __init__(self, queue: Queue, job: Job, minutes: float) -> None:
+        self.queue, self.job = queue, job
+        self.until = time.monotonic() + 60 * minutes
+        self.message, self.share = "", 0.0
+        self.parent = os.getppid()
+        self.lost, self.over = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._renew, daemon=True)
+
+    def __enter__(self) -> _Lease:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def _renew(self) -> None:
+        while not self.over.wait(RENEWAL_S):
+            if os.getppid() != self.parent:
+                # the service was killed; another one will give this job to another worker
+                os._exit(1)
+            # a job that hangs without a word of progress is let go when its time is up
+            if time.monotonic() > self.until or not self.queue.renew(
+                self.job, LEASE_S, self.share, self.message
+            ):
+                self.lost.set()
+                return
+
+    def progress(self, message: str, share: float) -> None:
+        """Progress callback of the pipeline."""
+        self.message, self.share = message, share
+        if self.lost.is_set():
+            raise JobLost(self.job.id)
+
+
+def deliveries(job: Job) -> list[Order]:
+    """What is to be sent once a job is done: one order for each destination of its route."""
+    return [
+        Order("deliver", f"{job.key}>{name}", {"examined": job.id, "destination": name})
+        for name in job.payload.get("send_to", [])
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Run a worker for the settings in a JSON file until SIGTERM."""
+    file, name = arguments
+    settings = ServeSettings.model_validate_json(Path(file).read_text(encoding="utf-8"))
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
+    worker = Worker(settings, name)
+
+    def stop(_: int, frame: FrameType | None) -> Any:
+        worker.stopped.set()
+        raise Stopping
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        worker.run()
+    except Stopping:
+        log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
