@@ -230,9 +230,9 @@ class Recipe(Settings):
     """`none` finds nothing: for lesions that are already drawn."""
     threshold: ThresholdSettings = ThresholdSettings()
     network: NetworkSettings = NetworkSettings()
+    locate: LocateSettings = LocateSettings()
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
-    locate: LocateSettings = LocateSettings()
     prediction: PredictionSettings = PredictionSettings()
     refine: RefineSettings = RefineSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
@@ -249,14 +249,12 @@ class Recipe(Settings):
             raise ValueError(f"labels must be numbered 1, 2, ...; found {self.labels}")
         if not set(self.optional_channels).isdisjoint(self.channels):
             raise ValueError("optional_channels repeats a channel")
-        return self
-
         if self.locate.spacing_mm is not None and self.network.configuration != "3d_fullres":
             raise ValueError(
                 f"[locate] needs network.configuration '3d_fullres', found {self.network.configuration!r}"
             )
-    @property
-    def sha256(self) -> str:
+        return self
+
     @property
     def steps(self) -> tuple[str, ...]:
         """The configurations that are trained, and predict, one after another; the last gives the mask."""
@@ -272,6 +270,8 @@ class Recipe(Settings):
         coarse = {"configuration": configuration, "lowres_spacing_mm": spacing}
         return self.changed(network=coarse, locate={"spacing_mm": None})
 
+    @property
+    def sha256(self) -> str:
         """Hash of all settings, the same for equal recipes however their files are written."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
