@@ -132,7 +132,7 @@ def test_several_mistakes_are_told_at_once() -> None:
         ({"name": "a b"}, "name = 'a b'"),
         ({"name": ""}, "name = ''"),
         ({"threshold": {"fraction": 1.0}}, "threshold.fraction = '1.0'"),
-        ({"training": {"folds": 1}}, "training.folds = '1'"),
+        ({"training": {"folds": 0}}, "training.folds = '0'"),
     ],
 )
 def test_impossible_values_are_refused(change: dict[str, Any], says: str) -> None:

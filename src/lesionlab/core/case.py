@@ -56,7 +56,10 @@ class Case:
     `channels` maps a channel name (`suv`, `pet`, `ct`, `mr`, `us`, ...) to its volume; `reference` names
     the channel whose grid masks and results live on. `truth` is an integer label volume (0 =
     background) on the reference grid, or None when unknown (all zeros means known to be
-    lesion-free). Raises DatasetError when the reference is not among the channels.
+    lesion-free). `observers` holds the same for each of several readers by name; which of them, or which
+    consensus, is the truth is the recipe's choice (`standardise`). `diagnosis` is the data set's word for the
+    whole case (`benign`, `malignant`, `normal`), "" where it has none. Raises DatasetError when the reference
+    is not among the channels.
     """
 
     id: str
@@ -65,9 +68,12 @@ class Case:
     reference: str
     truth: Volume | None = None
     facts: AcquisitionFacts = field(default_factory=AcquisitionFacts)
+    observers: Mapping[str, Volume] = field(default_factory=dict)
+    diagnosis: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", MappingProxyType(dict(self.channels)))
+        object.__setattr__(self, "observers", MappingProxyType(dict(self.observers)))
         if self.reference not in self.channels:
             known = ", ".join(sorted(self.channels)) or "none"
             raise DatasetError(self.id, f"channels {known}", f"the reference channel {self.reference!r}")

@@ -54,9 +54,9 @@ class Consensus:
 def consensus(masks: Mapping[str, BoolArray], rule: str) -> BoolArray:
     """One mask of several by a rule: a reader's name, union, intersection, majority or staple.
 
-    `first` and `second` are the readers in the mapping's order. One reader alone is his own consensus, whatever
-    the rule, unless it names another. Empty masks give an empty one. Raises DatasetError for a rule that is
-    none and no reader's name, and as `check_masks` does.
+    `first` and `second` are the readers in the mapping's order. One reader alone is his own consensus,
+    whatever the rule, unless it names another. Empty masks give an empty one. Raises DatasetError for a
+    rule that is none and no reader's name, and as `check_masks` does.
     """
     names = list(masks)
     if rule in masks or (rule in PLACES and PLACES.index(rule) < len(names)):
@@ -68,10 +68,10 @@ def consensus(masks: Mapping[str, BoolArray], rule: str) -> BoolArray:
         return masks[names[0]]
     check_masks(masks)
     arrays = list(masks.values())
-    if rule == "union":
-        return np.logical_or.reduce(arrays)
-    if rule == "intersection":
-        return np.logical_and.reduce(arrays)
+    if rule in ("union", "intersection"):
+        join = np.logical_or if rule == "union" else np.logical_and
+        joined: BoolArray = join.reduce(arrays)
+        return joined
     return majority(masks) if rule == "majority" else staple(masks).mask
 
 

@@ -72,7 +72,8 @@ class LossSettings(Settings):
     `cross_entropy` is over all classes at once (softmax). The others are taken per foreground class from its
     probability: of the softmax, or with `activation = "sigmoid"` of its logit less the background's, which
     for one class is the same number. `fp_weight`, `fn_weight` and `focus` belong to the Tversky terms:
-    index = TP / (TP + fp_weight FP + fn_weight FN), focal Tversky = (1 - index) ** focus.
+    index = TP / (TP + fp_weight FP + fn_weight FN), focal Tversky = (1 - index) ** focus. Formulas and
+    papers: docs/reference/training.md.
     """
 
     activation: Literal["softmax", "sigmoid"] = "softmax"
@@ -92,7 +93,7 @@ class LossSettings(Settings):
     """Overlaps (Dice, Tversky) over the whole batch instead of image by image; None = as nnU-Net plans it."""
     positive_weight: Positive | Literal["batch"] = 1.0
     """Weight of lesion voxels in the voxel-wise terms and the Tversky terms; `batch` = negatives over
-    positives of the batch."""
+    positives of the batch, class by class."""
     deep_supervision: bool = True
     """Where the network has it: the same loss on its coarser outputs too."""
 
@@ -113,9 +114,9 @@ class TrainingSettings(Settings):
     iterations: Count = 250
     validation_iterations: Count = 50
     optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
-    """`sgd` is with Nesterov momentum; the Adams take `momentum` as their first beta."""
     learning_rate: Positive = 0.01
-    momentum: Share = 0.99
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Nesterov momentum of `sgd`, first beta of the Adams; None = 0.99 for `sgd`, 0.9 for the Adams."""
     weight_decay: NonNegative = 3e-5
     schedule: Literal["poly", "cosine", "cosine_restarts", "constant"] = "poly"
     poly_power: Positive = 0.9
@@ -123,13 +124,14 @@ class TrainingSettings(Settings):
     """Length of the first cycle of `cosine_restarts`; each next one is `restart_factor` times as long."""
     restart_factor: Count = 2
     warm_up_epochs: Annotated[int, Field(ge=0)] = 0
-    """Over these first epochs the rate rises from 0 linearly."""
+    """Over these first epochs the rate rises linearly; the schedule runs over those that are left."""
     clip_gradients: NonNegative = 12.0
     """Largest norm of the gradient; 0 = not clipped."""
     foreground_share: Share = 0.33
     """Share of the patches that are forced to contain foreground."""
     sampling: Literal["uniform", "lesion_size"] = "uniform"
-    """`lesion_size`: forced patches are centred on lesions drawn evenly, however few voxels they have."""
+    """Where forced patches lie: `uniform` on any voxel of a class, so on large lesions mostly; `lesion_size`
+    on lesions drawn evenly, however few voxels they have."""
     lesion_free: Literal["include", "exclude"] = "include"
     """Whether patients without a lesion are trained on."""
     lesion_free_share: Share | None = None
@@ -142,6 +144,25 @@ class TrainingSettings(Settings):
     """Decay per step of an exponential moving average of the weights; 0 = off."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
-    """torch.compile the network; pays on GPUs."""
-    folds: Annotated[int, Field(ge=2)] = 5
-    seed: int = 12345
+    """torch.compile the network, on CUDA; elsewhere it is left as it is."""
+    folds: Count = 5
+    """Folds by patient; a data set with official folds brings its own number."""
+    official_folds: bool = True
+    """Take the folds that a data set comes with (docs/how-to/datasets.md)."""
+    duplicates: Literal["refuse", "drop", "group"] = "refuse"
+    """Cases that look the same: `drop` keeps one of them, `group` keeps their patients in one fold."""
+    seed: Annotated[int, Field(ge=0)] = 12345
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingSettings:
+        if self.warm_up_epochs >= self.epochs:
+            raise ValueError(f"warm_up_epochs = {self.warm_up_epochs} must be below epochs = {self.epochs}")
+        if self.lesion_free == "exclude" and self.lesion_free_share:
+            raise ValueError("lesion_free_share needs lesion_free 'include'")
+        return self
+
+    @property
+    def inertia(self) -> float:
+        """The momentum that is used."""
+        usual = 0.99 if self.optimiser == "sgd" else 0.9
+        return usual if self.momentum is None else self.momentum

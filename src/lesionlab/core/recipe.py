@@ -24,6 +24,7 @@ from lesionlab.core.settings import (
     NonNegative,
     Positive,
     Settings,
+    StandardiseSettings,
     UltrasoundSettings,
 )
 
@@ -226,6 +227,7 @@ class Recipe(Settings):
     reference: str
     labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: {"lesion": 1})
     suv: SuvSettings = SuvSettings()
+    standardise: StandardiseSettings = StandardiseSettings()
     method: Literal["network", "threshold", "none"] = "network"
     """`none` finds nothing: for lesions that are already drawn."""
     threshold: ThresholdSettings = ThresholdSettings()

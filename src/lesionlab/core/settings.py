@@ -22,6 +22,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class StandardiseSettings(Settings):
+    """What every case is brought to: the size that a network sees, and whose contours count.
+
+    `size` (y, x) resizes every slice to so many pixels for the network, and its mask back to the case's own
+    grid; for pictures without pixel spacing, which come in all sizes (docs/how-to/datasets.md). Where
+    several readers drew, `truth` says which mask is trained on and compared with: `first`, `second`, a
+    reader's name, or `union`, `intersection`, `majority` or `staple` of all.
+    """
+
+    size: tuple[Count, Count] | None = None
+    truth: str = "first"
+
+
 class KineticsSettings(Settings):
     """Enhancement over the phases of a DCE series (docs/how-to/dce.md); `biomarkers.kinetics` turns it on.
 
