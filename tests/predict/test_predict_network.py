@@ -30,13 +30,16 @@ predict_entry_point_modelfolder()
 
 def test_finds_a_sphere_it_has_not_seen(tiny_bundle):
     case = sphere_case(40)
-    prediction = predict(case, tiny_bundle, device="cpu")
+    prediction = predict(case, tiny_bundle, device="cpu", probability=True)
     assert prediction.mask.geometry.matches(case.geometry)
     assert prediction.probability is not None and prediction.probability.array.dtype == np.float32
     assert prediction.probability.array.min() >= 0 and prediction.probability.array.max() <= 1
     found, truth = prediction.mask.array > 0, case.truth.array > 0
     assert prediction.probability.array[truth].mean() > prediction.probability.array[~truth].mean() + 0.2
     np.testing.assert_array_equal(found, prediction.probability.array > 0.5)
+    plain = predict(case, tiny_bundle, device="cpu")
+    assert plain.probability is None
+    np.testing.assert_array_equal(plain.mask.array, prediction.mask.array)
 
 
 def test_prediction_is_repeatable_and_indifferent_to_channel_order(tiny_bundle):
@@ -58,8 +61,9 @@ def test_tiles_outside_the_body_are_left_out_where_asked(tiny_bundle, ct):
         channels["ct"] = case.channels["suv"].with_array(tissue, "[hnsf'U]")
     case = replace(case, channels=channels)
     recipe = tiny_bundle.recipe.changed(prediction={"skip_outside_body": True})
-    everything = predict(case, tiny_bundle, device="cpu").probability.array
-    some = predict(case, replace(tiny_bundle, recipe=recipe), device="cpu").probability.array
+    everything = predict(case, tiny_bundle, device="cpu", probability=True).probability.array
+    skipping = replace(tiny_bundle, recipe=recipe)
+    some = predict(case, skipping, device="cpu", probability=True).probability.array
     inside = np.s_[2:-2, 2:-2, 2:38]
     np.testing.assert_array_equal(some[inside], everything[inside])
     assert everything[..., 70:].min() > 1e-10 > some[..., 70:].max()
@@ -106,12 +110,12 @@ def test_network_output_that_is_not_finite_names_the_case(tiny_bundle, tmp_path)
 def test_new_weights_in_the_same_files_are_read_again(tiny_bundle, tmp_path):
     folder = shutil.copytree(tiny_bundle.folder, tmp_path / "b")
     case = sphere_case(3)
-    before = predict(case, load_bundle(folder), device="cpu")
+    before = predict(case, load_bundle(folder), device="cpu", probability=True)
     file = folder / "fold_0" / "checkpoint_final.pth"
     state = torch.load(file, weights_only=True)
     state["network_weights"] = {k: v * 0.5 for k, v in state["network_weights"].items()}
     torch.save(state, file)
-    after = predict(case, load_bundle(folder), device="cpu")
+    after = predict(case, load_bundle(folder), device="cpu", probability=True)
     assert not np.array_equal(before.probability.array, after.probability.array)
 
 

@@ -12,10 +12,18 @@ from lesionlab.predict.bundle import Bundle, load_bundle, write_bundle
 __all__ = ["Bundle", "load_bundle", "predict", "write_bundle"]
 
 
-def predict(case: Case, bundle: Bundle, *, device: str = "auto", progress: Progress = silent) -> Prediction:
+def predict(
+    case: Case,
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    probability: bool = False,
+    progress: Progress = silent,
+) -> Prediction:
     """Segment a standardised case on its reference grid.
 
-    `device` is auto, cpu, cuda or mps; weight-free recipes ignore it. An empty mask is a valid result. Raises
+    `device` is auto, cpu, cuda or mps; weight-free recipes ignore it, and have no `probability`, which a
+    network's prediction holds only where it is asked for. An empty mask is a valid result. Raises
     BundleError when the case lacks a channel that the bundle needs, or when the recipe only measures.
     """
     if bundle.recipe.method == "none":
@@ -29,4 +37,4 @@ def predict(case: Case, bundle: Bundle, *, device: str = "auto", progress: Progr
     keep_freed_memory()
     from lesionlab.predict.nnunet import predict_network
 
-    return predict_network(case, bundle, device=device, progress=progress)
+    return predict_network(case, bundle, device=device, progress=progress, probability=probability)

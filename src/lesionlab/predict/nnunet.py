@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
 from lesionlab.core.files import sha256_of
-from lesionlab.core.inputs import network_input
+from lesionlab.core.inputs import NetworkArrays
 from lesionlab.core.recipe import PredictionSettings
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress
@@ -63,36 +63,42 @@ class Model:
     notes: tuple[str, ...]
 
 
-def predict_network(case: Case, bundle: Bundle, *, device: str, progress: Progress) -> Prediction:
+def predict_network(
+    case: Case, bundle: Bundle, *, device: str, progress: Progress, probability: bool = False
+) -> Prediction:
     """Segment a standardised case with every fold of a bundle, averaged.
 
-    The mask has the recipe's labels and the probability is that of the first label, both on the reference
-    grid. The last used model stays loaded. Raises BundleError when the case does not fit.
+    The mask has the recipe's labels and the probability, if asked for, is that of the first label, both on
+    the reference grid. The last used model stays loaded. Raises BundleError when the case does not fit.
     """
     progress(f"{case.id}: loading the network", 0.0)
     if bundle.folder is None:
         raise BundleError(bundle.name, "no model folder", "a bundle with weights")
-    inputs = network_input(case, bundle.recipe)
+    inputs = NetworkArrays(case, bundle.recipe)
     settings = bundle.recipe.prediction
     with _quiet():
         model = _load(bundle.folder, bundle.checkpoints, bundle.sha256, settings, device)
-        data = np.stack([v.array for v in inputs])
         body = _body(case) if settings.skip_outside_body else None
-        mask, probability = _run(model, data, body, case, progress)
+        mask, chance = _run(model, inputs, body, case, progress, probability)
     progress(f"{case.id}: network", 1.0)
     reference = case.channels[case.reference]
     folds = f"predicted with {len(bundle.checkpoints)} fold(s) by {model.backends[0].name}"
     return Prediction(
         mask=reference.with_array(mask, ONE),
-        probability=reference.with_array(probability, ONE),
+        probability=None if chance is None else reference.with_array(chance, ONE),
         notes=(folds, *model.notes),
     )
 
 
 def _run(
-    model: Model, data: np.ndarray[Any, Any], body: BoolArray | None, case: Case, progress: Progress
+    model: Model,
+    data: NetworkArrays,
+    body: BoolArray | None,
+    case: Case,
+    progress: Progress,
+    probability: bool,
 ) -> tuple[Any, Any]:
-    """Mask (uint8) and probability of the first label (float32) of stacked channels (c, z, y, x)."""
+    """Mask (uint8) of the channels and, if asked for, the probability of the first label (float32)."""
     space = Space(model.plans, model.configuration, case.id, case.geometry.spacing, torch.get_num_threads())
     progress(f"{case.id}: preparing", 0.05)
     prepared = space.enter(data)
@@ -102,9 +108,7 @@ def _run(
         progress(f"{case.id}: tile {number} of {count}", 0.1 + 0.85 * number / count)
 
     slabs = slide(prepared, model.backends, model.window, subject=case.id, wanted=wanted, done=done)
-    logits = np.concatenate([slab.logits for slab in slabs], axis=1)
-    del prepared
-    return space.leave(logits)
+    return space.leave((slab.logits for slab in slabs), probability=probability)
 
 
 def _body(case: Case) -> BoolArray:

@@ -6,6 +6,8 @@ this process and without a segmentation alongside. The plans come as nnU-Net's o
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,8 @@ from scipy import ndimage
 from lesionlab.core.components import foreground_box
 from lesionlab.core.errors import BundleError
 from lesionlab.core.resize import ORDERS, low_resolution_axis, resize
+from lesionlab.predict.decide import FloatArray, Rule, decide, rule_of
 
-FloatArray = NDArray[np.float32]
 SMALLEST = 1e-8
 """No division by less (nnU-Net's `eps`)."""
 OWN_RESAMPLING = "resample_data_or_seg_to_shape"
@@ -43,33 +45,65 @@ class Space:
         # a 2D model leaves the distance between slices as it is
         self.target = target if len(target) == 3 else [self.spacing[0], *target]
 
-    def enter(self, data: NDArray[Any]) -> FloatArray:
-        """Channels (c, z, y, x) as the network wants them, float32; the input is not changed."""
-        data = data.astype(np.float32, copy=False).transpose([0, *(axis + 1 for axis in self.forward)])
-        self.full = data.shape[1:]
-        nonzero = (data != 0).any(axis=0)
+    def enter(self, data: Sequence[NDArray[Any]]) -> FloatArray:
+        """Channels, each (z, y, x), as the network wants them, float32 (c, z, y, x); the input is kept.
+
+        Each is taken from `data` twice, one after another, so that a sequence may make them when asked.
+        """
+        nonzero = data[0] != 0
+        for number in range(1, len(data)):
+            nonzero |= data[number] != 0
+        nonzero = nonzero.transpose(self.forward)
+        self.full = nonzero.shape
         self.box = foreground_box(nonzero) or tuple(slice(0, n) for n in self.full)
-        cropped = data[(slice(None), *self.box)].copy(order="C")
-        self.shape = cropped.shape[1:]
-        self._normalise(cropped, nonzero[self.box])
+        nonzero = nonzero[self.box]
+        self.shape = nonzero.shape
         rounded = [round(s / t * n) for s, t, n in zip(self.spacing, self.target, self.shape, strict=True)]
         self.inner = tuple(max(1, int(n)) for n in rounded)
-        return self._resample(cropped, self.inner, (self.spacing, self.target), "data")
+        inside = ndimage.binary_fill_holes(nonzero) if any(map(self._masked, range(len(data)))) else None
+        if not self._known("data"):
+            cropped = np.stack([self._prepared(data[n], n, inside) for n in range(len(data))])
+            return self._resample(cropped, self.inner, (self.spacing, self.target), "data")
+        prepared = np.empty((len(data), *self.inner), np.float32)
+        for number in range(len(data)):
+            channel = self._prepared(data[number], number, inside)[None]
+            prepared[number] = self._resample(channel, self.inner, (self.spacing, self.target), "data")[0]
+        return prepared
 
-    def leave(self, logits: FloatArray) -> tuple[NDArray[np.uint8], FloatArray]:
-        """Labels and the probability of label 1 on the case's grid, from logits in the network's space.
+    def leave(
+        self, slabs: Iterable[FloatArray], *, rule: Rule | None = None, probability: bool = False
+    ) -> tuple[NDArray[np.uint8], FloatArray | None]:
+        """Labels on the case's grid, and the probability of label 1 if asked for, from logits as they come.
 
-        `logits` (k, z, y, x) are as in `engine.Slab`; they are resampled, not the decision. Outside the
-        crop both are 0.
+        `slabs` (k, n, y, x) follow one another along the first axis of the network's space; logits are
+        resampled, not the decision. `rule` says what they mean (by default `decide.rule_of` their number).
+        Outside the crop both results are 0. Linear resampling, which is what nnU-Net plans, holds a few
+        slabs; any other holds all logits.
         """
-        logits = self._resample(logits, self.shape, (self.target, self.spacing), "probabilities")
-        if len(logits) == 1:
-            labels, probability = (logits[0] > 0).astype(np.uint8), _sigmoid(logits[0])
-        else:
-            labels = logits.argmax(axis=0).astype(np.uint8)
-            powers = np.exp(logits - logits.max(axis=0))
-            probability = powers[1] / powers.sum(axis=0)
-        return self._uncropped(labels), self._uncropped(probability)
+        rows: Iterator[FloatArray] = iter(slabs)
+        first = next(rows)
+        rule, rows = rule or rule_of(len(first)), itertools.chain([first], rows)
+        shape = tuple(self.full[self.forward.index(axis)] for axis in range(3))
+        labels = np.zeros(shape, np.uint8)
+        chance = np.zeros(shape, np.float32) if probability else None
+        old, apart = self.inner, None
+        if self.inner != self.shape:
+            settings = self.configuration.configuration["resampling_fn_probabilities_kwargs"]
+            if self._known("probabilities") and settings.get("order", 3) == 1:
+                apart = self._apart(settings, self.target, self.spacing)
+            else:
+                whole = np.concatenate(list(rows), axis=1)
+                whole = self._resample(whole, self.shape, (self.target, self.spacing), "probabilities")
+                rows, old = iter([whole]), self.shape
+        decide(
+            rows,
+            old,
+            labels.transpose(self.forward)[self.box],
+            rule,
+            separate_axis=apart,
+            probability=None if chance is None else chance.transpose(self.forward)[self.box],
+        )
+        return labels, chance
 
     def nearest(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A mask of the case's grid in the network's space, by nearest voxel and one voxel wider."""
@@ -79,10 +113,31 @@ class Space:
         wide: NDArray[np.bool_] = ndimage.binary_dilation(inside[np.ix_(*index)])
         return wide
 
-    def _uncropped(self, values: NDArray[Any]) -> Any:
-        full = np.zeros(self.full, dtype=values.dtype)
-        full[self.box] = values
-        return np.ascontiguousarray(full.transpose(np.argsort(self.forward)))
+    def _masked(self, number: int) -> bool:
+        """True where a channel is scaled by what lies inside the body only."""
+        name = self.configuration.normalization_schemes[number]
+        return bool(self.configuration.use_mask_for_norm[number] and name == "ZScoreNormalization")
+
+    def _prepared(self, channel: NDArray[Any], number: int, inside: NDArray[np.bool_] | None) -> FloatArray:
+        """One channel cropped and scaled by its scheme; `inside` is where any channel is not zero, filled."""
+        cropped = np.array(channel.transpose(self.forward)[self.box], np.float32, order="C")
+        stated = self.plans.foreground_intensity_properties_per_channel.get(str(number), {})
+        name = self.configuration.normalization_schemes[number]
+        _scale(cropped, name, stated, inside if self._masked(number) else None, self.subject)
+        return cropped
+
+    def _known(self, kind: str) -> bool:
+        """True where the plans' resampling of this `kind` is one that `core.resize` equals."""
+        name, settings = (
+            self.configuration.configuration[f"resampling_fn_{kind}{end}"] for end in ("", "_kwargs")
+        )
+        known = settings.get("order_z", 0) == 0 and settings.get("force_separate_z") in (None, False)
+        return bool(name == OWN_RESAMPLING and settings.get("order", 3) in ORDERS and known)
+
+    @staticmethod
+    def _apart(settings: dict[str, Any], old: list[float], new: list[float]) -> int | None:
+        """The axis that is resampled by nearest plane."""
+        return low_resolution_axis(old, new) if settings.get("force_separate_z", False) is None else None
 
     def _resample(
         self, array: FloatArray, shape: tuple[int, ...], spacings: tuple[list[float], list[float]], kind: str
@@ -90,27 +145,12 @@ class Space:
         """`array` (c, z, y, x) with a new shape, as the plans' resampling of this `kind` gives it."""
         if array.shape[1:] == tuple(shape):
             return array
-        name, settings = (
-            self.configuration.configuration[f"resampling_fn_{kind}{end}"] for end in ("", "_kwargs")
-        )
-        known = settings.get("order_z", 0) == 0 and settings.get("force_separate_z") in (None, False)
-        if name != OWN_RESAMPLING or settings.get("order", 3) not in ORDERS or not known:
+        if not self._known(kind):
             resample = getattr(self.configuration, f"resampling_fn_{kind}")
             return np.asarray(resample(array, shape, *spacings), dtype=np.float32)
-        apart = low_resolution_axis(*spacings) if settings.get("force_separate_z", False) is None else None
+        settings = self.configuration.configuration[f"resampling_fn_{kind}_kwargs"]
+        apart = self._apart(settings, *spacings)
         return resize(array, shape, order=settings.get("order", 3), separate_axis=apart, workers=self.workers)
-
-    def _normalise(self, data: FloatArray, nonzero: NDArray[np.bool_]) -> None:
-        """Each channel by its scheme of the plans, in place; `nonzero` is where any channel is not zero."""
-        inside: NDArray[np.bool_] | None = None
-        for number, name in enumerate(self.configuration.normalization_schemes):
-            mask = None
-            if self.configuration.use_mask_for_norm[number] and name == "ZScoreNormalization":
-                if inside is None:
-                    inside = ndimage.binary_fill_holes(nonzero)
-                mask = inside
-            stated = self.plans.foreground_intensity_properties_per_channel.get(str(number), {})
-            _scale(data[number], name, stated, mask, self.subject)
 
 
 def _scale(
@@ -134,9 +174,3 @@ def _scale(
         image /= 255.0
     elif scheme != "NoNormalization":
         raise BundleError(subject, f"normalisation {scheme}", "one of nnU-Net's five")
-
-
-def _sigmoid(difference: FloatArray) -> FloatArray:
-    # large negative differences overflow exp to inf, and 1 / inf is the right answer
-    with np.errstate(over="ignore"):
-        return np.float32(1) / (np.float32(1) + np.exp(-difference))

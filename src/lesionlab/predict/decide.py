@@ -1,0 +1,86 @@
+"""From logits to labels on the case's grid, slab by slab: what a logit means, and where it is asked.
+
+Logits are interpolated and then decided, as nnU-Net does, but only where the answer can be other than
+background. How they were computed is `engine.py`, which grids there are `space.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlab.core.resize_stream import resize_rows
+
+FloatArray = NDArray[np.float32]
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How logits (k, z, y, x) become labels (z, y, x), and the probability of label 1.
+
+    `candidates` is true where a voxel, or any mixture of it with others that are not candidates, may become
+    something else than background: a mixture of voxels that are none must stay background.
+    """
+
+    candidates: Callable[[FloatArray], NDArray[np.bool_]]
+    labels: Callable[[FloatArray], Labels]
+    probability: Callable[[FloatArray], FloatArray]
+
+
+def _positive(difference: FloatArray) -> NDArray[np.bool_]:
+    above: NDArray[np.bool_] = difference[0] > 0
+    return above
+
+
+def _sigmoid(difference: FloatArray) -> FloatArray:
+    # large negative differences overflow exp to inf, and 1 / inf is the right answer
+    with np.errstate(over="ignore"):
+        share: FloatArray = np.float32(1) / (np.float32(1) + np.exp(-difference[0]))
+    return share
+
+
+def _above_background(logits: FloatArray) -> NDArray[np.bool_]:
+    return np.asarray((logits[1:] > logits[:1]).any(axis=0))
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    powers = np.exp(logits - logits.max(axis=0))
+    share: FloatArray = powers[1] / powers.sum(axis=0)
+    return share
+
+
+DIFFERENCE = Rule(_positive, lambda difference: _positive(difference).astype(np.uint8), _sigmoid)
+"""One channel, the logit of the lesion less that of the background: above 0 it is a lesion."""
+LARGEST = Rule(_above_background, lambda logits: logits.argmax(axis=0).astype(np.uint8), _softmax)
+"""A channel for each label, background first: the largest wins."""
+
+
+def rule_of(channels: int) -> Rule:
+    """The rule for logits as the engine leaves them: one difference, or all classes."""
+    return DIFFERENCE if channels == 1 else LARGEST
+
+
+def decide(
+    rows: Iterable[FloatArray],
+    old: Sequence[int],
+    labels: Labels,
+    rule: Rule,
+    *,
+    separate_axis: int | None = None,
+    probability: FloatArray | None = None,
+) -> None:
+    """Fill `labels` (z, y, x), all zero on entry, and `probability` where it is wanted.
+
+    `rows` are logits (k, n, y, x) that follow one another, together (k, *old); they are interpolated linearly
+    to the shape of `labels` (nearest plane across `separate_axis`). Without a probability nothing is computed
+    where only background can come out.
+    """
+    needed = rule.candidates if probability is None else None
+    for box, values in resize_rows(rows, old, labels.shape, separate_axis=separate_axis, needed=needed):
+        labels[box] = rule.labels(values)
+        if probability is not None:
+            probability[box] = rule.probability(values)
