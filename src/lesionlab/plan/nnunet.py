@@ -18,6 +18,7 @@ from lesionlab.core.learning import NetworkSettings
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Progress
 from lesionlab.core.workspace import Workspace
+from lesionlab.plan.coarse import COARSE, pinned_steps, plan_coarse
 
 SCHEMES = {
     "fixed": "NoNormalization",
@@ -55,7 +56,13 @@ def make_plans(workspace: Workspace, recipe: Recipe) -> dict[str, Any]:
         planner.plan_experiment()
     file = workspace.preprocessed / f"{workspace.plans_name}.json"
     plans: dict[str, Any] = json.loads(file.read_text())
-    _pin(plans, recipe)
+    if COARSE in recipe.steps:
+        with workspace.environment(loaders=1), _nnunet_output(workspace.root / "plan.log"):
+            plan_coarse(planner, plans, recipe.step(COARSE).network.lowres_spacing_mm)
+    for step in pinned_steps(plans, recipe):
+        _pin(plans, step)
+        stamp = {"name": recipe.name, "sha256": recipe.sha256}
+        plans["configurations"][step.network.configuration]["lesionlab_recipe"] = stamp
     write_json(file, plans)
     return plans
 
@@ -76,7 +83,6 @@ def _pin(plans: dict[str, Any], recipe: Recipe) -> None:
         configuration["batch_size"] = settings.batch_size
     if settings.patch_size is not None or settings.stages is not None:
         _pin_topology(configuration, settings, recipe.name)
-    configuration["lesionlab_recipe"] = {"name": recipe.name, "sha256": recipe.sha256}
 
 
 def _pin_topology(configuration: dict[str, Any], settings: NetworkSettings, name: str) -> None:
@@ -115,9 +121,14 @@ def _stretched(values: list[int], length: int) -> list[int]:
 def preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progress: Progress) -> None:
     """Preprocess each case with nnU-Net's preprocessor and our resampling, one by one in this process.
 
-    A case that was preprocessed before from the same files by the same plan is kept, so that an
-    interrupted run goes on.
+    Once for each of the recipe's steps. A case that was preprocessed before from the same files by the same
+    plan is kept, so that an interrupted run goes on.
     """
+    for name in recipe.steps:
+        _preprocess(workspace, recipe.step(name), case_ids, progress)
+
+
+def _preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progress: Progress) -> None:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from lesionlab.networks.nnunet import FastConfiguration
@@ -138,7 +149,7 @@ def preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progre
             ]
             label = str(workspace.raw / "labelsTr" / f"{case}.nii.gz")
             stamp = f"{planned} {sha256_of(map(Path, [*images, label]))}"
-            kept = workspace.preprocessed / "stamps" / f"{case}.txt"
+            kept = workspace.preprocessed / "stamps" / configuration.data_identifier / f"{case}.txt"
             if kept.is_file() and kept.read_text(encoding="utf-8") == stamp:
                 continue
             # blosc2 does not write over a file.
