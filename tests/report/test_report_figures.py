@@ -144,7 +144,7 @@ def test_an_outline_runs_along_the_voxel_edges() -> None:
     mask = np.zeros((10, 10), bool)
     mask[3, 6] = True
     view = View(np.zeros((10, 10)), (5.0, 2.0), Window(0, 1, True, ""))
-    figure = canvas.Figure(figsize=(2, 2))
+    figure = canvas.blank(2, 2)
     axes = canvas.place(figure, 0, 0, (2, 2))
     canvas.outline(axes, Layer("one", mask, canvas.REFINED, 1.0), view.pixel_mm)
     (path,) = axes.collections[0].get_paths()
@@ -165,7 +165,7 @@ def test_numbers_are_spread_in_order_and_stay_inside() -> None:
 
 def test_where_a_margin_is_full_the_least_important_numbers_are_left_out() -> None:
     view = View(np.zeros((100, 100)), (1.0, 1.0), Window(0, 1, True, ""))
-    figure = canvas.Figure(figsize=(2, 2))
+    figure = canvas.blank(2, 2)
     axes = canvas.place(figure, 0.5, 0.5, (1, 1))
     canvas.show(axes, view, [])
     boxes = {n: Box(n, n + 1, 10, 12) for n in range(1, 31)}
@@ -175,7 +175,7 @@ def test_where_a_margin_is_full_the_least_important_numbers_are_left_out() -> No
 
 
 def test_line_colours_stay_exact_in_the_file_however_rare() -> None:
-    figure = canvas.Figure(figsize=(4, 3))
+    figure = canvas.blank(4, 3)
     axes = canvas.place(figure, 0.5, 0.5, (3, 2))
     axes.imshow(np.random.default_rng(0).normal(size=(200, 300)), cmap="gray")
     colours = (canvas.TRUTH, canvas.RAW, canvas.REFINED)

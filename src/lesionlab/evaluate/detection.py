@@ -14,9 +14,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from lesionlab.core.components import Box, Connectivity, components, foreground_box
 from lesionlab.core.errors import DatasetError
@@ -318,6 +315,11 @@ def _shared(true: IntArray, predicted: IntArray, n: int, m: int) -> tuple[IntArr
 
 def _one_to_one(pairs: IntArray, iou: NDArray[np.float64], allowed: BoolArray) -> BoolArray:
     """The assignment of greatest total IoU, sought in each group of lesions that hang together."""
+    # only this rule needs them, and they are slow to import
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     chosen = np.zeros(len(pairs), dtype=bool)
     at = np.flatnonzero(allowed)
     if not at.size:

@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lesionlab.core.components import foreground_box
 from lesionlab.core.errors import DatasetError, GeometryError
@@ -255,6 +254,8 @@ def _distances(queries: _Surface, surface: _Surface, spacing: Spacing) -> FloatA
 
 
 def _by_tree(queries: _Surface, far: NDArray[Any], surface: _Surface, spacing: Spacing) -> FloatArray:
+    from scipy.spatial import cKDTree  # slow to import, and seldom needed
+
     tree = cKDTree(surface.positions_mm(spacing), balanced_tree=False, compact_nodes=False)
     found = np.empty(len(far))
     for low, high in pairwise([*range(0, len(far), CHUNK), len(far)]):

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from lesionlab.core import units
 from lesionlab.core.components import foreground_box, labels_of
@@ -197,6 +196,8 @@ def distances(surface: Surface, lesion: BoolArray, spacing: tuple[float, float, 
     if box is None or own is None or not len(own.points):
         return np.zeros(len(surface.points))
     corner = np.array([s.start for s in box]) * np.asarray(spacing)
+    from scipy.spatial import cKDTree  # slow to import, and only margins need it
+
     found, _ = cKDTree(own.points + corner).query(surface.points)
     across = lesion[tuple(surface.voxels.T)] | lesion[tuple(surface.outside.T)]
     return np.asarray(np.where(across, 0.0, found), dtype=np.float64)

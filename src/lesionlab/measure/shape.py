@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
 
 Points = NDArray[np.float64]
 
@@ -74,6 +73,8 @@ def _hull(points: Points) -> Points:
     flat = centred @ axes[:rank].T
     if rank == 1:
         return points[[int(flat[:, 0].argmin()), int(flat[:, 0].argmax())]]
+    from scipy.spatial import ConvexHull  # slow to import; small lesions do without
+
     vertices: NDArray[np.int32] = ConvexHull(flat).vertices
     return points[vertices]
 

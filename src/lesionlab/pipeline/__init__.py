@@ -7,29 +7,34 @@ Everything here only joins stages and keeps the record of what ran; the work its
 
 from __future__ import annotations
 
-from lesionlab.pipeline.cohort import (
-    convert_cohort,
-    examine_cohort,
-    is_one_case,
-    predict_cohort,
-    predict_file,
-)
-from lesionlab.pipeline.evaluation import (
-    Settings,
-    evaluate_files,
-    evaluate_pairs,
-    model_results,
-    scores_of,
-    summary_of,
-    write_evaluation,
-)
-from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
-from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
-from lesionlab.pipeline.pairs import listed_pairs, pairs_of
-from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
-from lesionlab.pipeline.references import Places, with_references
-from lesionlab.pipeline.special import write_maps
-from lesionlab.pipeline.suv import SuvResult, suv_file, suv_of
+from typing import TYPE_CHECKING
+
+from lesionlab.core.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from lesionlab.pipeline.cohort import (
+        convert_cohort,
+        examine_cohort,
+        is_one_case,
+        predict_cohort,
+        predict_file,
+    )
+    from lesionlab.pipeline.evaluation import (
+        Settings,
+        evaluate_files,
+        evaluate_pairs,
+        model_results,
+        scores_of,
+        summary_of,
+        write_evaluation,
+    )
+    from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
+    from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
+    from lesionlab.pipeline.pairs import listed_pairs, pairs_of
+    from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
+    from lesionlab.pipeline.references import Places, with_references
+    from lesionlab.pipeline.special import write_maps
+    from lesionlab.pipeline.suv import SuvResult, suv_file, suv_of
 
 __all__ = [
     "Places",
@@ -65,3 +70,39 @@ __all__ = [
     "write_lesions",
     "write_maps",
 ]
+
+_HOMES = {
+    "Places": "lesionlab.pipeline.references",
+    "Settings": "lesionlab.pipeline.evaluation",
+    "SuvResult": "lesionlab.pipeline.suv",
+    "convert_cohort": "lesionlab.pipeline.cohort",
+    "evaluate_files": "lesionlab.pipeline.evaluation",
+    "evaluate_pairs": "lesionlab.pipeline.evaluation",
+    "examine": "lesionlab.pipeline.patient",
+    "examine_cohort": "lesionlab.pipeline.cohort",
+    "findings_again": "lesionlab.pipeline.patient",
+    "findings_of_mask": "lesionlab.pipeline.patient",
+    "is_one_case": "lesionlab.pipeline.cohort",
+    "listed": "lesionlab.pipeline.measured",
+    "listed_pairs": "lesionlab.pipeline.pairs",
+    "measure_cohort": "lesionlab.pipeline.measured",
+    "model_results": "lesionlab.pipeline.evaluation",
+    "named": "lesionlab.pipeline.measured",
+    "open_standardised": "lesionlab.pipeline.patient",
+    "paired": "lesionlab.pipeline.measured",
+    "pairs_of": "lesionlab.pipeline.pairs",
+    "predict_cohort": "lesionlab.pipeline.cohort",
+    "predict_file": "lesionlab.pipeline.cohort",
+    "recipe_of": "lesionlab.pipeline.marks",
+    "refine_file": "lesionlab.pipeline.marks",
+    "scores_of": "lesionlab.pipeline.evaluation",
+    "summary_of": "lesionlab.pipeline.evaluation",
+    "suv_file": "lesionlab.pipeline.suv",
+    "suv_of": "lesionlab.pipeline.suv",
+    "with_references": "lesionlab.pipeline.references",
+    "write_cohort_measurements": "lesionlab.pipeline.measured",
+    "write_evaluation": "lesionlab.pipeline.evaluation",
+    "write_lesions": "lesionlab.pipeline.marks",
+    "write_maps": "lesionlab.pipeline.special",
+}
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -1,6 +1,7 @@
 """Drawing one picture: grey values in mm, mask outlines on voxel edges, lesion numbers, letters, scale bar.
 
-matplotlib's objects on the Agg canvas only: no pyplot, no global state. What is drawn together is decided in
+matplotlib's objects on the Agg canvas only: no pyplot, no global state; it is imported when the first picture
+is drawn, because commands without a report wait for it too. What is drawn together is decided in
 `figures.py`.
 """
 
@@ -10,16 +11,16 @@ import functools
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
-from PIL import Image
 
 from lesionlab.report.display import Array, Box, Window
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL import Image
 
 REFINED, TRUTH, RAW = "#d81b3c", "#0077e6", "#e08a00"
 INK, QUIET, PAPER = "#1c2126", "#8a949c", "#ffffff"
@@ -72,8 +73,25 @@ class View:
         return float(self.pixels.shape[1] * self.pixel_mm[1])
 
 
+def blank(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+def _halo(width: float, colour: str) -> list[Any]:
+    """A line around writing, so that it reads on any grey."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width, foreground=colour)]
+
+
 def png(figure: Figure, dpi: int = DPI) -> bytes:
     """A figure as a PNG file's bytes; the same figure gives the same bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
@@ -87,6 +105,8 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
 @functools.cache
 def _palette() -> Image.Image:
     """256 colours: 136 greys, and each line colour at five opacities over eight greys."""
+    from PIL import Image
+
     # Pillow looks colours up by their upper six bits; a gap below white keeps white from turning grey.
     levels = [*np.linspace(0, 248, 135).round().astype(int).tolist(), 255]
     greys = [(level,) * 3 for level in levels]
@@ -148,7 +168,7 @@ def show(axes: Axes, view: View, layers: Sequence[Layer]) -> None:
             va="top",
             fontsize=LABEL_POINTS,
             color=pen,
-            path_effects=[withStroke(linewidth=2.2, foreground=halo)],
+            path_effects=_halo(2.2, halo),
         )
 
 
@@ -247,7 +267,7 @@ def scale_bar(axes: Axes, view: View, within_mm: float) -> None:
         color=pen,
         linewidth=2.2,
         solid_capstyle="butt",
-        path_effects=[withStroke(linewidth=4.0, foreground=halo)],
+        path_effects=_halo(4.0, halo),
     )
     axes.text(
         start,
@@ -257,12 +277,14 @@ def scale_bar(axes: Axes, view: View, within_mm: float) -> None:
         va="bottom",
         fontsize=8,
         color=pen,
-        path_effects=[withStroke(linewidth=2.2, foreground=halo)],
+        path_effects=_halo(2.2, halo),
     )
 
 
 def legend(figure: Figure, layers: Sequence[Layer], note: str, top: float) -> None:
     """Line samples with their words and a closing note, one below the other, `top` inches from above."""
+    from matplotlib.lines import Line2D
+
     width, height = (float(value) for value in figure.get_size_inches())
     for row, layer in enumerate(layers):
         y = 1 - (top + 0.09 + 0.19 * row) / height

@@ -6,11 +6,9 @@ Chooses what is shown together and lays it out; cutting arrays is `display.py`, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from scipy import ndimage
 
 from lesionlab.core.components import components
@@ -20,6 +18,9 @@ from lesionlab.core.volume import Volume
 from lesionlab.report import canvas, display
 from lesionlab.report.canvas import Layer, View
 from lesionlab.report.display import Array, Box, Orientation, Window
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH = 10.0
 """Inches; at 96 pixels each, a little less than the page."""
@@ -80,7 +81,7 @@ def projections(findings: Findings) -> Figure:
     below = 0.25 + 0.19 * (len(layers) + 1)
     height = TITLE + views[0].height_mm * scale + below
     width = sum(view.width_mm * scale + 2 * SIDE for view in views)
-    figure = Figure(figsize=(max(width, 5.0), height))
+    figure = canvas.blank(max(width, 5.0), height)
     left, narrow = 0.0, min(view.width_mm for view in views)
     for plane, (view, shown, boxes) in zip(planes, parts, strict=True):
         size = (view.width_mm * scale, view.height_mm * scale)
@@ -231,7 +232,7 @@ def _panels(panels: Sequence[tuple[str, str, View, list[Layer]]]) -> Figure:
     down = across * view.height_mm / view.width_mm
     if down > 2.6:
         across, down = across * 2.6 / down, 2.6
-    figure = Figure(figsize=(columns * (across + gap), rows * (down + above) + 0.04))
+    figure = canvas.blank(columns * (across + gap), rows * (down + above) + 0.04)
     for position, (title, words, panel, layers) in enumerate(panels):
         row, column = divmod(position, columns)
         corner = (column * (across + gap) + gap / 2, row * (down + above) + above)
@@ -264,7 +265,7 @@ def thumbnail(findings: Findings) -> bytes:
     view, shown, _ = _projected(findings, turn, plane, thin, display.window_of(volume))
     scale = min(2.15 / view.height_mm, 1.6 / view.width_mm)
     size = (view.width_mm * scale, view.height_mm * scale)
-    figure = Figure(figsize=(size[0] + 0.02, size[1] + 0.02))
+    figure = canvas.blank(size[0] + 0.02, size[1] + 0.02)
     bare = View(view.pixels, view.pixel_mm, view.window)
     canvas.show(canvas.place(figure, 0.01, 0.01, size), bare, shown)
     return canvas.png(figure, dpi=140)
@@ -276,7 +277,9 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
     Each row is an epoch with `epoch`, and where known `train_loss`, `validation_loss`, `dice` and `seconds`;
     missing values leave gaps. No row gives empty axes that say so.
     """
-    figure = Figure(figsize=(WIDTH, 3.1))
+    from matplotlib.ticker import MaxNLocator
+
+    figure = canvas.blank(WIDTH, 3.1)
     losses, dice = canvas.place(figure, 0.65, 0.4, (3.9, 2.1)), canvas.place(figure, 5.4, 0.4, (3.9, 2.1))
     epochs = [float(row["epoch"]) for row in rows]
     marker = "o" if len(rows) == 1 else None
