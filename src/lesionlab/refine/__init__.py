@@ -1,5 +1,5 @@
 """Mask to mask: cleaning up what a method found."""
 
-from lesionlab.refine.components import fill_holes, refine
+from lesionlab.refine.components import cleaned, fill_holes, refine
 
-__all__ = ["fill_holes", "refine"]
+__all__ = ["cleaned", "fill_holes", "refine"]

@@ -16,7 +16,7 @@ from scipy import ndimage
 from lesionlab.core.case import Case
 from lesionlab.core.components import Connectivity, components, foreground_box, labels_of, regions_of
 from lesionlab.core.grid import require_same_grid
-from lesionlab.core.recipe import Recipe
+from lesionlab.core.recipe import Recipe, RefineSettings
 from lesionlab.core.results import Prediction
 
 ORDER = {6: 1, 18: 2, 26: 3}
@@ -33,12 +33,22 @@ def refine(prediction: Prediction, case: Case, recipe: Recipe) -> Prediction:
     """
     require_same_grid(f"{case.id}: mask", case.channels[case.reference], prediction.mask)
     labels = labels_of(case.id, prediction.mask)
-    settings = recipe.refine
+    result, notes = cleaned(labels, recipe.refine, prediction.mask.geometry.voxel_ml)
+    raw = prediction.raw_mask or prediction.mask
+    if result is labels:
+        return replace(prediction, raw_mask=raw)
+    mask = prediction.mask.with_array(result)
+    return replace(prediction, mask=mask, raw_mask=raw, notes=prediction.notes + tuple(notes))
+
+
+def cleaned(
+    labels: NDArray[Any], settings: RefineSettings, voxel_ml: float
+) -> tuple[NDArray[Any], list[str]]:
+    """Integer labels (z, y, x) cleaned as `refine` does it, and its notes; an empty array is returned as is."""
     notes: list[str] = []
     box = foreground_box(labels, margin=1)
     if box is None:
-        return replace(prediction, raw_mask=prediction.raw_mask or prediction.mask)
-    voxel_ml = prediction.mask.geometry.voxel_ml
+        return labels, notes
     inner = labels[box]
     if settings.fill_holes:
         filled, holes, voxels = fill_holes(inner, settings.connectivity)
@@ -51,12 +61,7 @@ def refine(prediction: Prediction, case: Case, recipe: Recipe) -> Prediction:
     notes += [text.format(ml=f"{voxels * voxel_ml:.2f} ml") for text, voxels in removed]
     result = np.zeros_like(labels)
     result[box] = inner
-    return replace(
-        prediction,
-        mask=prediction.mask.with_array(result),
-        raw_mask=prediction.raw_mask or prediction.mask,
-        notes=prediction.notes + tuple(notes),
-    )
+    return result, notes
 
 
 def _drop(
