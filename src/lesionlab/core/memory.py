@@ -1,16 +1,21 @@
-"""Keeping freed memory in the process, which glibc by default gives back after every activation map.
+"""Memory of this process and machine: keeping what was freed, and how much may still be taken.
 
-On Linux most of a CPU forward pass is spent on page faults of memory that was just returned to the system;
-holding on to it makes networks much faster for somewhat more memory.
+By default glibc gives memory back after every activation map. On Linux most of a CPU forward pass in torch is
+spent on page faults of memory that was just returned to the system; holding on to it makes networks much
+faster for somewhat more memory. What a prediction needs is estimated in `predict/`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
+UNLIMITED = 1 << 60
+"""A cgroup (version 1) without a limit states a number beyond this."""
 
 
 def keep_freed_memory() -> bool:
@@ -26,3 +31,54 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that this process can still take without swapping, None where the system does not tell.
+
+    The least of what the machine has available and what the process's control groups (cgroup 1 or 2) leave
+    it; files that the kernel merely caches count as free. `root` is where /proc and /sys are. Sources:
+    proc_meminfo(5), the kernel's cgroup-v1/memory and cgroup-v2 documents.
+    """
+    free = _meminfo(root / "proc" / "meminfo")
+    return None if free is None else min([free, *_cgroup_rooms(root)])
+
+
+def _meminfo(file: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        for line in file.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _cgroup_rooms(root: Path) -> list[int]:
+    """What each memory control group above this process leaves; the innermost need not be the tightest."""
+    rooms: list[int] = []
+    with suppress(OSError):
+        for line in (root / "proc" / "self" / "cgroup").read_text().splitlines():
+            _, controllers, name = line.split(":", 2)
+            base = root / "sys" / "fs" / "cgroup"
+            if controllers == "":
+                words = ("memory.max", "memory.current", "inactive_file")
+            elif "memory" in controllers.split(","):
+                base = base / "memory"
+                words = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            else:
+                continue
+            parts = [part for part in name.split("/") if part]
+            # inside a container the path may be that of the host, and the group's files lie at the top
+            folders = [base.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+            rooms += [room for folder in folders if (room := _room(folder, words)) is not None]
+    return rooms
+
+
+def _room(folder: Path, words: tuple[str, str, str]) -> int | None:
+    """Limit less use of one control group, None where it has no limit."""
+    with suppress(OSError, ValueError):
+        limit, used = (int((folder / word).read_text()) for word in words[:2])
+        if limit >= UNLIMITED:
+            return None
+        stated = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(stated.get(words[2], 0)))
+    return None

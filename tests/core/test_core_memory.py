@@ -1,0 +1,64 @@
+"""How much memory is left, on faked machines and inside faked control groups."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lesionlab.core.memory import available_memory, keep_freed_memory
+
+GB = 1 << 30
+
+
+def machine(root: Path, free_gb: int, cgroup: str, groups: dict[str, tuple[str, int, int]]) -> Path:
+    """A root with /proc and /sys: each group has a limit as written, bytes used, and cached file bytes."""
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable:  {free_gb * GB // 1024} kB\n")
+    (root / "proc" / "self" / "cgroup").write_text(cgroup)
+    for name, (limit, used, cached) in groups.items():
+        folder = root / "sys" / "fs" / "cgroup" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        first = name.startswith("memory")
+        words = ("limit_in_bytes", "usage_in_bytes") if first else ("max", "current")
+        for word, value in zip(words, (limit, used), strict=True):
+            (folder / f"memory.{word}").write_text(f"{value}\n")
+        (folder / "memory.stat").write_text(f"{'total_' if first else ''}inactive_file {cached}\nanon 1\n")
+    return root
+
+
+def test_without_control_groups_it_is_what_the_machine_has(tmp_path: Path) -> None:
+    assert available_memory(machine(tmp_path, 7, "", {})) == 7 * GB
+
+
+def test_the_tightest_group_counts_and_cached_files_are_free(tmp_path: Path) -> None:
+    groups = {"a": (str(6 * GB), 4 * GB, GB), "a/b": ("max", GB, 0)}
+    assert available_memory(machine(tmp_path, 7, "0::/a/b\n", groups)) == 3 * GB
+
+
+def test_version_1_with_and_without_a_limit(tmp_path: Path) -> None:
+    cgroup = "5:cpu,cpuacct:/x\n4:memory:/host/path\n"
+    groups = {"memory": (str(2 * GB), GB, 0)}
+    assert available_memory(machine(tmp_path / "a", 7, cgroup, groups)) == GB
+    groups = {"memory": (str((1 << 63) - 4096), GB, 0)}
+    assert available_memory(machine(tmp_path / "b", 7, cgroup, groups)) == 7 * GB
+
+
+def test_more_used_than_allowed_leaves_nothing(tmp_path: Path) -> None:
+    assert available_memory(machine(tmp_path, 7, "0::/a\n", {"a": (str(GB), 2 * GB, 0)})) == 0
+
+
+def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
+    assert available_memory(tmp_path) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells, others do not")
+def test_this_machine_tells() -> None:
+    found = available_memory()
+    assert found is not None and 1 << 20 < found < 1 << 50
+
+
+def test_freed_memory_is_kept_only_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert keep_freed_memory() is False
