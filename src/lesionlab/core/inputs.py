@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
-from lesionlab.core.fit import Size, fit_geometry, fit_volume
+from lesionlab.core.fit import Size, fit, fit_geometry, fit_labels, fit_volume
 from lesionlab.core.recipe import ChannelSettings, Recipe
 from lesionlab.core.units import ONE
 from lesionlab.core.volume import FloatArray, Geometry, Volume
@@ -23,8 +24,8 @@ def network_input(case: Case, recipe: Recipe) -> tuple[Volume, ...]:
     """The network's input volumes in channel order, float32, on the reference grid.
 
     `fixed` channels are clipped and divided; all others keep their values, because nnU-Net's plan normalises
-    them. With the recipe's `standardise.size` slices are resized, onto `network_grid`. Raises BundleError when
-    the case lacks a channel or has it on another grid.
+    them. With the recipe's `standardise.size` slices are resized, onto `network_grid`. Raises BundleError
+    when the case lacks a channel or has it on another grid.
     """
     size = recipe.standardise.size
     return tuple(_made(volume, settings, size) for volume, settings in _chosen(case, recipe))
@@ -45,11 +46,13 @@ def network_grid(case: Case, recipe: Recipe) -> Geometry:
 class NetworkArrays(Sequence[FloatArray]):
     """The arrays of `network_input`, each made anew when asked for, so that no second copy of a case is held.
 
-    Raises BundleError at once when the case lacks a channel or has it on another grid.
+    `grid` is the one they lie on; `there` and `back` take masks to it and results from it. Raises BundleError
+    at once when the case lacks a channel or has it on another grid.
     """
 
     def __init__(self, case: Case, recipe: Recipe) -> None:
         self._chosen, self._size = _chosen(case, recipe), recipe.standardise.size
+        self._shape, self.grid = case.geometry.shape, network_grid(case, recipe)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -57,6 +60,28 @@ class NetworkArrays(Sequence[FloatArray]):
     def __getitem__(self, number: Any) -> Any:
         volume, settings = self._chosen[number]
         return _made(volume, settings, self._size).array
+
+    def there(self, mask: NDArray[Any]) -> NDArray[Any]:
+        """A label map (z, y, x) of the case's grid on the network's."""
+        return mask if self._size is None else fit_labels(mask, self._size)
+
+    def back(
+        self, labels: NDArray[Any], chance: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Labels and the first label's probability (or None) brought back onto the case's grid.
+
+        Where there is one label, and its probability is given, the probability is resized and cut at one
+        half, which is smoother than resizing the decision.
+        """
+        if self._size is None:
+            return labels, chance
+        size = self._shape[1], self._shape[2]
+        if chance is None:
+            return fit_labels(labels, size), None
+        resized = fit(chance, size)
+        if int(labels.max(initial=0)) <= 1:
+            return (resized > 0.5).astype(labels.dtype), resized
+        return fit_labels(labels, size), resized
 
 
 def _chosen(case: Case, recipe: Recipe) -> list[tuple[Volume, ChannelSettings]]:

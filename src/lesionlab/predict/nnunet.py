@@ -79,13 +79,15 @@ def predict_network(
     with _quiet():
         model = _load(bundle.folder, bundle.checkpoints, bundle.sha256, settings, device)
         body = _body(case) if settings.skip_outside_body else None
-        mask, chance = _run(model, inputs, body, case, progress, probability)
+        resized = inputs.grid != case.geometry
+        mask, chance = _run(model, inputs, body, case, progress, probability or resized)
+        mask, chance = inputs.back(mask, chance)
     progress(f"{case.id}: network", 1.0)
     reference = case.channels[case.reference]
     folds = f"predicted with {len(bundle.checkpoints)} fold(s) by {model.backends[0].name}"
     return Prediction(
         mask=reference.with_array(mask, ONE),
-        probability=None if chance is None else reference.with_array(chance, ONE),
+        probability=None if chance is None or not probability else reference.with_array(chance, ONE),
         notes=(folds, *model.notes),
     )
 
@@ -99,10 +101,10 @@ def _run(
     probability: bool,
 ) -> tuple[Any, Any]:
     """Mask (uint8) of the channels and, if asked for, the probability of the first label (float32)."""
-    space = Space(model.plans, model.configuration, case.id, case.geometry.spacing, torch.get_num_threads())
+    space = Space(model.plans, model.configuration, case.id, data.grid.spacing, torch.get_num_threads())
     progress(f"{case.id}: preparing", 0.05)
     prepared = space.enter(data)
-    wanted = None if body is None else space.nearest(body)
+    wanted = None if body is None else space.nearest(data.there(body))
 
     def done(number: int, count: int) -> None:
         progress(f"{case.id}: tile {number} of {count}", 0.1 + 0.85 * number / count)
