@@ -1,15 +1,24 @@
+import contextlib
+import io
+import json
 import math
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from lesionlab.core.errors import DatasetError, TrainingError
+from lesionlab.core.recipe import Recipe, dump_recipe
 from lesionlab.core.workspace import open_workspace
 from lesionlab.networks.device import autocast_dtype, pick_device
 from lesionlab.train import read_curves, train_fold
-from lesionlab.train.nnunet import FINAL, LATEST, build_trainer, train_network
+from lesionlab.train.averaging import WeightAverage
+from lesionlab.train.nnunet import FINAL, LATEST, RecipeTrainer, build_trainer, seed_all, train_network
+from lesionlab.train.schedules import learning_rate
 from networks_phantom import plan_tiny, tiny_recipe
 
 
@@ -76,60 +85,233 @@ def test_training_stops_when_it_has_converged(tmp_path):
     assert (folder / FINAL).is_file()
 
 
-def test_a_loss_that_is_not_finite_names_fold_epoch_and_cases(tmp_path, monkeypatch):
-    root = plan_tiny(tmp_path / "w")
+@contextlib.contextmanager
+def trainer_of(root: Path) -> Iterator[Any]:
+    """An initialised trainer of fold 0 of a planned workspace."""
     workspace, recipe = open_workspace(root)
     with workspace.environment():
         trainer = build_trainer(workspace, recipe, 0, torch.device("cpu"), lambda message, share: None)
         trainer.initialize()
-        monkeypatch.setattr(trainer, "loss", lambda output, target: torch.tensor(float("nan")))
-        batch = {
-            "data": torch.zeros(2, 1, 16, 16, 16),
-            "target": [torch.zeros(2, 1, 16, 16, 16)],
-            "keys": ["sphere_3"],
-        }
+        yield trainer
+
+
+def still(**training: Any) -> Recipe:
+    """The tiny recipe in float32 without averaging, so that steps can be compared with others'."""
+    return tiny_recipe().changed(training={"precision": "fp32", "weight_averaging": 0.0, **training})
+
+
+@pytest.fixture(scope="module")
+def still_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plan_tiny(tmp_path_factory.mktemp("still") / "w", still())
+
+
+def same_plan(root: Path, target: Path, recipe: Recipe) -> Path:
+    """The planned workspace under another recipe that needs no other plan."""
+    shutil.copytree(root, target, ignore=shutil.ignore_patterns("results"))
+    (target / "recipe.toml").write_text(dump_recipe(recipe), encoding="utf-8")
+    return target
+
+
+def fake_batch(label: int = 0) -> dict[str, Any]:
+    patch = torch.zeros(2, 1, 16, 16, 16)
+    return {"data": patch, "target": torch.full_like(patch, label), "keys": np.array(["sphere_3"])}
+
+
+def test_a_loss_that_is_not_finite_names_fold_epoch_and_cases(still_workspace, tmp_path, monkeypatch):
+    with trainer_of(same_plan(still_workspace, tmp_path / "w", still())) as trainer:
+        monkeypatch.setattr(trainer, "loss", lambda output, target: output[0].sum() * float("nan"))
         with pytest.raises(TrainingError, match=r"fold 0, epoch 0, cases \['sphere_3'\]: found loss nan"):
-            trainer.train_step(batch)
+            trainer.train_step(fake_batch())
 
 
-def test_weight_averaging_follows_its_definition_and_gives_the_weights_back(tmp_path):
-    root = plan_tiny(tmp_path / "w")
-    workspace, recipe = open_workspace(root)
-    with workspace.environment():
-        trainer = build_trainer(workspace, recipe, 0, torch.device("cpu"), lambda message, share: None)
-        trainer.initialize()
-        parameter = next(iter(trainer.network.parameters()))
-        with torch.no_grad():
-            parameter.fill_(1.0)
-        trainer._update_average()
-        with torch.no_grad():
-            parameter.fill_(2.0)
-        trainer._update_average()
+def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(still_workspace, tmp_path, monkeypatch):
+    with trainer_of(same_plan(still_workspace, tmp_path / "w", still())) as trainer:
+        # the slope of a square root at 0 is infinite, its value is not
+        monkeypatch.setattr(trainer, "loss", lambda output, target: (output[0] * 0).sum().sqrt())
+        with pytest.raises(TrainingError, match="found gradient nan; needed a finite gradient"):
+            trainer.train_step(fake_batch())
+        assert all(p.isfinite().all() for p in trainer.network.parameters())
+
+
+def test_the_last_good_checkpoint_outlives_a_training_that_fails(still_workspace, tmp_path, monkeypatch):
+    root = same_plan(still_workspace, tmp_path / "w", still(iterations=2, validation_iterations=1))
+    monkeypatch.setattr("lesionlab.train.nnunet.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    real = RecipeTrainer.train_step
+
+    def fail_in_third_epoch(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        if trainer.current_epoch == 2:
+            batch["data"] = batch["data"] * float("inf")
+        return real(trainer, batch)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(RecipeTrainer, "train_step", fail_in_third_epoch)
+        with pytest.raises(TrainingError, match=f"epoch 2, cases .*; {LATEST} holds the last good weights"):
+            train_fold(root, 0, device="cpu")
+    state = torch.load(fold_folder(root) / LATEST, weights_only=True)
+    assert state["current_epoch"] == 2
+    assert all(value.isfinite().all() for value in state["network_weights"].values())
+    train_fold(root, 0, device="cpu")
+    assert len(read_curves(fold_folder(root))) == 3
+
+
+def test_a_label_that_the_data_set_does_not_name(still_workspace, tmp_path):
+    with trainer_of(same_plan(still_workspace, tmp_path / "w", still())) as trainer:
+        needed = r"cases \['sphere_3'\]: found label 4; needed labels of dataset.json, up to 1"
+        with pytest.raises(DatasetError, match=needed):
+            trainer.train_step(fake_batch(4))
+
+
+def test_a_fold_without_a_lesion_to_train_on(still_workspace, tmp_path):
+    root = same_plan(still_workspace, tmp_path / "w", still())
+    file = root / "cases.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "with_lesion": dict.fromkeys(record["with_lesion"], False)}))
+    with pytest.raises(DatasetError, match="fold 0 of tiny: found no lesion in its 4 training cases"):
+        train_fold(root, 0, device="cpu")
+
+
+def test_weight_averaging_follows_its_definition_and_gives_the_weights_back():
+    parameter = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    average = WeightAverage(0.9)
+    average.update([parameter])
+    with torch.no_grad():
+        parameter.fill_(2.0)
+    average.update([parameter])
     decay = min(0.9, 3 / 12)
-    with trainer.averaged():
+    with average.applied([parameter]):
         np.testing.assert_allclose(parameter.detach().numpy(), 1.0 * decay + 2.0 * (1 - decay), rtol=1e-6)
     np.testing.assert_array_equal(parameter.detach().numpy(), 2.0)
+    off = WeightAverage(0.0)
+    off.update([parameter])
+    with off.applied([torch.nn.Parameter(torch.zeros(2))]):
+        assert off.weights is None
 
 
-def test_first_losses_equal_those_of_stock_nnunet(tmp_path):
-    """Same seed, float32, no weight averaging: our step computes what nnU-Net's computes."""
+def test_first_steps_equal_those_of_stock_nnunet(still_workspace, tmp_path):
+    """Default settings, one seed: nnU-Net's own trainer, with its loader, loss and optimiser, beside ours."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    recipe = tiny_recipe().changed(training={"precision": "fp32", "weight_averaging": 0.0})
-    root = plan_tiny(tmp_path / "w", recipe)
-    workspace, recipe = open_workspace(root)
+    root = same_plan(still_workspace, tmp_path / "w", still())
     losses = []
     for stock in (False, True):
-        np.random.seed(7)  # noqa: NPY002 (nnU-Net's loader draws from it)
         torch.manual_seed(7)
-        with workspace.environment():
-            trainer = build_trainer(workspace, recipe, 0, torch.device("cpu"), lambda message, share: None)
-            trainer.initialize()
-            trainer.on_train_start()
+        with trainer_of(root) as ours, contextlib.redirect_stdout(io.StringIO()):
+            trainer = ours
+            if stock:
+                torch.manual_seed(7)
+                plans = {**ours.plans_manager.plans, "continue_training": False}
+                trainer = nnUNetTrainer(plans, "3d_fullres", 0, ours.dataset_json, torch.device("cpu"))
+                trainer.num_epochs = ours.num_epochs
+                trainer.initialize()
+            trainer.dataloader_train, _ = trainer.get_dataloaders()
             trainer.on_train_epoch_start()
-            step = nnUNetTrainer.train_step if stock else type(trainer).train_step
-            losses.append([float(step(trainer, next(trainer.dataloader_train))["loss"]) for _ in range(4)])
+            seed_all(7)
+            steps = [trainer.train_step(next(trainer.dataloader_train)) for _ in range(4)]
+            losses.append([float(step["loss"]) for step in steps])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+COMBINATIONS = {
+    "pet": {
+        "loss": {
+            "dice": 0,
+            "cross_entropy": 0,
+            "focal_tversky": 0.6,
+            "binary_cross_entropy": 0.4,
+            "fp_weight": 0.3,
+            "fn_weight": 0.7,
+            "focus": 0.75,
+        },
+        "training": {"sampling": "lesion_size", "lesion_free": "exclude", "warm_up_epochs": 1},
+    },
+    "whole body": {
+        "loss": {"activation": "sigmoid", "cross_entropy": 0, "focal": 1},
+        "training": {"optimiser": "adam", "schedule": "cosine_restarts", "lesion_free_share": 0.5},
+    },
+    "imbalance": {
+        "loss": {
+            "dice": 0.6,
+            "cross_entropy": 0,
+            "binary_cross_entropy": 0.6,
+            "focal_tversky": 0.4,
+            "positive_weight": "batch",
+            "batch_overlap": True,
+        },
+        "training": {"optimiser": "adamw", "schedule": "cosine", "augmentation": "flips_rotation_crop"},
+    },
+    "plain": {
+        "loss": {"tversky": 1, "dice": 0, "deep_supervision": False},
+        "training": {"augmentation": "none", "schedule": "constant", "clip_gradients": 0},
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_combinations_train(name, still_workspace, tmp_path):
+    combination = COMBINATIONS[name]
+    short = {"epochs": 2, "iterations": 1, "validation_iterations": 1, "learning_rate": 1e-3}
+    recipe = tiny_recipe().changed(
+        loss=combination["loss"], training={**short, "precision": "fp32", **combination["training"]}
+    )
+    folder = train_fold(same_plan(still_workspace, tmp_path / "w", recipe), 0, device="cpu")
+    rows = read_curves(folder)
+    assert [math.isfinite(row.train_loss + row.validation_loss) for row in rows] == [True, True]
+    assert rows[1].learning_rate == pytest.approx(learning_rate(recipe.training, 1))
+    state = torch.load(folder / FINAL, weights_only=True)
+    mirrored = state["inference_allowed_mirroring_axes"]
+    assert mirrored == (None if recipe.training.augmentation == "none" else (0, 1, 2))
+
+
+def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
+    still_workspace, tmp_path, monkeypatch
+):
+    """Adam, cosine with restarts, averaged weights; killed in the third of four epochs."""
+    monkeypatch.setattr("lesionlab.train.nnunet.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    recipe = tiny_recipe().changed(
+        training={
+            "optimiser": "adam",
+            "schedule": "cosine_restarts",
+            "restart_epochs": 1,
+            "epochs": 4,
+            "iterations": 2,
+            "validation_iterations": 1,
+            "learning_rate": 1e-3,
+            "precision": "fp32",
+        }
+    )
+
+    def kill_in_third_epoch(message: str, share: float) -> None:
+        if "epoch 3/" in message:
+            raise Interrupted
+
+    states, curves = [], []
+    for interrupted in (False, True):
+        root = same_plan(still_workspace, tmp_path / str(interrupted), recipe)
+        if interrupted:
+            with pytest.raises(Interrupted):
+                train_fold(root, 0, device="cpu", progress=kill_in_third_epoch)
+        folder = train_fold(root, 0, device="cpu")
+        states.append(torch.load(folder / FINAL, weights_only=True)["network_weights"])
+        curves.append([(row.train_loss, row.dice, row.learning_rate) for row in read_curves(folder)])
+    assert curves[0] == curves[1]
+    assert [row[2] for row in curves[0]] == [0.001, 0.001, 0.0005, 0.001]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=0, atol=0)
+
+
+def test_a_compiled_network_is_saved_and_loaded_as_the_network_itself(still_workspace, tmp_path):
+    with trainer_of(same_plan(still_workspace, tmp_path / "w", still())) as trainer:
+        plain = trainer.network
+        trainer.network = torch.compile(plain, backend="eager")
+        trainer.set_deep_supervision_enabled(False)
+        assert plain.decoder.deep_supervision is False
+        trainer.save_checkpoint(str(tmp_path / FINAL))
+        names = list(torch.load(tmp_path / FINAL, weights_only=True)["network_weights"])
+        assert names == list(plain.state_dict())
+        assert not trainer._do_i_compile()
+        monkeyed = trainer.recipe.changed(training={"compile": True})
+        trainer.recipe, trainer.device = monkeyed, torch.device("cuda")
+        assert trainer._do_i_compile()
 
 
 def test_folds_that_the_plan_does_not_have(tiny_workspace, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -45,6 +46,17 @@ def read_curves(folder: Path) -> list[EpochRow]:
             EpochRow(int(row["epoch"]), *(float(row[field.name]) for field in fields(EpochRow)[1:]))
             for row in csv.DictReader(lines)
         ]
+
+
+def smoothed(rows: Sequence[EpochRow], dice: float) -> float:
+    """nnU-Net's moving average of the validation Dice, 0.9 of what it was and 0.1 of what comes.
+
+    An epoch without a Dice (no lesion in its patches and none found, NaN) leaves it as it was.
+    """
+    before = rows[-1].smoothed_dice if rows else math.nan
+    if math.isnan(before) or math.isnan(dice):
+        return dice if math.isnan(before) else before
+    return 0.9 * before + 0.1 * dice
 
 
 def converged(rows: Sequence[EpochRow], patience: int | None, improvement: float) -> bool:
