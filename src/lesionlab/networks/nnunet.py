@@ -49,7 +49,7 @@ def resample_to_shape(
     return resize(array, new_shape, order=order, separate_axis=axis)
 
 
-class FastConfiguration(ConfigurationManager):  # type: ignore[misc]
+class FastConfiguration(ConfigurationManager):
     """A configuration of the plans whose default resampling functions are ours.
 
     Made from nnU-Net's own: `FastConfiguration(plans.get_configuration(name).configuration)`.

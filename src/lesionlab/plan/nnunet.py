@@ -18,6 +18,7 @@ from lesionlab.core.learning import NetworkSettings
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Progress
 from lesionlab.core.workspace import Workspace
+from lesionlab.networks.registry import Entry, fitting_patch, network_entry, plan_network, widths_as_unet
 from lesionlab.plan.coarse import COARSE, pinned_steps, plan_coarse
 
 SCHEMES = {
@@ -49,9 +50,9 @@ def make_plans(workspace: Workspace, recipe: Recipe) -> dict[str, Any]:
     spacing = None if settings.spacing_mm is None else list(settings.spacing_mm)
     with workspace.environment(loaders=1), _nnunet_output(workspace.root / "plan.log"):
         planner = kind(workspace.dataset, plans_name=workspace.plans_name, overwrite_target_spacing=spacing)
-        if settings.first_features is not None:
+        if settings.first_features is not None and widths_as_unet(settings):
             planner.UNet_base_num_features = settings.first_features
-        if settings.max_features is not None:
+        if settings.max_features is not None and widths_as_unet(settings):
             planner.UNet_max_features_2d = planner.UNet_max_features_3d = settings.max_features
         planner.plan_experiment()
     file = workspace.preprocessed / f"{workspace.plans_name}.json"
@@ -81,22 +82,32 @@ def _pin(plans: dict[str, Any], recipe: Recipe) -> None:
     configuration["use_mask_for_norm"] = [False] * len(recipe.channels)
     if settings.batch_size is not None:
         configuration["batch_size"] = settings.batch_size
-    if settings.patch_size is not None or settings.stages is not None:
+    entry = network_entry(settings, len(configuration["spacing"]), recipe.name)
+    if entry is not None:
+        _choose_network(configuration, entry, settings, recipe.name)
+    elif settings.patch_size is not None or settings.stages is not None:
         _pin_topology(configuration, settings, recipe.name)
+
+
+def _choose_network(
+    configuration: dict[str, Any], entry: Entry, settings: NetworkSettings, name: str
+) -> None:
+    """Put a network of ours in the place of nnU-Net's, and cut the patch to what it takes."""
+    planned = configuration["patch_size"]
+    if entry.stages is None:
+        strides: list[list[int]] = []
+        patch = fitting_patch(entry, settings, planned, name)
+    else:
+        stages = settings.stages or entry.stages[len(planned)]
+        patch, strides, _ = _topology(configuration, settings, stages - 1, name)
+    configuration["patch_size"] = patch
+    configuration["architecture"] = plan_network(entry, settings, patch, strides)
 
 
 def _pin_topology(configuration: dict[str, Any], settings: NetworkSettings, name: str) -> None:
     """Set the patch, and the strides and kernels that nnU-Net's rules give for it."""
-    from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
-
-    spacing = configuration["spacing"]
-    patch = list(settings.patch_size or configuration["patch_size"])
-    if len(patch) != len(spacing):
-        raise RecipeError(name, f"patch_size {patch}", f"{len(spacing)} sizes for this configuration")
     most = 999 if settings.stages is None else settings.stages - 1
-    _, strides, kernels, padded, divisor = get_pool_and_conv_props(spacing, patch, MINIMUM_EDGE, most)
-    if list(padded) != patch:
-        raise RecipeError(name, f"patch_size {patch}", f"multiples of {list(map(int, divisor))}")
+    patch, strides, kernels = _topology(configuration, settings, most, name)
     stages = len(strides)
     network = configuration["architecture"]["arch_kwargs"]
     features = network["features_per_stage"]
@@ -104,13 +115,32 @@ def _pin_topology(configuration: dict[str, Any], settings: NetworkSettings, name
     top = settings.max_features or 320
     network.update(
         n_stages=stages,
-        strides=[list(map(int, s)) for s in strides],
-        kernel_sizes=[list(map(int, k)) for k in kernels],
+        strides=strides,
+        kernel_sizes=kernels,
         features_per_stage=[min(top, features[0] * 2**i) for i in range(stages)],
     )
     network[blocks] = _stretched(network[blocks], stages)
     network["n_conv_per_stage_decoder"] = _stretched(network["n_conv_per_stage_decoder"], stages - 1)
     configuration["patch_size"] = patch
+
+
+def _topology(
+    configuration: dict[str, Any], settings: NetworkSettings, most: int, name: str
+) -> tuple[list[int], list[list[int]], list[list[int]]]:
+    """The patch (the recipe's, else the planned one), and by nnU-Net's rules strides and kernels for it.
+
+    With at most so many halvings of an axis. Raises RecipeError, saying which sizes fit.
+    """
+    from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
+
+    spacing = configuration["spacing"]
+    patch = list(settings.patch_size or configuration["patch_size"])
+    if len(patch) != len(spacing):
+        raise RecipeError(name, f"patch_size {patch}", f"{len(spacing)} sizes for this configuration")
+    _, strides, kernels, padded, divisor = get_pool_and_conv_props(spacing, patch, MINIMUM_EDGE, most)
+    if list(padded) != patch:
+        raise RecipeError(name, f"patch_size {patch}", f"multiples of {list(map(int, divisor))}")
+    return patch, [list(map(int, s)) for s in strides], [list(map(int, k)) for k in kernels]
 
 
 def _stretched(values: list[int], length: int) -> list[int]:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from lesionlab.core.recipe import PredictionSettings
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress
 from lesionlab.core.units import ONE
+from lesionlab.networks.build import build_network
 from lesionlab.networks.device import pick_device
 from lesionlab.predict.backends import Backend, BuildNetwork, Wish, make_backends, user_cache
 from lesionlab.predict.bundle import Bundle
@@ -160,14 +160,12 @@ def _load(
 
 def _network(configuration: Any, wish: Wish, weights: dict[str, Any], folder: Path) -> torch.nn.Module:
     """The network of the plans with the weights of one fold."""
-    network: torch.nn.Module = get_network_from_plans(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
+    network = build_network(
+        configuration.configuration["architecture"],
         wish.channels,
         wish.classes,
-        allow_init=False,
         deep_supervision=False,
+        subject=folder,
     )
     try:
         network.load_state_dict(weights)
