@@ -89,9 +89,25 @@ def test_training_settings_are_told_as_they_are() -> None:
     found = by_number(claim(Study([run_of(averaged)])))
     assert "stopped after 40 without improvement" in found["25"].answer
     assert "learning rate 0.03" in found["25"].answer
+    assert (
+        "stochastic gradient descent, learning rate 0.03 with polynomial decay, Nesterov"
+        in found["25"].answer
+    )
+    assert found["25"].answer.endswith("nnU-Net's augmentation; loss 1 dice + 1 cross entropy")
     assert found["26"].answer.startswith("moving average of the weights (decay 0.99 per step)")
     assert found["19"].state == "open"
     assert found["32"].state == "open"
+
+
+def test_other_optimisers_and_losses_are_told_as_they_are() -> None:
+    recipe = network_recipe(
+        training={"optimiser": "adam", "schedule": "cosine_restarts", "warm_up_epochs": 2},
+        loss={"dice": 0.6, "cross_entropy": 0, "focal_tversky": 0.4},
+    )
+    answer = by_number(claim(Study([run_of(recipe)])))["25"].answer
+    assert "Adam, learning rate 0.01 with cosine decay with warm restarts after 2 epochs" in answer
+    assert "first beta 0.9," in answer
+    assert answer.endswith("loss 0.6 dice + 0.4 focal tversky")
 
 
 def test_of_a_foreign_model_training_stays_open() -> None:

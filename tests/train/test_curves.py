@@ -1,6 +1,9 @@
+import math
 from dataclasses import replace
 
-from lesionlab.train.curves import EpochRow, converged, read_curves, write_curves
+import pytest
+
+from lesionlab.train.curves import EpochRow, converged, read_curves, smoothed, write_curves
 
 ROW = EpochRow(0, -0.25, -0.5, 0.75, 0.625, 0.01, 2.5)
 
@@ -22,3 +25,11 @@ def test_convergence_wants_a_whole_patience_without_improvement():
     assert converged(flat, 4, 0.002)
     assert not converged(flat, None, 0.002)
     assert not converged([], 3, 0.002)
+
+
+def test_the_smoothed_dice_is_nnunets_and_outlives_an_epoch_without_one():
+    assert smoothed([], 0.5) == 0.5
+    assert smoothed([ROW], 0.25) == pytest.approx(0.9 * 0.625 + 0.1 * 0.25)
+    assert smoothed([ROW], math.nan) == 0.625
+    assert smoothed([replace(ROW, smoothed_dice=math.nan)], 0.25) == 0.25
+    assert math.isnan(smoothed([], math.nan))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lesionlab.core.errors import RecipeError
+from lesionlab.core.learning import LossSettings, TrainingSettings
 from lesionlab.core.recipe import ChannelSettings, RadiomicsSettings, Recipe, parse_recipe
 from lesionlab.report.ibsi_items import Said, filled, not_applicable, unknown
 from lesionlab.report.ibsi_run import FAMILIES
@@ -25,6 +26,20 @@ BEFORE: Final = "what was done to the files before is not known to the run"
 GIVEN: Final = "mask as given in the file"
 """How the note begins of a run whose mask came from a file."""
 FOLDS: Final = re.compile(r"with (\d+) fold")
+OPTIMISERS: Final = {"sgd": "stochastic gradient descent", "adam": "Adam", "adamw": "AdamW"}
+RATES: Final = {
+    "poly": "polynomial decay",
+    "cosine": "cosine decay",
+    "cosine_restarts": "cosine decay with warm restarts",
+    "constant": "no decay",
+}
+AUGMENTATIONS: Final = {
+    "nnunet": "nnU-Net's augmentation",
+    "flips_rotation_crop": "flips, rotations and crops as augmentation",
+    "none": "no augmentation",
+}
+TERMS: Final = ("dice", "cross_entropy", "binary_cross_entropy", "focal", "tversky", "focal_tversky")
+"""The terms of a loss, by the names of their weights."""
 SCHEMES: Final = {"ct": "nnU-Net's scheme for CT", "zscore": "z-score of each case", "none": "as it is"}
 
 
@@ -81,13 +96,27 @@ def _model(run: Record, recipe: Recipe) -> dict[str, Said]:
     return answers | {
         "24": filled(f"random, nnU-Net's scheme, seed {training.seed} plus the fold's number"),
         "25": filled(
-            f"at most {training.epochs} epochs of {training.iterations} steps{stop}; stochastic gradient "
-            f"descent, learning rate {training.learning_rate:g} with polynomial decay, Nesterov momentum "
-            f"{training.momentum:g}, weight decay {training.weight_decay:g}; {training.foreground_share:.0%} "
-            "of patches on lesions; nnU-Net's augmentation and loss"
+            f"at most {training.epochs} epochs of {training.iterations} steps{stop}; {_optimiser(training)}; "
+            f"{training.foreground_share:.0%} of patches on lesions; "
+            f"{AUGMENTATIONS[training.augmentation]}; loss {_loss(recipe.loss)}"
         ),
         "26": filled(f"{kept} after the last epoch; none was chosen by its score"),
     }
+
+
+def _optimiser(training: TrainingSettings) -> str:
+    momentum = "Nesterov momentum" if training.optimiser == "sgd" else "first beta"
+    warm = f" after {training.warm_up_epochs} epochs of warm-up" if training.warm_up_epochs else ""
+    return (
+        f"{OPTIMISERS[training.optimiser]}, learning rate {training.learning_rate:g} with "
+        f"{RATES[training.schedule]}{warm}, {momentum} {training.inertia:g}, "
+        f"weight decay {training.weight_decay:g}"
+    )
+
+
+def _loss(loss: LossSettings) -> str:
+    weights = {term: getattr(loss, term) for term in TERMS}
+    return " + ".join(f"{weight:g} {term.replace('_', ' ')}" for term, weight in weights.items() if weight)
 
 
 def clear_of_run(run: Record) -> dict[str, Said]:

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+
+from lesionlab.train.augment import flips_rotation_crop
+
+
+def patch(shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """An image that is its own label: 1 in a block off the centre."""
+    image = torch.zeros((1, *shape))
+    image[(0, *[slice(n // 5, n // 2) for n in shape])] = 1
+    return {"image": image, "segmentation": image.to(torch.int16)}
+
+
+def seeded(seed: int) -> None:
+    np.random.seed(seed)  # noqa: NPY002 (batchgeneratorsv2 draws from it)
+    torch.manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "in_plane"),
+    [((30, 30), (20, 20), False), ((20, 24, 24), (14, 16, 16), False), ((6, 30, 30), (6, 20, 20), True)],
+)
+def test_image_and_labels_move_together_and_leave_at_the_size_of_the_patch(shape, size, in_plane):
+    transform = flips_rotation_crop(size, range(len(size)), in_plane=in_plane)
+    agreements = []
+    for seed in range(20):
+        seeded(seed)
+        moved = transform(**patch(shape))
+        assert moved["image"].shape == moved["segmentation"].shape == (1, *size)
+        assert set(moved["segmentation"].unique().tolist()) <= {-1, 0, 1}
+        labels, image = moved["segmentation"] == 1, moved["image"] > 0.5
+        agreements.append(float((labels == image).float().mean()))
+    assert min(agreements) > 0.97
+
+
+def test_each_change_happens_to_about_half_of_the_patches():
+    transform = flips_rotation_crop((16, 16), (0,), in_plane=False)
+    still, flipped, sizes = 0, 0, []
+    for seed in range(300):
+        seeded(seed)
+        given = patch((16, 16))
+        moved = transform(**given)["image"]
+        still += torch.equal(moved, given["image"])
+        flipped += torch.equal(moved, given["image"].flip(1))
+        sizes.append(float(moved.sum()))
+    # not rotated and not cropped: a quarter, half of them flipped
+    assert 15 < still < 65 and 15 < flipped < 65
+    # a crop to 0.7 of the edges shows the block up to twice as large, and never smaller
+    assert 1.5 < max(sizes) / 25 < 2.2
+    assert min(sizes) / 25 > 0.8
+
+
+def test_thick_slices_stay_where_they_are():
+    transform = flips_rotation_crop((4, 16, 16), (1, 2), in_plane=True)
+    given = patch((4, 22, 22))
+    given["image"][:] = torch.arange(4.0)[None, :, None, None]
+    for seed in range(10):
+        seeded(seed)
+        moved = transform(**given)["image"]
+        middle = moved[0, :, 6:10, 6:10].mean((1, 2))
+        np.testing.assert_allclose(middle, [0, 1, 2, 3], atol=1e-4)
