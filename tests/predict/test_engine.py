@@ -230,3 +230,52 @@ def test_tile_starts_are_spread_evenly():
     # nnU-Net's own example: 110 voxels, a patch of 64 and half of it as a step
     assert tile_starts(110, 64, 0.5) == [0, 23, 46]
     assert tile_starts(64, 64, 0.5) == [0]
+    assert tile_starts(5, 1, 0.5) == [0, 1, 2, 3, 4]
+
+
+def test_every_slice_of_a_2d_model_is_run_once():
+    data = np.random.default_rng(2).normal(size=(2, 5, 16, 16)).astype(np.float32)
+    backends, _ = backends_of([network(9, flat=True)], wish_of((1, 16, 16)))
+    calls = []
+    whole(slide(data, backends, Window((1, 16, 16)), subject="c", done=lambda n, count: calls.append(n)))
+    assert calls == [1, 2, 3, 4, 5]
+
+
+def test_rows_leave_in_pieces_and_tiles_may_start_at_the_same_row():
+    data = np.random.default_rng(2).normal(size=(2, 43, 8, 16)).astype(np.float32)
+    backends, _ = backends_of([network(9)], wish_of((40, 8, 16)))
+    slabs = list(slide(data, backends, Window((40, 8, 16), 0.02), subject="c"))
+    assert [slab.start for slab in slabs] == [0, 1, 2, 3, 35]
+    weights = tile_weights((40, 8, 16)).numpy()
+    sums, total = np.zeros(data.shape[1:]), np.zeros(data.shape[1:])
+    for start in tile_starts(43, 40, 0.02):
+        tile = torch.from_numpy(data[None, :, start : start + 40].copy())
+        logits = backends[0].run(tile)[0].numpy()
+        sums[start : start + 40] += (logits[1] - logits[0]) * weights
+        total[start : start + 40] += weights
+    np.testing.assert_allclose(whole(slabs)[0], sums / total, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_same_scan_gives_the_same_bits_and_other_threads_round_elsewhere_at_most(
+    backend, precision, tmp_path
+):
+    data = np.random.default_rng(1).normal(size=(2, 12, 8, 16)).astype(np.float32)
+    answers, before = {}, torch.get_num_threads()
+    try:
+        for threads, repeat in itertools.product((1, 2), range(2)):
+            torch.set_num_threads(threads)
+            wish = wish_of((8, 8, 16), backend=backend, precision=precision, caches=(tmp_path,))
+            made, _ = backends_of([network(7)], wish)
+            answers[threads, repeat] = whole(slide(data, made, Window((8, 8, 16)), subject="c"))
+            np.testing.assert_array_equal(
+                whole(slide(data, made, Window((8, 8, 16)), subject="c")), answers[threads, repeat]
+            )
+    finally:
+        torch.set_num_threads(before)
+    for threads in (1, 2):
+        np.testing.assert_array_equal(answers[threads, 1], answers[threads, 0])
+    # OpenVINO sums over a tile in as many parts as there are threads
+    np.testing.assert_allclose(answers[2, 0], answers[1, 0], atol=1e-5 if precision == "fp32" else 0.02)
+    assert np.count_nonzero((answers[2, 0] > 0) != (answers[1, 0] > 0)) <= (0 if precision == "fp32" else 9)

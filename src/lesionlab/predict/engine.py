@@ -26,6 +26,8 @@ SIGMA_SHARE = 1 / 8
 """Standard deviation of the tile weights as a share of the patch (nnU-Net's `sigma_scale`)."""
 PEAK_WEIGHT = 10.0
 """The weight of a tile's centre (nnU-Net's `value_scaling_factor`)."""
+PIECE = 32
+"""Rows that leave at once."""
 OUTSIDE_LOGIT = 30.0
 """How sure a voxel is background when no tile was run over it: exp(-30) is no probability to speak of."""
 
@@ -37,12 +39,20 @@ TileDone = Callable[[int, int], None]
 class Window:
     """How the window slides: patch (z, y, x), step as a share of the patch, axes flipped (0 is z).
 
-    A 2D model's patch is one slice deep.
+    A 2D model's patch is one slice deep. `regions` says that each logit is decided on its own, so that two of
+    them are no pair of background and lesion.
     """
 
     patch: tuple[int, int, int]
     step: float = 0.5
     flips: tuple[int, ...] = ()
+    regions: bool = False
+
+    def background(self, classes: int) -> tuple[float, ...]:
+        """The logits of a voxel that no tile covers; k of them, see `Slab`."""
+        if self.regions:
+            return (-OUTSIDE_LOGIT,) * classes
+        return (-OUTSIDE_LOGIT,) if classes == 2 else (OUTSIDE_LOGIT, *(0.0,) * (classes - 1))
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Slab:
     """Finished rows of the scan: `logits` (k, rows, y, x) float32, beginning at row `start`.
 
     k is 1 for two classes, the logit of the lesion less that of the background, and the number of classes
-    otherwise.
+    (or of regions, also if there are two) otherwise.
     """
 
     start: int
@@ -61,8 +71,10 @@ def tile_starts(size: int, patch: int, step: float) -> list[int]:
     """First voxels of the tiles along one axis, at most `step` x `patch` apart and spread evenly.
 
     One tile where the patch covers the axis; `size` must be at least `patch`. Rounding halves to even is part
-    of nnU-Net's positions.
+    of nnU-Net's positions. Patches one voxel deep (those of a 2D model) do not overlap.
     """
+    if patch == 1:
+        return list(range(size))
     count = math.ceil((size - patch) / (patch * step)) + 1
     apart = (size - patch) / (count - 1) if count > 1 else 0.0
     return [round(apart * number) for number in range(count)]
@@ -106,7 +118,7 @@ def slide(
         wanted = np.pad(wanted, room)
     starts = [tile_starts(n, p, window.step) for n, p in zip(padded.shape[1:], window.patch, strict=True)]
     count, number = math.prod(map(len, starts)), 0
-    sums = _Sums(padded.shape[2:], window.patch, backends[0])
+    sums = _Sums(padded.shape[2:], window, backends[0])
     for row, following in zip(starts[0], [*starts[0][1:], padded.shape[1]], strict=True):
         for y, x in itertools.product(starts[1], starts[2]):
             box = tuple(slice(s, s + p) for s, p in zip((row, y, x), window.patch, strict=True))
@@ -114,23 +126,26 @@ def slide(
                 sums.add(_tile_logits(padded[(slice(None), *box)][None], backends, window), y, x)
             number += 1
             done(number, count)
-        finished = sums.take(following - row)
-        if not bool(torch.isfinite(finished).all()):
-            raise BundleError(subject, "network output that is not finite", "finite logits; check the input")
         start, stop = max(row, inner[0].start), min(following, inner[0].stop)
-        if start < stop:
-            kept = finished[:, start - row : stop - row, inner[1], inner[2]]
-            yield Slab(start - inner[0].start, kept.cpu().numpy())
+        for first in range(start, stop, PIECE):
+            finished = sums.means(first - row, min(first + PIECE, stop) - row)[:, :, inner[1], inner[2]]
+            if not bool(torch.isfinite(finished).all()):
+                raise BundleError(
+                    subject, "network output that is not finite", "finite logits; check the input"
+                )
+            yield Slab(first - inner[0].start, finished.cpu().numpy())
+        sums.forget(following - row)
 
 
 class _Sums:
     """Weighted logits and weights of the rows that tiles may still reach: one patch deep."""
 
-    def __init__(self, plane: Sequence[int], patch: tuple[int, int, int], backend: Backend) -> None:
-        self.patch, self.classes = patch, backend.classes
-        self.kernel = tile_weights(patch).to(backend.device)
-        heads, rows = (1 if self.classes == 2 else self.classes), (patch[0], *plane)
-        self.logits = torch.zeros((heads, *rows), device=backend.device)
+    def __init__(self, plane: Sequence[int], window: Window, backend: Backend) -> None:
+        self.patch = window.patch
+        self.kernel = tile_weights(self.patch).to(backend.device)
+        self.background = torch.tensor(window.background(backend.classes), device=backend.device)
+        rows = (self.patch[0], *plane)
+        self.logits = torch.zeros((len(self.background), *rows), device=backend.device)
         self.weights = torch.zeros(rows, device=backend.device)
 
     def add(self, logits: torch.Tensor, y: int, x: int) -> None:
@@ -139,17 +154,23 @@ class _Sums:
         self.logits[(slice(None), *place)] += logits * self.kernel
         self.weights[place] += self.kernel
 
-    def take(self, rows: int) -> torch.Tensor:
-        """The first rows, divided by their weights; the rest move up and zeros come in behind."""
-        weights, taken = self.weights[:rows], self.logits[:, :rows] / self.weights[:rows]
+    def means(self, first: int, last: int) -> torch.Tensor:
+        """Some rows divided by their weights; background where no tile was run."""
+        weights = self.weights[first:last]
+        found = self.logits[:, first:last] / weights
         if bool((empty := weights == 0).any()):
-            taken[:, empty] = 0.0
-            taken[0, empty] = -OUTSIDE_LOGIT if self.classes == 2 else OUTSIDE_LOGIT
+            found[:, empty] = self.background[:, None]
+        return found
+
+    def forget(self, rows: int) -> None:
+        """The first rows leave, the rest move up and zeros come in behind."""
         for sums in (self.logits, self.weights[None]):
-            rest = sums[:, rows:].clone()
-            sums[:, : rest.shape[1]] = rest
-            sums[:, rest.shape[1] :] = 0.0
-        return taken
+            depth = sums.shape[1]
+            for first in range(rows, depth, max(rows, 1)):
+                # piece by piece: a copy of all that stays would be as large as the sums
+                piece = sums[:, first : first + rows]
+                sums[:, first - rows : first - rows + piece.shape[1]] = piece
+            sums[:, max(depth - rows, 0) :] = 0.0
 
 
 def _tile_logits(tile: torch.Tensor, backends: Sequence[Backend], window: Window) -> torch.Tensor:
@@ -160,7 +181,8 @@ def _tile_logits(tile: torch.Tensor, backends: Sequence[Backend], window: Window
         for axes in choices:
             turned = [axis + 2 for axis in axes]
             logits = backend.run(torch.flip(tile, turned).contiguous())
-            logits = logits[:, 1:] - logits[:, :1] if backend.classes == 2 else logits
+            paired = backend.classes == 2 and not window.regions
+            logits = logits[:, 1:] - logits[:, :1] if paired else logits
             logits = torch.flip(logits, turned) if turned else logits
             total = logits.clone() if total is None else total.add_(logits)
     if total is None:
