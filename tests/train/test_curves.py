@@ -3,7 +3,15 @@ from dataclasses import replace
 
 import pytest
 
-from lesionlab.train.curves import EpochRow, converged, read_curves, smoothed, write_curves
+from lesionlab.train.curves import (
+    EpochRow,
+    converged,
+    out_of_time,
+    read_curves,
+    smoothed,
+    time_share,
+    write_curves,
+)
 
 ROW = EpochRow(0, -0.25, -0.5, 0.75, 0.625, 0.01, 2.5)
 
@@ -33,3 +41,15 @@ def test_the_smoothed_dice_is_nnunets_and_outlives_an_epoch_without_one():
     assert smoothed([ROW], math.nan) == 0.625
     assert smoothed([replace(ROW, smoothed_dice=math.nan)], 0.25) == 0.25
     assert math.isnan(smoothed([], math.nan))
+
+
+def test_time_runs_out_at_the_epoch_that_ends_nearest_to_it():
+    rows = [replace(ROW, epoch=i, seconds=20.0) for i in range(8)]
+    assert time_share(rows[:3], 2.0) == pytest.approx(0.5)
+    # 100 s of 120 s: another epoch ends exactly on time, and after 110 s of 120 s it would end later
+    assert not out_of_time(rows[:5], 2.0)
+    assert out_of_time(rows[:6], 2.0)
+    assert out_of_time([replace(ROW, seconds=55.0)] * 2, 2.0)
+    # at least one epoch, and never without a limit
+    assert not out_of_time([], 0.001)
+    assert not out_of_time(rows, None)

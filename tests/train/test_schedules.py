@@ -105,3 +105,16 @@ def test_the_schedule_sets_every_group():
 def test_settings_that_contradict_each_other(training, needed):
     with pytest.raises(RecipeError, match=needed):
         tiny_recipe().changed(training=training)
+
+
+@pytest.mark.parametrize("schedule", ["poly", "cosine", "cosine_restarts", "constant"])
+def test_a_schedule_in_time_passes_through_that_in_epochs(schedule):
+    settings = TrainingSettings(epochs=20, schedule=schedule, minutes=5.0)
+    optimiser = make_optimiser([torch.zeros(2, requires_grad=True)], settings)
+    shares = iter([0.0, 0.25, 0.5])
+    timed = Schedule(optimiser, settings, lambda epoch: next(shares) * settings.epochs)
+    for epoch in (0, 5, 10):
+        timed.step(99)
+        assert optimiser.param_groups[0]["lr"] == pytest.approx(learning_rate(settings, epoch))
+    # an epoch that begins after the last minute has the schedule's last rate, not one beyond it
+    assert learning_rate(settings, 21.5) >= 0.0

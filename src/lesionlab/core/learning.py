@@ -111,6 +111,9 @@ class TrainingSettings(Settings):
     """Length and manner of training. An epoch is `iterations` optimiser steps."""
 
     epochs: Count = 1000
+    minutes: Positive | None = None
+    """Stop after the epoch that ends nearest to so many minutes, for comparisons at equal time; the schedule
+    then runs over the minutes as it would over the `epochs`."""
     iterations: Count = 250
     validation_iterations: Count = 50
     optimiser: Literal["sgd", "adam", "adamw"] = "sgd"

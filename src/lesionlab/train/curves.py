@@ -68,3 +68,16 @@ def converged(rows: Sequence[EpochRow], patience: int | None, improvement: float
         return False
     before = max(row.smoothed_dice for row in rows[:-patience])
     return max(row.smoothed_dice for row in rows[-patience:]) < before + improvement
+
+
+def time_share(rows: Sequence[EpochRow], minutes: float) -> float:
+    """The share of `minutes` that the epochs so far took, interruptions not counted."""
+    return sum(row.seconds for row in rows) / (60.0 * minutes)
+
+
+def out_of_time(rows: Sequence[EpochRow], minutes: float | None) -> bool:
+    """True when stopping now is nearer to `minutes` than after another mean epoch; never for None."""
+    if minutes is None or not rows:
+        return False
+    share = time_share(rows, minutes)
+    return share + share / len(rows) / 2 >= 1.0

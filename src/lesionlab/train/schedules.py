@@ -6,7 +6,7 @@ The rate is a function of the epoch alone, so that a training that goes on needs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -25,8 +25,8 @@ def make_optimiser(parameters: Iterable[torch.Tensor], settings: TrainingSetting
     return kind(parameters, rate, betas=(momentum, SECOND_BETA), weight_decay=decay)
 
 
-def learning_rate(settings: TrainingSettings, epoch: int) -> float:
-    """The rate of an epoch, counted from 0.
+def learning_rate(settings: TrainingSettings, epoch: float) -> float:
+    """The rate of an epoch, counted from 0; between whole ones where the schedule follows the time.
 
     The first `warm_up_epochs` W rise to it linearly, epoch e with (e + 1) / (W + 1) of it. The schedule then
     runs over the epochs that are left. `cosine_restarts` is SGDR, Loshchilov and Hutter, ICLR 2017,
@@ -38,13 +38,14 @@ def learning_rate(settings: TrainingSettings, epoch: int) -> float:
     return settings.learning_rate * _share(settings, epoch - warm, settings.epochs - warm)
 
 
-def _share(settings: TrainingSettings, epoch: int, epochs: int) -> float:
+def _share(settings: TrainingSettings, epoch: float, epochs: float) -> float:
     """What is left of the rate after `epoch` of `epochs`."""
     if settings.schedule == "poly":
-        return float((1 - epoch / epochs) ** settings.poly_power)
+        return float((1 - min(epoch / epochs, 1.0)) ** settings.poly_power)
     if settings.schedule == "constant":
         return 1.0
     length = epochs
+    epoch = min(epoch, epochs)
     if settings.schedule == "cosine_restarts":
         length = settings.restart_epochs
         while epoch >= length:
@@ -53,12 +54,20 @@ def _share(settings: TrainingSettings, epoch: int, epochs: int) -> float:
 
 
 class Schedule:
-    """Sets the optimiser's rate at the beginning of each epoch; has the one method that nnU-Net calls."""
+    """Sets the optimiser's rate at the beginning of each epoch; has the one method that nnU-Net calls.
 
-    def __init__(self, optimiser: torch.optim.Optimizer, settings: TrainingSettings) -> None:
-        self.optimiser, self.settings = optimiser, settings
+    `place` tells where in the schedule an epoch is; by default at its own number.
+    """
+
+    def __init__(
+        self,
+        optimiser: torch.optim.Optimizer,
+        settings: TrainingSettings,
+        place: Callable[[int], float] = float,
+    ) -> None:
+        self.optimiser, self.settings, self.place = optimiser, settings, place
 
     def step(self, epoch: int) -> None:
         """Set the rate of an epoch, counted from 0."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, epoch)
+            group["lr"] = learning_rate(self.settings, self.place(epoch))
