@@ -1,0 +1,8 @@
+"""Many recipes on one data set by the same folds and the same protocol, resumable, into one table."""
+
+from __future__ import annotations
+
+from lesionlab.study.run import run_study
+from lesionlab.study.settings import Study, StudySettings, load_study
+
+__all__ = ["Study", "StudySettings", "load_study", "run_study"]

@@ -1,0 +1,143 @@
+"""Post-processing chosen on held-out predictions: threshold, holes, largest component, smallest volume.
+
+Each step is tried in that order and taken where it raises the mean score; the score of a case is its Dice,
+and for a case without lesion 1 where nothing is found and 0 otherwise. Which cases a choice may see is
+decided in `scores.py`: never those of the test fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlab.core.components import foreground_box
+from lesionlab.core.recipe import RefineSettings
+from lesionlab.refine import cleaned
+from lesionlab.study.held_out import LEVELS
+from lesionlab.study.settings import PostProcessing
+
+OWN = 0.5
+"""The threshold that stands for the network's own decision."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A mask is the voxels of at least `threshold` (0.5: as the network decides), cleaned by `refine`."""
+
+    refine: RefineSettings
+    threshold: float = OWN
+
+    @property
+    def words(self) -> str:
+        """In a few words, for a table."""
+        parts = [] if self.threshold == OWN else [f"threshold {self.threshold:g}"]
+        parts += ["holes filled"] if self.refine.fill_holes else []
+        parts += ["largest component"] if self.refine.keep == "largest" else []
+        parts += [f"at least {self.refine.minimum_ml:.3g} ml"] if self.refine.minimum_ml else []
+        return ", ".join(parts) or "none"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out case, cut to the box that holds all that any choice could draw, and the truth."""
+
+    mask: NDArray[np.uint8]
+    probability: NDArray[np.uint8] | None
+    truth: NDArray[Any]
+    voxel_ml: float
+
+    @property
+    def true_ml(self) -> float:
+        """Volume of the truth."""
+        return float(np.count_nonzero(self.truth) * self.voxel_ml)
+
+
+def cut(
+    mask: NDArray[np.uint8],
+    probability: NDArray[np.uint8] | None,
+    truth: NDArray[Any],
+    voxel_ml: float,
+    lowest: float,
+) -> HeldOut:
+    """A case cut to its mask, truth and every voxel of a probability of at least `lowest`."""
+    wide = (mask > 0) | (truth > 0)
+    if probability is not None:
+        wide |= probability >= lowest * LEVELS
+    box = foreground_box(wide, margin=1) or (slice(0, 1),) * 3
+    kept = None if probability is None else probability[box].copy()
+    return HeldOut(mask[box].copy(), kept, truth[box].copy(), voxel_ml)
+
+
+def drawn(mask: Any, probability: Any, choice: Choice, voxel_ml: float) -> Any:
+    """The labels that a choice makes of a prediction; without probabilities the mask is what it is."""
+    if choice.threshold != OWN and probability is not None:
+        mask = (probability >= choice.threshold * LEVELS).astype(np.uint8)
+    return cleaned(mask, choice.refine, voxel_ml)[0]
+
+
+def case_score(case: HeldOut, choice: Choice) -> float:
+    """Dice of the foreground; without lesion 1 where nothing is drawn and 0 otherwise.
+
+    With several labels, the mean over those that are in the truth or drawn.
+    """
+    labels = drawn(case.mask, case.probability, choice, case.voxel_ml)
+    present = sorted(set(np.unique(labels).tolist()) | set(np.unique(case.truth).tolist()) - {0})
+    dice = []
+    for label in (number for number in present if number):
+        ours, true = labels == label, case.truth == label
+        dice.append(2 * np.count_nonzero(ours & true) / (np.count_nonzero(ours) + np.count_nonzero(true)))
+    return float(np.mean(dice)) if dice else 1.0
+
+
+class Chooser:
+    """Chooses on sets of cases that overlap (the other folds of each fold), scoring no case twice alike."""
+
+    def __init__(self, load: Callable[[str], HeldOut], settings: PostProcessing, labels: int = 1) -> None:
+        self.load, self.settings, self.labels = load, settings, labels
+        self.known: dict[tuple[str, Choice], float] = {}
+
+    def mean(self, names: Sequence[str], choice: Choice) -> float:
+        """Mean score of the cases under a choice."""
+        for name in names:
+            if (name, choice) not in self.known:
+                self.known[name, choice] = case_score(self.load(name), choice)
+        return float(np.mean([self.known[name, choice] for name in names]))
+
+    def choose(self, names: Sequence[str], start: RefineSettings) -> tuple[Choice, float, float]:
+        """The choice for patients who are not among these cases, its mean score on them and that of `start`.
+
+        No case leaves `start` as it is, with NaN scores.
+        """
+        best = Choice(start)
+        if not names:
+            return best, float("nan"), float("nan")
+        first = score = self.mean(names, best)
+        for step in self._steps(names):
+            tried = [(self.mean(names, changed), changed) for changed in step(best)]
+            top = max(tried, key=lambda pair: pair[0], default=(score, best))
+            if top[0] > score + self.settings.improvement:
+                score, best = top
+        return best, score, first
+
+    def _steps(self, names: Sequence[str]) -> Iterator[Callable[[Choice], list[Choice]]]:
+        settings = self.settings
+        if self.labels == 1 and self.load(names[0]).probability is not None:
+            yield lambda now: [replace(now, threshold=t) for t in settings.thresholds if t != now.threshold]
+        if settings.fill_holes:
+            yield lambda now: [_refined(now, fill_holes=not now.refine.fill_holes)]
+        if settings.largest:
+            other = {"all": "largest", "largest": "all"}
+            yield lambda now: [_refined(now, keep=other[now.refine.keep])]
+        volumes = [volume for name in names if (volume := self.load(name).true_ml) > 0]
+        if volumes and settings.minimum_shares:
+            # Two digits, so that folds whose medians hardly differ share their scores.
+            sizes = {float(f"{share * np.median(volumes):.2g}") for share in settings.minimum_shares}
+            yield lambda now: [_refined(now, minimum_ml=ml) for ml in sorted(sizes)]
+
+
+def _refined(choice: Choice, **changes: Any) -> Choice:
+    return replace(choice, refine=choice.refine.model_copy(update=changes))

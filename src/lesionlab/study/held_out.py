@@ -1,0 +1,138 @@
+"""Held-out predictions of a study as small files, and the pace and the cost of a training.
+
+A mask is kept as predicted, before any clean-up, and of a network with one label the probability in steps of
+1/256, so that post-processing can be chosen later without running the network again. No report is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlab.core.case import Case
+from lesionlab.core.errors import LesionLabError
+from lesionlab.core.files import writing
+from lesionlab.core.recipe import Recipe
+from lesionlab.core.tasks import Progress
+from lesionlab.predict import Bundle, predict
+from lesionlab.study.data import Kept
+from lesionlab.train import read_curves
+
+LEVELS = 256
+"""Steps of a stored probability."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What predicting cost: the median of seconds per case, and the cases that failed with the reason."""
+
+    seconds_per_case: float
+    failed: dict[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def predict_held_out(
+    cases: Kept[Case], names: Sequence[str], bundle: Bundle, folder: Path, device: str, progress: Progress
+) -> Timed:
+    """Predict cases into `folder/NAME.npz`, files that are there already kept; one that fails is listed."""
+    failed = {}
+    probable = bundle.recipe.method == "network" and len(bundle.recipe.labels) == 1
+    for number, name in enumerate(names):
+        progress(f"predicting {name}", number / len(names))
+        file = folder / f"{name}.npz"
+        if file.is_file():
+            continue
+        try:
+            case = cases.get(name)
+            start = time.perf_counter()
+            found = predict(case, bundle, device=device, probability=probable)
+        except LesionLabError as error:
+            failed[name] = str(error)
+            continue
+        arrays: dict[str, Any] = {
+            "mask": found.mask.array.astype(np.uint8),
+            "seconds": time.perf_counter() - start,
+        }
+        if probable and found.probability is not None:
+            arrays["probability"] = levels(found.probability.array)
+        with writing(file) as temporary, temporary.open("wb") as target:
+            np.savez_compressed(target, **arrays)
+    seconds = [_seconds(folder / f"{name}.npz") for name in names if name not in failed]
+    return Timed(float(np.median(seconds)) if seconds else float("nan"), failed)
+
+
+def _seconds(file: Path) -> float:
+    with np.load(file) as arrays:
+        return float(arrays["seconds"])
+
+
+def levels(probability: NDArray[Any]) -> NDArray[np.uint8]:
+    """Probabilities in [0, 1] in whole steps of 1/256, downwards; 1 becomes 255."""
+    steps: NDArray[np.uint8] = np.minimum(np.floor(probability * LEVELS), LEVELS - 1).astype(np.uint8)
+    return steps
+
+
+def load_held_out(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """The mask as predicted, and the probability's steps or None."""
+    with np.load(file) as arrays:
+        return arrays["mask"], arrays.get("probability")
+
+
+def paced(recipe: Recipe, protocol: str, amount: float, batch_size: int) -> Recipe:
+    """The recipe with epochs and iterations such that the training sees `amount` patches, or lasts so long.
+
+    Patches: as many whole steps of `batch_size` as come nearest, in epochs of about the recipe's length.
+    Minutes: `training.minutes`; the recipe's epochs then only bound it.
+    """
+    if protocol == "minutes":
+        return recipe.changed(training={"minutes": amount})
+    steps = max(1, round(amount / batch_size))
+    epochs = max(1, round(steps / recipe.training.iterations))
+    return recipe.changed(training={"epochs": epochs, "iterations": max(1, round(steps / epochs))})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training took: minutes and epochs of its curves, patches seen, trainable parameters."""
+
+    minutes: float
+    epochs: int
+    patches: int
+    parameters: int
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+NO_COST = Cost(0.0, 0, 0, 0)
+"""Of a method that needs no training."""
+
+
+def cost_of(fold: Path, recipe: Recipe, batch_size: int) -> Cost:
+    """The cost of a finished fold, from its curves and its final checkpoint."""
+    rows = read_curves(fold)
+    steps = len(rows) * recipe.training.iterations
+    minutes = sum(row.seconds for row in rows) / 60
+    return Cost(minutes, len(rows), steps * batch_size, _parameters(fold / "checkpoint_final.pth"))
+
+
+def _parameters(checkpoint: Path) -> int:
+    """Weights of a checkpoint, each counted once however many names it has; no running statistics."""
+    import torch
+
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["network_weights"]
+    seen = {}
+    for name, tensor in weights.items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            seen[tensor.data_ptr()] = tensor.numel()
+    return sum(seen.values())
