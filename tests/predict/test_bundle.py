@@ -79,10 +79,17 @@ def test_another_channel_count_is_refused(copy):
         load_bundle(copy)
 
 
-def test_regions_in_a_foreign_model_are_refused(copy):
+def test_regions_of_a_foreign_model_go_with_the_labels_they_paint(copy):
     (copy / "recipe.toml").unlink()
     dataset = json.loads((copy / "dataset.json").read_text())
-    dataset.update(channel_names={"0": "PET"}, labels={"background": 0, "whole": [1, 2]})
+    labels = {"background": 0, "core": [2], "whole": [1, 2], "ignore": 3}
+    dataset.update(channel_names={"0": "PET"}, labels=labels, regions_class_order=[2, 1])
+    (copy / "dataset.json").write_text(json.dumps(dataset))
+    assert load_bundle(copy).recipe.labels == {"core": 2, "whole": 1}
+    (copy / "dataset.json").write_text(json.dumps({**dataset, "regions_class_order": [1]}))
+    with pytest.raises(BundleError, match=r"found regions_class_order \[1\]; needed a number for each"):
+        load_bundle(copy)
+    dataset["regions_class_order"] = [4, 9]
     (copy / "dataset.json").write_text(json.dumps(dataset))
     with pytest.raises(BundleError, match="integer labels"):
         load_bundle(copy)

@@ -124,15 +124,6 @@ def test_a_bundle_without_a_folder_has_no_network(tiny_bundle):
         predict(sphere_case(2), replace(tiny_bundle, folder=None), device="cpu")
 
 
-def test_a_cascade_is_refused_for_now(tiny_bundle, tmp_path):
-    folder = shutil.copytree(tiny_bundle.folder, tmp_path / "b")
-    plans = json.loads((folder / "plans.json").read_text())
-    plans["configurations"]["3d_fullres"]["previous_stage"] = "3d_lowres"
-    (folder / "plans.json").write_text(json.dumps(plans))
-    with pytest.raises(BundleError, match="not yet"):
-        predict(sphere_case(2), load_bundle(folder), device="cpu")
-
-
 @pytest.mark.slow
 def test_the_stock_command_loads_a_bundle_and_gives_the_same_mask(tiny_bundle, tiny_workspace, tmp_path):
     workspace, _ = open_workspace(tiny_workspace)

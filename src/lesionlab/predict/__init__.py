@@ -35,6 +35,6 @@ def predict(
 
         return threshold_mask(case, bundle.recipe)
     keep_freed_memory()
-    from lesionlab.predict.nnunet import predict_network
+    from lesionlab.predict.steps import predict_steps
 
-    return predict_network(case, bundle, device=device, progress=progress, probability=probability)
+    return predict_steps(case, bundle, device=device, progress=progress, probability=probability)

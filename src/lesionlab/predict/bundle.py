@@ -6,10 +6,11 @@ Building networks and running them belongs to `predict/nnunet.py`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,17 @@ SUV_NAMES = frozenset({"pet", "suv", "pt", "fdg", "fdg-pet"})
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A method ready to be applied: its recipe, and the model folder unless it needs no weights."""
+    """A method ready to be applied: its recipe, and the model folder unless it needs no weights.
+
+    `earlier` is the model whose prediction this one starts from, in a cascade or to locate.
+    """
 
     name: str
     recipe: Recipe
     folder: Path | None
     checkpoints: tuple[Path, ...]
     sha256: str
+    earlier: Bundle | None = None
 
 
 def load_bundle(source: str | Path, channels: tuple[str, ...] | None = None) -> Bundle:
@@ -68,7 +73,37 @@ def _from_folder(folder: Path, channels: tuple[str, ...] | None) -> Bundle:
             folder, f"a model of {len(names)} channels", f"{len(recipe.channels)} as in recipe.toml"
         )
     files = [folder / "plans.json", folder / "dataset.json", *checkpoints]
-    return Bundle(recipe.name, recipe, folder, checkpoints, sha256_of(files))
+    bundle = Bundle(recipe.name, recipe, folder, checkpoints, sha256_of(files))
+    first = _first_folder(folder, recipe if recipe_file.is_file() else None, plans)
+    return bundle if first is None else after(_from_folder(first, channels), bundle)
+
+
+def after(earlier: Bundle, bundle: Bundle) -> Bundle:
+    """The bundle as the second of two steps; the hash is that of both."""
+    both = hashlib.sha256(f"{earlier.sha256} {bundle.sha256}".encode()).hexdigest()
+    return replace(bundle, earlier=earlier, sha256=both)
+
+
+def _first_folder(folder: Path, recipe: Recipe | None, plans: dict[str, Any]) -> Path | None:
+    """The model folder of the step before, None for a model of one step; `recipe` is None for a foreign one.
+
+    It lies in the folder under the name of its configuration or, as nnU-Net leaves it, beside it.
+    """
+    if recipe is not None:
+        stages = recipe.steps[:-1]
+    else:
+        last = folder.name.rpartition("__")[2]
+        found = {name: c.get("previous_stage") for name, c in plans.get("configurations", {}).items()}
+        named = found.get(last) if last in found else None
+        stages = tuple(stage for stage in found.values() if stage and (folder / stage).is_dir())
+        stages = (named,) if named else stages[:1]
+    if not stages:
+        return None
+    beside = folder.parent / f"{folder.name.rpartition('__')[0]}__{stages[0]}"
+    for place in (folder / stages[0], beside):
+        if place.is_dir():
+            return place
+    raise BundleError(folder, f"no first step {stages[0]}", f"{stages[0]}/ in it or {beside.name}/ beside it")
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -102,7 +137,7 @@ def _foreign_recipe(
     names = list(channels) if channels else [_channel_name(name) for name in stated]
     if len(set(names)) != len(stated) or "nonorm" in names:
         raise BundleError(folder, f"channel names {stated}", "the channels in order, e.g. --channels suv,ct")
-    labels = {key: value for key, value in dataset.get("labels", {}).items() if key != "background"}
+    labels = _labels(folder, dataset)
     reference = "suv" if "suv" in names else names[0]
     try:
         return parse_recipe(
@@ -116,7 +151,27 @@ def _foreign_recipe(
             str(folder),
         )
     except RecipeError as error:
-        raise BundleError(folder, error.found, "integer labels 1, 2, ... without regions") from None
+        raise BundleError(folder, error.found, "integer labels 1, 2, ...") from None
+
+
+def _labels(folder: Path, dataset: dict[str, Any]) -> dict[str, Any]:
+    """Names and numbers of what a foreign model's masks hold.
+
+    With regions, each name goes with the number that its region paints; later regions lie on top of it.
+    """
+    stated = dataset.get("labels", {})
+    values = {
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for name, value in stated.items()
+        if name not in ("background", "ignore")
+    }
+    if not any(isinstance(value, list) for value in values.values()):
+        return values
+    regions = [name for name, value in values.items() if value != 0]
+    order = dataset.get("regions_class_order", [])
+    if len(order) != len(regions):
+        raise BundleError(folder, f"regions_class_order {order}", f"a number for each of {regions}")
+    return dict(zip(regions, order, strict=True))
 
 
 def _channel_name(stated: str) -> str:
@@ -124,21 +179,34 @@ def _channel_name(stated: str) -> str:
     return "suv" if name in SUV_NAMES else re.sub(r"[^a-z0-9]+", "_", name)
 
 
-def write_bundle(model: Path, recipe: Recipe, card: str, target: Path) -> Path:
+def write_bundle(
+    model: Path, recipe: Recipe, card: str, target: Path, *, earlier: Path | None = None
+) -> Path:
     """Copy nnU-Net's model folder to `target` as a bundle: final checkpoints, recipe.toml, model card.
 
-    Stock nnU-Net loads the result. Raises BundleError when no fold has a final checkpoint.
+    `earlier` is the model folder of a first step; it becomes a bundle of its own inside, named after its
+    configuration. Stock nnU-Net loads both. Raises BundleError when a step has no fold with a final
+    checkpoint.
     """
+    with writing(target) as folder:
+        _copy_model(model, folder)
+        write_text(folder / "recipe.toml", dump_recipe(recipe))
+        write_text(folder / "MODEL_CARD.md", card)
+        if earlier is not None:
+            first = recipe.steps[0]
+            _copy_model(earlier, folder / first)
+            write_text(folder / first / "recipe.toml", dump_recipe(recipe.step(first)))
+    return target
+
+
+def _copy_model(model: Path, folder: Path) -> None:
+    """What of nnU-Net's model folder prediction needs."""
     finals = sorted(model.glob(f"fold_*/{CHECKPOINTS[0]}"))
     if not finals:
         raise BundleError(model, "no finished fold", "fold_*/checkpoint_final.pth; train first")
-    with writing(target) as folder:
-        folder.mkdir()
-        for name in ("dataset.json", "plans.json", "dataset_fingerprint.json"):
-            shutil.copyfile(model / name, folder / name)
-        for final in finals:
-            (folder / final.parent.name).mkdir()
-            shutil.copyfile(final, folder / final.parent.name / final.name)
-        write_text(folder / "recipe.toml", dump_recipe(recipe))
-        write_text(folder / "MODEL_CARD.md", card)
-    return target
+    folder.mkdir()
+    for name in ("dataset.json", "plans.json", "dataset_fingerprint.json"):
+        shutil.copyfile(model / name, folder / name)
+    for final in finals:
+        (folder / final.parent.name).mkdir()
+        shutil.copyfile(final, folder / final.parent.name / final.name)

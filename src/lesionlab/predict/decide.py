@@ -59,6 +59,22 @@ LARGEST = Rule(_above_background, lambda logits: logits.argmax(axis=0).astype(np
 """A channel for each label, background first: the largest wins."""
 
 
+def regions_rule(order: Sequence[int]) -> Rule:
+    """The rule for regions, which may overlap: channel i is a region of its own, a sigmoid above 0.5.
+
+    `order` is nnU-Net's `regions_class_order`: the label that each region paints, one after another, so that
+    later ones lie on top. The probability is that of the first region.
+    """
+
+    def labels(logits: FloatArray) -> Labels:
+        painted = np.zeros(logits.shape[1:], np.uint8)
+        for number, label in enumerate(order):
+            painted[_sigmoid(logits[number:]) > 0.5] = label
+        return painted
+
+    return Rule(lambda logits: np.asarray((logits > 0).any(axis=0)), labels, _sigmoid)
+
+
 def rule_of(channels: int) -> Rule:
     """The rule for logits as the engine leaves them: one difference, or all classes."""
     return DIFFERENCE if channels == 1 else LARGEST

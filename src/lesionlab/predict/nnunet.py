@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
 from lesionlab.core.files import sha256_of
 from lesionlab.core.inputs import NetworkArrays
+from lesionlab.core.learning import LocateSettings
 from lesionlab.core.recipe import PredictionSettings
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress
@@ -33,7 +35,10 @@ from lesionlab.networks.build import build_network
 from lesionlab.networks.device import pick_device
 from lesionlab.predict.backends import Backend, BuildNetwork, Wish, make_backends, user_cache
 from lesionlab.predict.bundle import Bundle
-from lesionlab.predict.engine import Window, slide
+from lesionlab.predict.cascade import with_previous
+from lesionlab.predict.crops import candidates, crops_of, refined, share_of
+from lesionlab.predict.decide import FloatArray, Rule, regions_rule
+from lesionlab.predict.engine import Slab, TileDone, Window, slide
 from lesionlab.predict.space import Space
 from lesionlab.predict.threshold import body_mask
 
@@ -54,22 +59,40 @@ NUMPY_SCALARS: list[Any] = [
 
 @dataclass(frozen=True)
 class Model:
-    """The networks of all folds, ready to run, and nnU-Net's plan for them."""
+    """The networks of all folds, ready to run, and nnU-Net's plan for them.
+
+    `rule` says what the logits mean where it is not what the engine takes them for; `labels` are those of the
+    foreground.
+    """
 
     backends: list[Backend]
     window: Window
     plans: PlansManager
     configuration: Any
+    rule: Rule | None
+    labels: tuple[int, ...]
     notes: tuple[str, ...]
+
+    @property
+    def cascaded(self) -> bool:
+        """True for the second network of a cascade, which sees the first one's mask."""
+        return self.configuration.previous_stage_name is not None
 
 
 def predict_network(
-    case: Case, bundle: Bundle, *, device: str, progress: Progress, probability: bool = False
+    case: Case,
+    bundle: Bundle,
+    *,
+    device: str,
+    progress: Progress,
+    probability: bool = False,
+    before: Prediction | None = None,
 ) -> Prediction:
     """Segment a standardised case with every fold of a bundle, averaged.
 
-    The mask has the recipe's labels and the probability, if asked for, is that of the first label, both on
-    the reference grid. The last used model stays loaded. Raises BundleError when the case does not fit.
+    `before` is what an earlier step found, for the second network of two. The mask has the recipe's labels
+    and the probability, if asked for, is that of the first label, both on the reference grid. The last used
+    models stay loaded. Raises BundleError when the case does not fit.
     """
     progress(f"{case.id}: loading the network", 0.0)
     if bundle.folder is None:
@@ -78,9 +101,13 @@ def predict_network(
     settings = bundle.recipe.prediction
     with _quiet():
         model = _load(bundle.folder, bundle.checkpoints, bundle.sha256, settings, device)
+        if model.cascaded and before is None:
+            needed = f"the folder of {model.configuration.previous_stage_name} beside it or in it"
+            raise BundleError(bundle.folder, "the second network of a cascade alone", needed)
         body = _body(case) if settings.skip_outside_body else None
         resized = inputs.grid != case.geometry
-        mask, chance = _run(model, inputs, body, case, progress, probability or resized)
+        job = _Job(case, inputs, body, before, bundle.recipe.locate, progress)
+        mask, chance, notes = _run(model, job, probability or resized)
         mask, chance = inputs.back(mask, chance)
     progress(f"{case.id}: network", 1.0)
     reference = case.channels[case.reference]
@@ -88,29 +115,62 @@ def predict_network(
     return Prediction(
         mask=reference.with_array(mask, ONE),
         probability=None if chance is None or not probability else reference.with_array(chance, ONE),
-        notes=(folds, *model.notes),
+        notes=(folds, *notes, *model.notes),
     )
 
 
-def _run(
-    model: Model,
-    data: NetworkArrays,
-    body: BoolArray | None,
-    case: Case,
-    progress: Progress,
-    probability: bool,
-) -> tuple[Any, Any]:
-    """Mask (uint8) of the channels and, if asked for, the probability of the first label (float32)."""
-    space = Space(model.plans, model.configuration, case.id, data.grid.spacing, torch.get_num_threads())
-    progress(f"{case.id}: preparing", 0.05)
+@dataclass(frozen=True)
+class _Job:
+    """One case on its way through one model; `before` is what an earlier step found."""
+
+    case: Case
+    data: NetworkArrays
+    body: BoolArray | None
+    before: Prediction | None
+    locate: LocateSettings
+    progress: Progress
+
+    def done(self, number: int, count: int) -> None:
+        """Tell how many tiles are finished."""
+        self.progress(f"{self.case.id}: tile {number} of {count}", 0.1 + 0.85 * number / count)
+
+
+def _run(model: Model, job: _Job, probability: bool) -> tuple[Any, Any, tuple[str, ...]]:
+    """Mask (uint8) of a case and, if asked for, the probability of the first label (float32); notes."""
+    data, subject, spacing = job.data, job.case.id, job.data.grid.spacing
+    space = Space(model.plans, model.configuration, subject, spacing, torch.get_num_threads())
+    job.progress(f"{subject}: preparing", 0.05)
     prepared = space.enter(data)
-    wanted = None if body is None else space.nearest(data.there(body))
+    if model.cascaded and job.before is not None:
+        previous = data.there(job.before.mask.array)
+        prepared = with_previous(prepared, previous, data, space, model.labels)
+    wanted = None if job.body is None else space.nearest(data.there(job.body))
+    if job.before is not None and job.locate.spacing_mm is not None:
+        slabs, note = _in_crops(model, job, space, prepared)
+        return (*space.leave(slabs, rule=model.rule, probability=probability), (note,))
+    tiles = slide(prepared, model.backends, model.window, subject=subject, wanted=wanted, done=job.done)
+    logits = (slab.logits for slab in tiles)
+    return (*space.leave(logits, rule=model.rule, probability=probability), ())
 
-    def done(number: int, count: int) -> None:
-        progress(f"{case.id}: tile {number} of {count}", 0.1 + 0.85 * number / count)
 
-    slabs = slide(prepared, model.backends, model.window, subject=case.id, wanted=wanted, done=done)
-    return space.leave((slab.logits for slab in slabs), probability=probability)
+def _in_crops(
+    model: Model, job: _Job, space: Space, prepared: FloatArray
+) -> tuple[Iterator[FloatArray], str]:
+    """Rows of logits, from the network only around what the step before found, and what was done."""
+    if job.before is None:
+        raise ValueError("found no earlier step; needed one that locates")
+    boxes, count = candidates(job.before, job.case.geometry.spacing, job.locate)
+    crops = crops_of(boxes, space, model.window.patch)
+
+    def run(part: FloatArray, done: TileDone) -> Iterator[Slab]:
+        return slide(part, model.backends, model.window, subject=job.case.id, done=done)
+
+    background = np.array(model.window.background(model.backends[0].classes), np.float32)
+    share = share_of(crops, space.inner)
+    note = f"located {count} candidate(s); refined in {len(crops)} crop(s), {share:.1%} of the scan"
+    if count > len(boxes):
+        note += f"; {count - len(boxes)} of low probability left out (maximum_crops)"
+    return refined(prepared, crops, run, background, job.done), note
 
 
 def _body(case: Case) -> BoolArray:
@@ -121,7 +181,7 @@ def _body(case: Case) -> BoolArray:
     return body
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _load(
     folder: Path, checkpoints: tuple[Path, ...], sha256: str, settings: PredictionSettings, device_name: str
 ) -> Model:
@@ -131,8 +191,6 @@ def _load(
     dataset = json.loads((folder / "dataset.json").read_text())
     configuration = plans.get_configuration(states[0]["init_args"]["configuration"])
     labels = plans.get_label_manager(dataset)
-    if labels.has_regions or configuration.previous_stage_name is not None:
-        raise BundleError(folder, "regions or a cascade", "one-stage models with plain labels (not yet)")
     channels = determine_num_input_channels(plans, configuration, dataset)
     patch = [int(n) for n in configuration.patch_size]
     flat, patch = len(patch) == 2, [1, *patch][-3:]
@@ -155,7 +213,10 @@ def _load(
     backends, notes = make_backends([builder(state) for state in states], names, wish)
     axes = states[0].get("inference_allowed_mirroring_axes") if settings.mirror else None
     flips = tuple(int(axis) + flat for axis in axes or ())
-    return Model(backends, Window(wish.patch, settings.step, flips), plans, configuration, tuple(notes))
+    window = Window(wish.patch, settings.step, flips, labels.has_regions)
+    rule = regions_rule(labels.regions_class_order) if labels.has_regions else None
+    foreground = tuple(int(label) for label in labels.foreground_labels)
+    return Model(backends, window, plans, configuration, rule, foreground, tuple(notes))
 
 
 def _network(configuration: Any, wish: Wish, weights: dict[str, Any], folder: Path) -> torch.nn.Module:

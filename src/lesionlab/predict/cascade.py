@@ -1,0 +1,46 @@
+"""What the second network of a cascade sees of the first one's mask: a channel for each label.
+
+As in nnU-Net v2, the mask is brought from the case's grid into the network's space together with the image,
+and its labels become channels of 0 and 1 behind those of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lesionlab.networks.nnunet import FastConfiguration
+from lesionlab.predict.space import Space
+
+NOTHING = -1
+"""nnU-Net's label of what lies outside the body; where labels meet, it takes part in the resampling."""
+
+
+def with_previous(
+    prepared: NDArray[np.float32],
+    mask: NDArray[Any],
+    data: Sequence[NDArray[Any]],
+    space: Space,
+    labels: Sequence[int],
+) -> NDArray[np.float32]:
+    """The prepared channels (c, z, y, x) with one more for each of `labels`, float32.
+
+    `mask` (z, y, x) is the first network's, on the case's grid as are the channels `data`; `space` is the one
+    that prepared them. An empty mask gives channels of zeros.
+    """
+    nonzero = data[0] != 0
+    for number in range(1, len(data)):
+        nonzero |= data[number] != 0
+    # as nnU-Net does, holes are filled before the image is cropped
+    inside = ndimage.binary_fill_holes(nonzero.transpose(space.forward))[space.box]
+    seen = mask.transpose(space.forward)[space.box].astype(np.int16)
+    seen[(seen == 0) & ~inside] = NOTHING
+    if seen.shape != space.inner:
+        resample = FastConfiguration(space.configuration.configuration).resampling_fn_seg
+        seen = np.asarray(resample(seen[None], space.inner, space.spacing, space.target))[0]
+    added = np.stack([seen == label for label in labels]).astype(np.float32)
+    return np.concatenate([prepared, added])
