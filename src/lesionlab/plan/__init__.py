@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError, DatasetError, GeometryError
 from lesionlab.core.files import write_json, write_text
 from lesionlab.core.grid import require_same_grid
-from lesionlab.core.inputs import network_input
+from lesionlab.core.inputs import network_input, network_truth
 from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe
+from lesionlab.core.splits import OfficialFolds, Split
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace
-from lesionlab.plan.fingerprint import CaseFingerprint, fingerprint_case, fingerprint_dataset
-from lesionlab.plan.folds import patient_folds
+from lesionlab.plan.fingerprint import Fingerprint
+from lesionlab.plan.folds import Folds, official_splits, patient_folds, require_lesions
+from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
 
 __all__ = ["Gathered", "Plan", "gather_dataset", "patient_folds", "plan_dataset", "plan_gathered"]
 
@@ -36,22 +39,32 @@ class Gathered:
 
     workspace: Workspace
     patients: dict[str, str]
-    folds: list[dict[str, list[str]]]
+    folds: Folds
     failed: dict[str, str]
+    dropped: tuple[str, ...] = ()
+    twins: tuple[Twin, ...] = ()
+
+    def planned(self, plans: dict[str, Any]) -> Plan:
+        """The workspace with a network planned on it."""
+        told = self.failed, self.dropped, self.twins
+        return Plan(self.workspace, self.patients, self.folds, plans, *told)
 
 
 @dataclass(frozen=True)
 class Plan:
     """A planned workspace: its cases with their patients, its folds, nnU-Net's plans.
 
-    `failed` maps the cases that could not be used to the reason.
+    `failed` maps the cases that could not be used to the reason; `dropped` are copies that were left out, and
+    `twins` all cases that look the same.
     """
 
     workspace: Workspace
     patients: dict[str, str]
-    folds: list[dict[str, list[str]]]
+    folds: Folds
     plans: dict[str, Any]
     failed: dict[str, str]
+    dropped: tuple[str, ...] = ()
+    twins: tuple[Twin, ...] = ()
 
 
 def plan_dataset(
@@ -63,7 +76,7 @@ def plan_dataset(
     """
     found = gather_dataset(cases, recipe, root, save)
     plans = plan_gathered(found.workspace, recipe, list(found.patients), progress)
-    return Plan(found.workspace, found.patients, found.folds, plans, found.failed)
+    return found.planned(plans)
 
 
 def plan_gathered(
@@ -78,47 +91,122 @@ def plan_gathered(
     return plans
 
 
-def gather_dataset(cases: Iterable[Case], recipe: Recipe, root: Path, save: SaveVolume) -> Gathered:
+def gather_dataset(
+    cases: Iterable[Case],
+    recipe: Recipe,
+    root: Path,
+    save: SaveVolume,
+    *,
+    official: OfficialFolds | None = None,
+) -> Gathered:
     """Write nnU-Net's raw folder from standardised cases, its fingerprint and the folds by patient.
 
     `save` writes a volume as NIfTI. The raw file of a `fixed` channel already holds the scaled
     values and the plan says NoNormalization, so that stock nnU-Net computes the same. Cases are
     taken one at a time; one without a truth, with a label that the recipe does not know or with a
-    truth on another grid is left out and listed. Raises DatasetError when two cases share an id,
-    when no case is left or none has a lesion, and for a workspace with a training of other
-    cases or another recipe.
+    truth on another grid is left out and listed. `official` folds are taken instead of drawn ones, and cases
+    that look the same are treated as `training.duplicates` says. Raises DatasetError when two cases share
+    an id, when no case is left, a label is in no case or a fold has no lesion, for a leak that the recipe
+    does not settle, and for a workspace with a training of other cases or another recipe.
     """
     workspace = Workspace(root, recipe.name)
     trained = _trained_patients(workspace, recipe)
-    prints: list[CaseFingerprint] = []
-    patients: dict[str, str] = {}
-    with_lesion: dict[str, bool] = {}
     failed: dict[str, str] = {}
+    with Fingerprint(workspace.preprocessed) as fingerprint:
+        seen = _write_cases(cases, recipe, workspace, save, (fingerprint, trained, failed))
+        if not seen:
+            raise DatasetError(root, next(iter(failed.values()), "no case"), "cases with a truth")
+        twins = find_twins(list(seen.values()))
+        settled = settle(list(seen.values()), twins, recipe.training.duplicates, root)
+        patients = {name: one.patient for name, one in seen.items() if name not in settled.dropped}
+        if trained is not None and trained != patients:
+            raise _other_training(root)
+        with_lesion = {name: bool(seen[name].labels) for name in patients}
+        _require_labels([seen[name].labels for name in patients], recipe, root)
+        _drop_strangers(workspace, patients)
+        write_json(workspace.preprocessed / "dataset_fingerprint.json", fingerprint.result(patients))
+    folds = _folds({name: settled.patients[name] for name in patients}, with_lesion, recipe, official)
+    write_json(workspace.raw / "dataset.json", dataset_json(recipe, len(patients)))
+    write_json(workspace.preprocessed / "splits_final.json", folds)
+    write_json(workspace.cases_file, _record(patients, with_lesion, settled, twins, official))
+    return Gathered(workspace, patients, folds, failed, settled.dropped, tuple(twins))
+
+
+def _write_cases(
+    cases: Iterable[Case],
+    recipe: Recipe,
+    workspace: Workspace,
+    save: SaveVolume,
+    state: tuple[Fingerprint, dict[str, str] | None, dict[str, str]],
+) -> dict[str, Seen]:
+    """Write the raw files of all cases and remember each by name.
+
+    `state` is the fingerprint, which grows, the patients by case of a training that is here already, and the
+    cases that failed with their reasons, which grow.
+    """
+    fingerprint, trained, failed = state
+    seen: dict[str, Seen] = {}
     for case in cases:
         name = nnunet_id(case.id)
-        if name in patients:
+        if name in seen:
             raise DatasetError(case.id, f"a second case named {name!r}", "case ids that differ")
         if trained is not None and trained.get(name) != case.patient_id:
-            raise _other_training(root)
+            raise _other_training(workspace.root)
         try:
-            prints.append(_write_case(case, name, recipe, workspace, save))
+            labels = _labels_of(case, recipe)
+            fingerprint.add(name, *_write_case(case, name, recipe, workspace, save))
         except (DatasetError, GeometryError, BundleError) as error:
             failed[case.id] = str(error)
             continue
-        patients[name] = case.patient_id
-        with_lesion[name] = bool(prints[-1].foreground[0].size)
-    if not prints:
-        raise DatasetError(root, next(iter(failed.values()), "no case"), "cases with a truth")
-    if trained is not None and trained != patients:
-        raise _other_training(root)
-    _drop_strangers(workspace, patients)
-    fingerprint = fingerprint_dataset(prints)
-    folds = patient_folds(patients, recipe.training.folds, recipe.training.seed, with_lesion=with_lesion)
-    write_json(workspace.raw / "dataset.json", dataset_json(recipe, len(patients)))
-    write_json(workspace.preprocessed / "dataset_fingerprint.json", fingerprint)
-    write_json(workspace.preprocessed / "splits_final.json", folds)
-    write_json(workspace.cases_file, {"patients": patients, "with_lesion": with_lesion})
-    return Gathered(workspace, patients, folds, failed)
+        bits = look(case.channels[case.reference].array)
+        seen[name] = Seen(name, case.patient_id, labels, case.diagnosis, bits)
+    return seen
+
+
+def _folds(
+    patients: dict[str, str], with_lesion: dict[str, bool], recipe: Recipe, official: OfficialFolds | None
+) -> Folds:
+    if official is not None and official.splits:
+        renamed = tuple(
+            Split(*(tuple(map(nnunet_id, side)) for side in (split.train, split.val)))
+            for split in official.splits
+        )
+        folds = official_splits(replace(official, splits=renamed), patients)
+    else:
+        training = recipe.training
+        folds = patient_folds(patients, training.folds, training.seed, with_lesion=with_lesion)
+    require_lesions(folds, with_lesion)
+    return folds
+
+
+def _record(
+    patients: dict[str, str],
+    with_lesion: dict[str, bool],
+    settled: Settled,
+    twins: list[Twin],
+    official: OfficialFolds | None,
+) -> dict[str, Any]:
+    """What cases.json holds."""
+    joined = {case: settled.patients[case] for case in patients if settled.patients[case] != patients[case]}
+    return {
+        "patients": patients,
+        "with_lesion": with_lesion,
+        "folds": official.name if official is not None and official.splits else "drawn by patient",
+        "look_the_same": [asdict(twin) for twin in twins],
+        "dropped": settled.dropped,
+        "joined": joined,
+    }
+
+
+def _require_labels(labels: Sequence[frozenset[int]], recipe: Recipe, root: Path) -> None:
+    """Raise DatasetError for a data set without any lesion, or with a label of the recipe in no case."""
+    found = frozenset[int]().union(*labels)
+    if not found:
+        raise DatasetError(root, f"{len(labels)} cases without any lesion", "at least one with a lesion")
+    for name, label in recipe.labels.items():
+        if label not in found:
+            needed = "a case with each label of the recipe"
+            raise DatasetError(root, f"label {name!r} ({label}) in none of {len(labels)} cases", needed)
 
 
 def _trained_patients(workspace: Workspace, recipe: Recipe) -> dict[str, str] | None:
@@ -167,21 +255,27 @@ def nnunet_id(case_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", case_id)
 
 
-def _write_case(
-    case: Case, name: str, recipe: Recipe, workspace: Workspace, save: SaveVolume
-) -> CaseFingerprint:
+def _labels_of(case: Case, recipe: Recipe) -> frozenset[int]:
+    """The labels in a case's truth; DatasetError without a truth, or for a label that the recipe lacks."""
     if case.truth is None:
         raise DatasetError(case.id, "no truth", "a mask or contour for training")
     require_same_grid(f"truth of {case.id}", case.channels[case.reference], case.truth)
-    found = {int(label) for label in np.unique(case.truth.array)} - {0}
+    found = frozenset(int(label) for label in np.unique(case.truth.array)) - {0}
     unknown = found - set(recipe.labels.values())
     if unknown:
         raise DatasetError(case.id, f"labels {sorted(unknown)}", f"labels of the recipe {recipe.labels}")
+    return found
+
+
+def _write_case(
+    case: Case, name: str, recipe: Recipe, workspace: Workspace, save: SaveVolume
+) -> tuple[list[NDArray[Any]], NDArray[Any], tuple[float, ...]]:
+    """Write one case's raw files; returns its channels, labels and spacing as the network will see them."""
     volumes = network_input(case, recipe)
     for channel, volume in enumerate(volumes):
         save(volume, workspace.raw / "imagesTr" / f"{name}_{channel:04d}.nii.gz")
-    save(
-        case.truth.with_array(case.truth.array.astype(np.uint8)),
-        workspace.raw / "labelsTr" / f"{name}.nii.gz",
-    )
-    return fingerprint_case([v.array for v in volumes], case.truth.array, case.geometry.spacing)
+    if case.truth is None:
+        raise DatasetError(case.id, "no truth", "a mask or contour for training")
+    truth = network_truth(case.truth, recipe)
+    save(truth.with_array(truth.array.astype(np.uint8)), workspace.raw / "labelsTr" / f"{name}.nii.gz")
+    return [v.array for v in volumes], truth.array, volumes[0].geometry.spacing

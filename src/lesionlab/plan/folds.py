@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lesionlab.core.errors import DatasetError
+from lesionlab.core.splits import OfficialFolds
+
+Folds = list[dict[str, list[str]]]
 
 
 def patient_folds(
@@ -18,8 +21,10 @@ def patient_folds(
     `patients` maps case id to patient id; `with_lesion` tells which cases hold foreground, and folds are then
     balanced in patients with and without. The result is nnU-Net's splits_final: one {"train",
     "val"} of case ids per fold, each case in exactly one "val". The same seed gives the same
-    folds whatever the order of cases. Raises DatasetError for fewer patients than folds.
+    folds whatever the order of cases. Raises DatasetError for fewer patients than folds, and below two folds.
     """
+    if folds < 2:
+        raise DatasetError("folds", f"training.folds = {folds}", "at least 2, or a data set's own folds")
     cases_of: dict[str, list[str]] = defaultdict(list)
     for case in sorted(patients):
         cases_of[patients[case]].append(case)
@@ -39,6 +44,45 @@ def patient_folds(
         }
         for held in held_out
     ]
+
+
+def official_splits(official: OfficialFolds, patients: Mapping[str, str]) -> Folds:
+    """A data set's own folds of the cases in `patients` (case id to patient id), as nnU-Net's splits_final.
+
+    Cases that are no longer there are left out of them. Raises DatasetError, naming them, for cases in no
+    fold and for a patient on both sides of one.
+    """
+    splits = []
+    for number, split in enumerate(official.splits):
+        train, val = ([case for case in side if case in patients] for side in (split.train, split.val))
+        strangers = sorted(set(patients) - set(train) - set(val))
+        if strangers:
+            raise DatasetError(
+                f"{official.name}, fold {number}",
+                f"{len(strangers)} cases in no official fold ({', '.join(strangers[:3])})",
+                "training.official_folds = false, to draw folds of one's own",
+            )
+        both = sorted({patients[case] for case in train} & {patients[case] for case in val})
+        if both:
+            raise DatasetError(
+                f"{official.name}, fold {number}",
+                f"{len(both)} patients in training and validation ({', '.join(both[:3])})",
+                "a patient on one side only, or training.official_folds = false",
+            )
+        splits.append({"train": sorted(train), "val": sorted(val)})
+    return splits
+
+
+def require_lesions(folds: Folds, with_lesion: Mapping[str, bool]) -> None:
+    """Raise DatasetError, naming the fold, where training or validation cases are all without a lesion."""
+    for number, fold in enumerate(folds):
+        for side, word in (("train", "training"), ("val", "validation")):
+            if not any(with_lesion[case] for case in fold[side]):
+                raise DatasetError(
+                    f"fold {number}",
+                    f"{len(fold[side])} {word} cases, none with a lesion",
+                    "a lesion on both sides of each fold: fewer folds, or more cases",
+                )
 
 
 def _any_lesion(cases: Sequence[str], with_lesion: Mapping[str, bool] | None) -> bool:

@@ -44,11 +44,12 @@ NAMED: Final = 4
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What is remembered of a case: name, patient, what it is said to show, and its hash."""
+    """What is remembered of a case: name, patient, the labels in its truth, its diagnosis, and its hash."""
 
     name: str
     patient: str
-    said: str
+    labels: frozenset[int]
+    diagnosis: str
     bits: Bits
 
 
@@ -119,7 +120,8 @@ def find_twins(seen: Sequence[Seen], same: float = SAME) -> list[Twin]:
 
 def _twin(first: Seen, second: Seen, distance: float) -> Twin:
     same = first.patient == second.patient
-    return Twin(first.name, second.name, round(distance, 4), same, first.said != second.said)
+    contradict = (first.labels, first.diagnosis) != (second.labels, second.diagnosis)
+    return Twin(first.name, second.name, round(distance, 4), same, contradict)
 
 
 def settle(
