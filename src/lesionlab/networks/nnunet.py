@@ -1,17 +1,19 @@
-"""nnU-Net's configuration with our resampling in place of its default; planning and prediction share it.
+"""What planning and prediction share of nnU-Net: its configuration with our resampling, its files of cases.
 
-Only the default, `resample_data_or_seg_to_shape`, is replaced, because ours gives its numbers. A plan that
-names another function gets that one.
+Only the default resampling, `resample_data_or_seg_to_shape`, is replaced, because ours gives its numbers. A
+plan that names another function gets that one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from lesionlab.core.resize import ANISOTROPY, low_resolution_axis, resize
@@ -74,3 +76,26 @@ class FastConfiguration(ConfigurationManager):
         if self.configuration[name] != DEFAULT:
             return None
         return partial(resample_to_shape, **self.configuration[f"{name}_kwargs"])
+
+
+def load_prepared(folder: Path, case: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A preprocessed training case: its channels (c, z, y, x) float32 and its labels (z, y, x).
+
+    Raises FileNotFoundError for a case that was not preprocessed.
+    """
+    data, labels, _, _ = nnUNetDatasetBlosc2(str(folder), [case]).load_case(case)
+    return np.asarray(data[:], np.float32), np.asarray(labels[:])[0]
+
+
+def save_labels(labels: np.ndarray[Any, Any], file: Path, patch: Sequence[int]) -> None:
+    """Write labels (z, y, x) as nnU-Net's loader wants those of a first network: uint8, in `file`.b2nd.
+
+    `patch` is what will be cut out of them at a time.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    plain = np.ascontiguousarray(labels, np.uint8)
+    blocks, chunks = comp_blosc2_params((1, *plain.shape), tuple(patch), 1)
+    # beside the target, then renamed: an interrupted run leaves no half-written file
+    temporary = file.parent / f".{file.name}"
+    nnUNetDatasetBlosc2.save_seg(plain, str(temporary), list(chunks[1:]), list(blocks[1:]))
+    temporary.with_name(f"{temporary.name}.b2nd").replace(file.with_name(f"{file.name}.b2nd"))

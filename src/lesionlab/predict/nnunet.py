@@ -181,6 +181,14 @@ def _body(case: Case) -> BoolArray:
     return body
 
 
+def load_model(bundle: Bundle, device: str) -> Model:
+    """The model of a bundle, ready to run; BundleError when it has no weights or they do not fit."""
+    if bundle.folder is None:
+        raise BundleError(bundle.name, "no model folder", "a bundle with weights")
+    with _quiet():
+        return _load(bundle.folder, bundle.checkpoints, bundle.sha256, bundle.recipe.prediction, device)
+
+
 @lru_cache(maxsize=2)
 def _load(
     folder: Path, checkpoints: tuple[Path, ...], sha256: str, settings: PredictionSettings, device_name: str
