@@ -120,7 +120,9 @@ def ratio_interval(
     over = values.mean(axis=0) if len(values) else np.zeros(2)
     if over[1] == 0.0 or people < 2:
         return replace(bare, estimate=float(over[0] / over[1]) if over[1] else math.nan)
-    drawn = np.concatenate([_means(values, of_patient, weights) for weights in _draws(people, settings)])
+    drawn = np.concatenate(
+        [weighted_means(values, of_patient, weights) for weights in draws(people, settings)]
+    )
     without = _means_without(values, of_patient) if settings.method == "bca" else np.ones((1, 2))
     estimate = float(over[0] / over[1])
     if not drawn[:, 1].all() or not without[:, 1].all():
@@ -158,8 +160,8 @@ def _intervals(
     estimates = values.mean(axis=0) if statistic == "mean" else np.median(values, axis=0)
     if people < 2:
         return [Interval(float(one), math.nan, math.nan, cases, 0, people, method) for one in estimates]
-    of_weights = _means if statistic == "mean" else _medians
-    replicates = np.concatenate([of_weights(values, of_patient, w) for w in _draws(people, settings)])
+    of_weights = weighted_means if statistic == "mean" else _medians
+    replicates = np.concatenate([of_weights(values, of_patient, w) for w in draws(people, settings)])
     left_out = _means_without(values, of_patient) if method == "bca" else None
     found = []
     for k, estimate in enumerate(estimates):
@@ -181,7 +183,7 @@ def _bounds(
     return float(low), float(high)
 
 
-def _draws(patients: int, settings: Bootstrap) -> Iterator[Floats]:
+def draws(patients: int, settings: Bootstrap) -> Iterator[Floats]:
     """How often each patient is in each resample, as tables (some resamples, patients)."""
     random = np.random.default_rng(settings.seed)
     step = max(1, CHUNK // patients)
@@ -192,7 +194,7 @@ def _draws(patients: int, settings: Bootstrap) -> Iterator[Floats]:
         yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
 
 
-def _means(values: Floats, of_patient: NDArray[Any], weights: Floats) -> Floats:
+def weighted_means(values: Floats, of_patient: NDArray[Any], weights: Floats) -> Floats:
     """Means over cases for each row of patient weights: every case counts as often as its patient."""
     sums = np.column_stack([np.bincount(of_patient, weights=column) for column in values.T])
     return np.asarray((weights @ sums) / (weights @ np.bincount(of_patient))[:, None])

@@ -175,7 +175,7 @@ def paired_tests(
         return ()
     between = intervals(np.column_stack([row[3] for row in found]), patients, settings=settings)
     flips = [sign_flip(row[3], patients, settings=settings) for row in found]
-    ranks = [signed_rank(_patient_means(row[3], patients)) for row in found]
+    ranks = [signed_rank(patient_means(row[3], patients)) for row in found]
     return tuple(
         PairedTest(metric, first, second, interval, rank, flip, corrected)
         for (metric, first, second, _), interval, rank, flip, corrected in zip(
@@ -214,7 +214,8 @@ def subgroups(
     return tuple(found)
 
 
-def _patient_means(values: Floats, patients: Sequence[str] | None) -> Floats:
+def patient_means(values: Floats, patients: Sequence[str] | None) -> Floats:
+    """The mean of each patient's defined values; a patient without any is left out."""
     groups = group_numbers(patients, len(values))
     known = ~np.isnan(values)
     of_patient = np.unique(groups[known], return_inverse=True)[1]
