@@ -13,8 +13,17 @@ from lesionlab.train.curves import EpochRow, read_curves, write_curves
 __all__ = ["EpochRow", "read_curves", "train_fold", "write_curves"]
 
 
-def train_fold(root: Path, fold: int | str, *, device: str = "auto", progress: Progress = silent) -> Path:
+def train_fold(
+    root: Path,
+    fold: int | str,
+    *,
+    step: str | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Path:
     """Train one fold (0, 1, ... or "all") of the workspace planned at `root`.
+
+    `step` is the configuration to train, of a recipe with several (`Recipe.steps`); the last when None.
 
     Goes on where an interrupted training stopped; a finished fold is returned at once. Returns the
     fold's folder, with `checkpoint_final.pth` and `curves.csv`. Raises TrainingError for a fold that the plan
@@ -26,4 +35,5 @@ def train_fold(root: Path, fold: int | str, *, device: str = "auto", progress: P
     keep_freed_memory()
     from lesionlab.train.nnunet import train_network
 
-    return train_network(workspace, recipe, fold, device, progress)
+    chosen = recipe if step is None else recipe.step(step)
+    return train_network(workspace, chosen, fold, device, progress)

@@ -25,6 +25,7 @@ from batchgenerators.dataloading.single_threaded_augmenter import SingleThreaded
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -38,6 +39,7 @@ from lesionlab.train.augment import ANGLE_RAD, flips_rotation_crop
 from lesionlab.train.averaging import WeightAverage
 from lesionlab.train.curves import EpochRow, converged, read_curves, smoothed, write_curves
 from lesionlab.train.losses import NetworkLoss, make_loss
+from lesionlab.train.located import AroundLocated
 from lesionlab.train.sampling import EvenLesions, case_shares, training_cases
 from lesionlab.train.schedules import Schedule, make_optimiser
 
@@ -66,9 +68,19 @@ class RecipeTrainer(nnUNetTrainer):
         self.enable_deep_supervision = recipe.loss.deep_supervision
         self.autocast_dtype = autocast_dtype(settings.precision, self.device)
         self.grad_scaler: Any = self.grad_scaler if self.autocast_dtype is torch.float16 else None
+        self.located: Path | None = None
+        if recipe.locate.spacing_mm is not None:
+            # the network sees crops around what was located, never a scan as a whole
+            first = Path(self.output_folder_base).parent / self._folder_of(recipe.steps[0])
+            self.located = first / "predicted_next_stage" / self.configuration_name
+            self.oversample_foreground_percent = 1.0
         self.rows: list[EpochRow] = []
         self.average = WeightAverage(settings.weight_averaging)
         self.last_saved = -math.inf
+
+    def _folder_of(self, configuration: str) -> str:
+        """nnU-Net's name of the folder that another configuration of this plan is trained in."""
+        return f"{nnUNetTrainer.__name__}__{self.plans_manager.plans_name}__{configuration}"
 
     def configure_optimizers(self) -> tuple[Any, Any]:
         """The recipe's optimiser and schedule."""
@@ -131,6 +143,12 @@ class RecipeTrainer(nnUNetTrainer):
         )
         return augmented, plain
 
+    def _wrong(self, case: str) -> Any:
+        """Where the network that locates found something in a case that is none, 0 elsewhere."""
+        folder = str(self.preprocessed_dataset_folder)
+        previous = nnUNetDatasetBlosc2(folder, [case], str(self.located)).load_case(case)[2]
+        return np.asarray(previous[:])
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's loaders in this process, drawing cases and places as the recipe says."""
         angles, in_plane, cut, axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -139,6 +157,8 @@ class RecipeTrainer(nnUNetTrainer):
         shares = case_shares(training.identifiers, self.with_lesion, settings.lesion_free_share)
         if settings.sampling == "lesion_size":
             training = EvenLesions(training, self.label_manager.foreground_labels)
+        if self.located is not None:
+            training = AroundLocated(training, self._wrong, size)
         augmented, plain = self._transforms(angles, in_plane, axes)
         loaders = [
             nnUNetDataLoader(
