@@ -37,9 +37,9 @@ def conv(
     )
 
 
-def transposed(dimensions: int, inputs: int, outputs: int, stride: Size) -> nn.Module:
+def transposed(dimensions: int, inputs: int, outputs: int, stride: Size, *, bias: bool = True) -> nn.Module:
     """A transposed convolution that multiplies the grid by the stride, its kernel as large as the stride."""
-    return TRANSPOSED[dimensions](inputs, outputs, _plain(stride), stride=_plain(stride))
+    return TRANSPOSED[dimensions](inputs, outputs, _plain(stride), stride=_plain(stride), bias=bias)
 
 
 def down(dimensions: int, inputs: int, outputs: int, stride: Size, *, bias: bool = True) -> nn.Module:
@@ -54,12 +54,10 @@ def norm(kind: Norm, dimensions: int, channels: int) -> nn.Module:
     return NORMS[kind, dimensions](channels, affine=True)
 
 
-def conv_block(
-    dimensions: int, inputs: int, outputs: int, kind: Norm, kernel: int = 3, *, bias: bool = True
-) -> nn.Sequential:
-    """Convolution, normalisation, ReLU."""
+def conv_block(dimensions: int, inputs: int, outputs: int, kind: Norm, kernel: int = 3) -> nn.Sequential:
+    """Convolution, normalisation, ReLU; a bias only where no normalisation would take it away again."""
     return nn.Sequential(
-        conv(dimensions, inputs, outputs, kernel, bias=bias),
+        conv(dimensions, inputs, outputs, kernel, bias=kind == "none"),
         norm(kind, dimensions, outputs),
         nn.ReLU(inplace=True),
     )

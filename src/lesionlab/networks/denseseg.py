@@ -64,7 +64,7 @@ class DenseSeg(nn.Module):
         super().__init__()
         growth = max(1, features // 2)
         self.first = nn.Sequential(
-            conv(DIMENSIONS, input_channels, features),
+            conv(DIMENSIONS, input_channels, features, bias=False),
             *_active(features, norm),
             conv(DIMENSIONS, features, features, bias=False),
             *_active(features, norm),

@@ -58,6 +58,9 @@ class UNETR(_Wrapped):
             num_heads=heads,
             spatial_dims=len(patch),
         )
+        # MONAI's layers carry a normalisation for an attention across two inputs, which this network has not
+        for layer in self.network.vit.blocks:
+            layer.norm_cross_attn = nn.Identity()
 
 
 class SwinUNETR(_Wrapped):

@@ -137,14 +137,14 @@ class TransUNet(nn.Module):
         self.position = nn.Parameter(torch.zeros(1, math.prod(grid), hidden))
         self.layers = nn.Sequential(*(TransformerLayer(hidden, heads, 4 * hidden) for _ in range(layers)))
         self.after = nn.LayerNorm(hidden, eps=1e-6)
-        self.widen = conv_block(2, hidden, 8 * width, "batch", bias=False)
+        self.widen = conv_block(2, hidden, 8 * width, "batch")
         skips, widths = (8 * width, 4 * width, width, 0), (4 * width, 2 * width, width, max(1, width // 4))
         inputs, ups = 8 * width, []
         for skip, outputs in zip(skips, widths, strict=True):
             ups.append(
                 nn.Sequential(
-                    conv_block(2, inputs + skip, outputs, "batch", bias=False),
-                    conv_block(2, outputs, outputs, "batch", bias=False),
+                    conv_block(2, inputs + skip, outputs, "batch"),
+                    conv_block(2, outputs, outputs, "batch"),
                 )
             )
             inputs = outputs

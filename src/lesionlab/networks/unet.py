@@ -123,7 +123,10 @@ class Gate(nn.Module):
         self.look = down(dimensions, width, width, levels.strides[level + 1], bias=False)
         self.listen = conv(dimensions, levels.features[level + 1], width, 1)
         self.decide = conv(dimensions, width, 1, 1)
-        self.passed = nn.Sequential(conv(dimensions, width, width, 1), norm(levels.norm, dimensions, width))
+        self.passed = nn.Sequential(
+            conv(dimensions, width, width, 1, bias=levels.norm == "none"),
+            norm(levels.norm, dimensions, width),
+        )
 
     def forward(self, skip: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
         """The skip features (n, c, ...), each place multiplied by its attention in [0, 1]."""

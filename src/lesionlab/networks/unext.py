@@ -98,7 +98,7 @@ def shift(image: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
 
 
 def _normed(layer: nn.Module, image: torch.Tensor) -> torch.Tensor:

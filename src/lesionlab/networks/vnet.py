@@ -74,7 +74,7 @@ class VNet(nn.Module):
         for level in range(len(features) - 2, -1, -1):
             fine = features[level]
             number = len(features) - 2 - level
-            up = transposed(dimensions, brought, fine, strides[level + 1])
+            up = transposed(dimensions, brought, fine, strides[level + 1], bias=False)
             self.ups.append(_Step(up, fine, norm, dimensions))
             brought = 2 * fine
             self.joins.append(Residual(dimensions, brought, brought, up_convs[number], norm))
