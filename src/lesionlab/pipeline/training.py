@@ -14,7 +14,7 @@ from typing import Any
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import LesionLabError, TrainingError
-from lesionlab.core.files import sha256_of, write_json, writing
+from lesionlab.core.files import write_json, writing
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Outcome, Progress, silent
@@ -29,6 +29,7 @@ from lesionlab.pipeline.kept import Examined, examined_task, run_examined
 from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.quality import remember_training
 from lesionlab.pipeline.record import part
+from lesionlab.pipeline.steps import steps_bundle, train_first_step
 from lesionlab.plan import Gathered, Plan, gather_dataset, nnunet_id, plan_gathered
 from lesionlab.predict import Bundle, write_bundle
 from lesionlab.read import find_cases
@@ -38,6 +39,8 @@ from lesionlab.train import read_curves, train_fold
 SOURCES_FILE = "sources.json"
 FINAL = "checkpoint_final.pth"
 Fold = int | str
+FIRST_SHARE = 0.4
+"""Share of the progress bar for the first of two networks."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +103,16 @@ def train_folds(
 ) -> list[Path]:
     """Train folds one after another (all of the recipe's when None); returns their folders.
 
+    Of a recipe with two steps, every fold of the first network comes before, for the second needs them all.
     Finished folds are kept, an interrupted one goes on from its last checkpoint. Curves are left in each
     folder as curves.csv and curves.png.
     """
     _, recipe = open_workspace(Path(root))
     wanted = list(range(recipe.training.folds)) if folds is None else list(folds)
     trained = []
+    begun = FIRST_SHARE if train_first_step(root, device=device, progress=part(progress, 0, FIRST_SHARE)) else 0
     for number, fold in enumerate(wanted):
-        share = part(progress, number / len(wanted), (number + 1) / len(wanted))
+        share = part(part(progress, begun, 1), number / len(wanted), (number + 1) / len(wanted))
         folder = train_fold(Path(root), fold, device=device, progress=share)
         picture = curves_picture(folder)
         if picture is not None:
@@ -170,7 +175,8 @@ def finish(root: str | Path, target: str | Path, scores: Sequence[Scores] = ()) 
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
     folds = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{FINAL}"))
     card = model_card(recipe, record["patients"], folds, summarise(scores) if scores else None)
-    bundle = write_bundle(model, recipe, card, Path(target))
+    earlier = workspace.model(recipe.steps[0]) if len(recipe.steps) > 1 else None
+    bundle = write_bundle(model, recipe, card, Path(target), earlier=earlier)
     remember_training(workspace, bundle)
     return bundle
 
@@ -185,11 +191,8 @@ def is_trained(workspace: Workspace, recipe: Recipe, fold: Fold) -> bool:
 
 
 def fold_bundle(workspace: Workspace, recipe: Recipe, fold: Fold) -> Bundle:
-    """One finished fold of a workspace as a bundle, without copying it."""
-    folder = workspace.model(recipe.network.configuration)
-    checkpoint = folder / f"fold_{fold}" / FINAL
-    files = [folder / "plans.json", folder / "dataset.json", checkpoint]
-    return Bundle(f"{recipe.name} fold {fold}", recipe, folder, (checkpoint,), sha256_of(files))
+    """One finished fold of a workspace as a bundle, with all steps, without copying it."""
+    return steps_bundle(workspace, recipe, fold)
 
 
 def curves_picture(folder: Path) -> bytes | None:

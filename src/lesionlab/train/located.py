@@ -53,5 +53,5 @@ class AroundLocated:
         if len(voxels) == 0:
             return voxels
         step = [np.random.randint(-reach, reach + 1) for reach in self.reach]  # noqa: NPY002
-        moved = np.asarray(voxels) + [0, *step]
+        moved = np.asarray(voxels) + np.array([0, *step])
         return np.clip(moved, 0, [0, *(n - 1 for n in shape)])
