@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lesionlab.core.results import Findings, LesionTable, Prediction, Scores
     from lesionlab.core.volume import Geometry, Volume
     from lesionlab.evaluate import score_case
-    from lesionlab.pipeline import convert_cohort, examine, examine_cohort
+    from lesionlab.pipeline import convert_cohort, examine, examine_cohort, write_dicom
     from lesionlab.predict import load_bundle
     from lesionlab.read import find_cases, open_case
     from lesionlab.report import save_volume, write_findings
@@ -46,6 +46,7 @@ _HOMES = {
     "open_case": "lesionlab.read",
     "save_volume": "lesionlab.report",
     "score_case": "lesionlab.evaluate",
+    "write_dicom": "lesionlab.pipeline",
     "write_findings": "lesionlab.report",
 }
 
@@ -70,6 +71,7 @@ __all__ = [
     "open_case",
     "save_volume",
     "score_case",
+    "write_dicom",
     "write_findings",
 ]
 

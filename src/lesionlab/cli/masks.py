@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lesionlab.cli.exporting import Also, Dicom, EmptySeg, Finding, KeepUids, Pseudonym, exports_of
 from lesionlab.cli.scans import NO_MODEL, cohort_table, list_failures, tell_findings
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
 
@@ -211,20 +212,27 @@ def report(
     ] = None,
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Expert contours or mask.")] = None,
     recipe: RecipeName = NO_MODEL,
+    dicom: Dicom = "",
+    also: Also = "",
+    finding: Finding = "neoplasm",
+    empty_seg: EmptySeg = False,
+    pseudonym: Pseudonym = "",
+    keep_uids: KeepUids = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Make a report again after its mask was corrected by hand, or make one for a scan and a mask.
 
     A folder from `examine` knows its scan and recipe: its mask.nii.gz is measured again and all files are
-    written anew.
+    written anew. With --dicom, a PACS can take the answer.
 
-    Example: `lesionlab report out/patient7`, or
+    Example: `lesionlab report out/patient7 --dicom seg,sr`, or
     `lesionlab report dicom/patient7 --mask drawn.nii.gz -o out/drawn`
     """
     from lesionlab import pipeline
     from lesionlab.report import write_findings
 
+    exports = exports_of(dicom, also, finding, empty_seg, pseudonym, keep_uids)
     with progress_bar() as progress:
         if mask is None:
             findings = pipeline.findings_again(source, progress=progress)
@@ -234,7 +242,8 @@ def report(
             chosen = pipeline.recipe_of(recipe)
             findings = pipeline.findings_of_mask(source, mask, chosen, truth=truth, progress=progress)
         page = write_findings(findings, out or source)
+        written = pipeline.write_exports(findings, out or source, exports) if exports.wanted else []
     if as_json:
-        answer_json({"report": str(page)})
+        answer_json({"report": str(page), "exports": [str(path) for path in written]})
     else:
-        answer(f"report: {page}")
+        answer("\n".join([f"report: {page}", *map(str, written)]))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lesionlab.cli.datasets import convert_dataset
+from lesionlab.cli.exporting import Also, Dicom, EmptySeg, Finding, KeepUids, Pseudonym, exports_of
 from lesionlab.cli.terminal import (
     Debug,
     Device,
@@ -96,6 +98,12 @@ def examine(
     again: Annotated[
         bool, typer.Option("--again", help="In a cohort, also examine patients that are finished already.")
     ] = False,
+    dicom: Dicom = "",
+    also: Also = "",
+    finding: Finding = "neoplasm",
+    empty_seg: EmptySeg = False,
+    pseudonym: Pseudonym = "",
+    keep_uids: KeepUids = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -104,35 +112,53 @@ def examine(
     Writes report.html, lesions.csv, patient.json, run.json and mask.nii.gz into FOLDER; for a folder of
     patients, one such folder for each and a report over all. A patient who fails is listed at the end and
     does not stop the others (exit code 1). Interrupted, the same command goes on with the patients left.
+    With --dicom, a PACS can take the answer: segmentation, structured report, contours, a picture.
 
-    Example: `lesionlab examine dicom/patient7 -m models/pet -o out/patient7`
+    Example: `lesionlab examine dicom/patient7 -m models/pet -o out/patient7 --dicom seg,sr`
     """
     from lesionlab import pipeline
     from lesionlab.report import write_findings
 
+    exports = exports_of(dicom, also, finding, empty_seg, pseudonym, keep_uids)
     bundle = open_bundle(model, channels, precision)
     if not pipeline.is_one_case(source):
-        if truth is not None:
-            raise typer.BadParameter("--truth belongs to a single patient", param_hint="--truth")
+        for option, given in (("--truth", truth), ("--pseudonym", pseudonym)):
+            if given:
+                raise typer.BadParameter(f"{option} belongs to a single patient", param_hint=option)
         with progress_bar() as progress:
             outcomes = pipeline.examine_cohort(
-                source, bundle, out, device=device, again=again, progress=progress
+                source, bundle, out, device=device, again=again, exports=exports, progress=progress
             )
         _tell_cohort(outcomes, out, as_json)
         return
     with progress_bar() as progress:
         findings = pipeline.examine(source, bundle, truth=truth, device=device, progress=progress)
         page = write_findings(findings, out)
+        written = pipeline.write_exports(findings, out, exports) if exports.wanted else []
     if as_json:
-        answer_json(_record(findings, page))
+        answer_json({**_record(findings, page), "exports": [str(path) for path in written]})
     else:
         tell_findings(findings)
-        answer(f"\nreport: {page}")
+        answer("\n" + "\n".join([f"report: {page}", *map(str, written)]))
 
 
 def convert(
-    source: Scan,
-    out: Out,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A patient, a folder of patients, or the name of a data set and then its folder.",
+            show_default=False,
+        ),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[SRC]", help="Where the named data set lies.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.", show_default=False),
+    ] = None,
     recipe: Annotated[
         str,
         typer.Option(
@@ -142,19 +168,35 @@ def convert(
             metavar="RECIPE",
         ),
     ] = NO_MODEL,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="Of a data set: keep benign and malignant apart, as two labels.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Of a data set: check and count only, write nothing.")
+    ] = False,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Of a data set: go on without the cases that lack a file.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Turn scans into NIfTI: PET in SUVbw, all channels and contours on one grid.
 
     Writes FOLDER/CASE/ with suv.nii.gz, ct.nii.gz, ..., truth.nii.gz and case.json. Cases already converted
-    are kept, so an interrupted run goes on where it stopped.
+    are kept, so an interrupted run goes on where it stopped. With the name of a data set (breastdm, autopet,
+    busi, bus-bra, mama-mia, sts, stacks, folder) its files are checked and counted first; its own folds are
+    written beside the cases.
 
-    Example: `lesionlab convert dicom/ -r petct -o nifti/`
+    Example: `lesionlab convert dicom/ -r petct -o nifti/`, or `lesionlab convert bus-bra BUSBRA/ -o cases/`
     """
     from lesionlab import pipeline
     from lesionlab.core.registry import find_recipe
 
+    if folder is not None:
+        convert_dataset(str(source), folder, out, classes=classes, go_on=(check, incomplete), as_json=as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("missing", param_hint="--out")
     with progress_bar() as progress:
         outcomes = pipeline.convert_cohort(source, out, find_recipe(recipe), progress=progress)
     tell_paths(outcomes, as_json)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         summary_of,
         write_evaluation,
     )
+    from lesionlab.pipeline.exports import Exports, write_dicom, write_exports
     from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
     from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
     from lesionlab.pipeline.pairs import listed_pairs, pairs_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lesionlab.pipeline.suv import SuvResult, suv_file, suv_of
 
 __all__ = [
+    "Exports",
     "Places",
     "Settings",
     "SuvResult",
@@ -66,12 +68,15 @@ __all__ = [
     "suv_of",
     "with_references",
     "write_cohort_measurements",
+    "write_dicom",
     "write_evaluation",
+    "write_exports",
     "write_lesions",
     "write_maps",
 ]
 
 _HOMES = {
+    "Exports": "lesionlab.pipeline.exports",
     "Places": "lesionlab.pipeline.references",
     "Settings": "lesionlab.pipeline.evaluation",
     "SuvResult": "lesionlab.pipeline.suv",
@@ -101,7 +106,9 @@ _HOMES = {
     "suv_of": "lesionlab.pipeline.suv",
     "with_references": "lesionlab.pipeline.references",
     "write_cohort_measurements": "lesionlab.pipeline.measured",
+    "write_dicom": "lesionlab.pipeline.exports",
     "write_evaluation": "lesionlab.pipeline.evaluation",
+    "write_exports": "lesionlab.pipeline.exports",
     "write_lesions": "lesionlab.pipeline.marks",
     "write_maps": "lesionlab.pipeline.special",
 }

@@ -14,6 +14,7 @@ from lesionlab.core.errors import DatasetError, ReadError
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.evaluate import summarise
+from lesionlab.pipeline.exports import Exports
 from lesionlab.pipeline.files import converted_from, stamp, write_converted
 from lesionlab.pipeline.kept import Examined, examined_task, run_examined
 from lesionlab.pipeline.patient import open_standardised
@@ -89,20 +90,23 @@ def examine_cohort(
     *,
     device: str = "auto",
     again: bool = False,
+    exports: Exports | None = None,
     progress: Progress = silent,
 ) -> list[Outcome[Examined]]:
     """Examine every patient under a folder, each into `out/CASE/`, with a cohort report over all in `out`.
 
     A patient who fails is listed in the report and in the outcomes with the reason; the others go on.
     Patients that an earlier run finished, from the same files by the same method, are kept unless `again`.
-    What stays in memory of a patient is the entry for the cohort's page. Raises ReadError when there is no
-    patient at all and BundleError when the bundle itself is no good.
+    `exports` are written for each. What stays in memory of a patient is the entry for the cohort's page.
+    Raises ReadError when there is no patient at all and BundleError when the bundle itself is no good.
     """
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     folder = Path(out)
 
     def make(path: Path, name: str, share: Progress) -> Task[dict[str, Any]]:
-        return examined_task(path, loaded, folder, name=name, device=device, progress=share)
+        return examined_task(
+            path, loaded, folder, name=name, device=device, exports=exports or Exports(), progress=share
+        )
 
     tasks = each_case(Path(root), make, progress)
     outcomes = run_examined(tasks, folder, again=again, progress=progress)

@@ -22,9 +22,7 @@ from lesionlab.read.dicom_facts import slice_facts
 from lesionlab.read.dicom_series import Series, scan, volumes_of
 from lesionlab.read.dicom_slices import Slice, telling_warnings
 from lesionlab.read.dicom_stack import stack
-from lesionlab.report.dicom_files import dicom_objects, write_objects
 from lesionlab.report.dicom_source import DicomSettings, DicomSource, SourcePlane
-from lesionlab.report.research import RESEARCH, write_bids, write_segmentation
 
 DICOM_FOLDER = "dicom"
 RECORD = "exports"
@@ -56,6 +54,8 @@ def write_dicom(
     case was read from. No lesion gives a report that says so and no segmentation. Raises ReadError where no
     DICOM series is found again and WriteError for what cannot be written.
     """
+    from lesionlab.report.dicom_files import dicom_objects, write_objects  # tables of codes, slow to load
+
     settings = settings or DicomSettings()
     found = dicom_source(findings, None if source is None else Path(source))
     return write_objects(dicom_objects(findings, found, settings), Path(out))
@@ -67,6 +67,8 @@ def write_exports(findings: Findings, folder: Path, exports: Exports) -> list[Pa
     DICOM goes into dicom/, lesions.seg.nrrd beside the report, BIDS into bids/. An earlier record is
     replaced.
     """
+    from lesionlab.report.research import RESEARCH, write_bids, write_segmentation
+
     unknown = [kind for kind in exports.research if kind not in RESEARCH]
     if unknown:
         raise WriteError("research files", f"the kind {unknown[0]!r}", f"some of {', '.join(RESEARCH)}")

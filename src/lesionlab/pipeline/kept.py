@@ -17,12 +17,14 @@ from typing import Any
 from lesionlab.core.files import sha256_of
 from lesionlab.core.results import Column, Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.pipeline.exports import Exports, write_exports
 from lesionlab.pipeline.files import stamp
 from lesionlab.pipeline.patient import examine
 from lesionlab.predict import Bundle
 from lesionlab.report import CohortEntry, cohort_entry, write_findings
 from lesionlab.report.ibsi_checklist import Answer
 
+NOTHING_MORE = Exports()
 KEPT = ".finished"
 """Folder of what is kept, in the folder of the results."""
 
@@ -36,13 +38,25 @@ class Examined:
 
 
 def examined_task(
-    scan: Path, bundle: Bundle, out: Path, *, name: str, device: str = "auto", progress: Progress = silent
+    scan: Path,
+    bundle: Bundle,
+    out: Path,
+    *,
+    name: str,
+    device: str = "auto",
+    exports: Exports = NOTHING_MORE,
+    progress: Progress = silent,
 ) -> Task[dict[str, Any]]:
-    """The task of examining one scan into `out/name/`; its value is `to_json` of an `Examined`."""
+    """The task of examining one scan into `out/name/`; its value is `to_json` of an `Examined`.
+
+    `exports` are written beside the report.
+    """
 
     def run() -> dict[str, Any]:
         findings = examine(scan, bundle, device=device, case_id=name, progress=progress)
         page = write_findings(findings, out / name)
+        if exports.wanted:
+            write_exports(findings, out / name, exports)
         return to_json(Examined(cohort_entry(findings, page.relative_to(out)), findings.scores))
 
     inputs = {
@@ -51,6 +65,8 @@ def examined_task(
         "recipe": bundle.recipe.sha256,
         "program": program_sha256(),
     }
+    if exports.wanted:
+        inputs["exports"] = repr(exports)
     return Task(name, run, inputs)
 
 

@@ -108,28 +108,32 @@ def _require_frame(path: Path, header: Dataset, target: Target | None) -> None:
 
 
 def _read_seg(path: Path, header: Dataset, names: Sequence[str]) -> tuple[Volume, list[str]]:
-    """Frames of the chosen segments, placed by their positions; frames left out are empty."""
+    """Frames of the chosen segments, placed by their positions; frames left out are empty.
+
+    In a label map the voxels hold segment numbers, 0 is its background.
+    """
     labels = {
         int(s.SegmentNumber): str(s.get("SegmentLabel") or s.SegmentNumber) for s in header.SegmentSequence
     }
     missing = [name for name in names if name not in labels.values()]
     if missing:
         raise ReadError(path, f"segments {', '.join(labels.values())}", f"a segment named {missing[0]!r}")
-    wanted = {number for number, label in labels.items() if not names or label in names}
+    wanted = {number for number, label in labels.items() if not names or label in names} - {0}
+    kind = str(header.get("SegmentationType"))
     slices = slices_of(path, header)
     frames, _ = decode(slices[0])
     if len(frames) != len(slices):
         raise ReadError(path, f"{len(frames)} frames of pixels", f"{len(slices)} frames")
-    full = float(header.get("MaximumFractionalValue") or 1)
-    if str(header.get("SegmentationType")) == "BINARY":
-        full = 1.0
+    full = 1.0 if kind == "BINARY" else float(header.get("MaximumFractionalValue") or 1)
     geometry, places = _seg_grid(path, slices)
     mask = np.zeros(geometry.shape, dtype=np.uint8)
     for item, place, frame in zip(slices, places, frames, strict=True):
-        if _segment_of(item) in wanted:
+        if kind == "LABELMAP":
+            mask[place] |= np.isin(frame, list(wanted))
+        elif _segment_of(item) in wanted:
             mask[place] |= frame * 2.0 >= full
     notes = [f"segments united: {', '.join(labels[n] for n in sorted(wanted))}"] if len(wanted) > 1 else []
-    if str(header.get("SegmentationType")) == "FRACTIONAL":
+    if kind == "FRACTIONAL":
         notes.append("fractional segmentation cut at one half")
     return Volume(mask, geometry, ONE), notes
 
@@ -142,13 +146,20 @@ def _segment_of(item: Slice) -> int:
 
 
 def _seg_grid(path: Path, slices: Sequence[Slice]) -> tuple[Geometry, list[int]]:
-    """The grid that all frames lie on and the slice index of each frame."""
+    """The grid that all frames lie on and the slice index of each frame.
+
+    Empty frames may be left out, every second one too: the stated spacing counts where all heights fit it,
+    else the smallest step.
+    """
     first = slices[0]
     normal = normal_of(first)
     heights = heights_of(slices)
     different = np.diff(np.unique(np.round(heights, 3)))
     stated = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
     step = float(different.min()) if different.size else float(stated or 1.0)
+    spacing = float(first.get("SpacingBetweenSlices") or 0.0)
+    if 0 < spacing < step and np.abs((heights - heights.min()) / spacing % 1 - 0.5).min() > 0.3:
+        step = spacing
     places = (heights - heights.min()) / step
     if first.axes is None or first.spacing is None or np.abs(places - np.rint(places)).max() > 0.2:
         raise GeometryError(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from lesionlab.core import units
@@ -179,5 +178,7 @@ def meaning_of(scheme: str, value: str) -> str:
 
 @lru_cache(maxsize=1)
 def _ibsi() -> dict[str, str]:
+    from pydicom.sr.codedict import codes  # a table of thousands, wanted only by reports with radiomics
+
     found: list[Code] = [getattr(codes.IBSI, name) for name in dir(codes.IBSI)]
     return {code.value: code.meaning for code in found}

@@ -1,0 +1,71 @@
+"""Options of `examine` and `report` that write results for other tools: DICOM objects, research files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lesionlab.pipeline.exports import Exports
+
+Dicom = Annotated[
+    str,
+    typer.Option(
+        "--dicom",
+        metavar="LIST",
+        help="DICOM results into dicom/: some of seg, labelmap, probability, sr, rtstruct, sc.",
+    ),
+]
+Also = Annotated[
+    str, typer.Option("--also", metavar="LIST", help="Files for research viewers: nrrd (3D Slicer), bids.")
+]
+Finding = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="What DICOM results call a lesion: neoplasm, primary, secondary or lesion."
+    ),
+]
+EmptySeg = Annotated[
+    bool, typer.Option("--empty-seg", help="Write a segmentation without voxels where no lesion was found.")
+]
+Pseudonym = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="De-identify the results (DICOM PS3.15); NAME stands for the patient."),
+]
+KeepUids = Annotated[
+    bool, typer.Option("--keep-uids", help="With --pseudonym: keep UIDs, so that results fit the images.")
+]
+
+
+def exports_of(
+    dicom: str, also: str, finding: str, empty_seg: bool, pseudonym: str, keep_uids: bool
+) -> Exports:
+    """What the options ask for; a wrong name is a usage error that lists the known ones."""
+    from lesionlab.pipeline.exports import Exports
+
+    if not (dicom or also):
+        return Exports()
+    from lesionlab.report.dicom_codes import FINDINGS
+    from lesionlab.report.dicom_source import KINDS, DicomSettings
+    from lesionlab.report.research import RESEARCH
+
+    kinds = _known(dicom, KINDS, "--dicom")
+    if finding not in FINDINGS:
+        raise typer.BadParameter(f"{finding!r} is none of {', '.join(FINDINGS)}", param_hint="--finding")
+    settings = DicomSettings(
+        kinds=kinds,  # type: ignore[arg-type]
+        finding=finding,
+        empty_segmentation=empty_seg,
+        pseudonym=pseudonym,
+        keep_uids=keep_uids,
+    )
+    return Exports(settings, _known(also, RESEARCH, "--also"))
+
+
+def _known(listed: str, names: tuple[str, ...], option: str) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(part.strip() for part in listed.split(",") if part.strip()))
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(names)}", param_hint=option)
+    return wanted
