@@ -110,7 +110,8 @@ def train_folds(
     _, recipe = open_workspace(Path(root))
     wanted = list(range(recipe.training.folds)) if folds is None else list(folds)
     trained = []
-    begun = FIRST_SHARE if train_first_step(root, device=device, progress=part(progress, 0, FIRST_SHARE)) else 0
+    first = train_first_step(root, device=device, progress=part(progress, 0, FIRST_SHARE))
+    begun = FIRST_SHARE if first else 0.0
     for number, fold in enumerate(wanted):
         share = part(part(progress, begun, 1), number / len(wanted), (number + 1) / len(wanted))
         folder = train_fold(Path(root), fold, device=device, progress=share)
