@@ -32,7 +32,7 @@ def train_first_step(root: str | Path, *, device: str = "auto", progress: Progre
     workspace, recipe = open_workspace(Path(root))
     if len(recipe.steps) == 1:
         return []
-    first, count = recipe.steps[0], workspace.folds
+    first, count = recipe.steps[0], len(_splits(workspace))
     folders = []
     for fold in range(count):
         share = part(progress, TRAINING_SHARE * fold / count, TRAINING_SHARE * (fold + 1) / count)
@@ -51,7 +51,7 @@ def _predict_between(workspace: Workspace, recipe: Recipe, device: str, progress
     folders = [workspace.preprocessed / _identifier(plans, name) for name in recipe.steps]
     masks = workspace.model(first) / "predicted_next_stage" / second
     places = Between(folders[0], folders[1], masks, recipe.locate)
-    splits = json.loads((workspace.preprocessed / "splits_final.json").read_text(encoding="utf-8"))
+    splits = _splits(workspace)
     # a case that is never held out has been seen by every fold
     held_out = {name: 0 for split in splits for name in split["train"]}
     held_out |= {name: fold for fold, split in enumerate(splits) for name in split["val"]}
@@ -68,6 +68,14 @@ def _predict_between(workspace: Workspace, recipe: Recipe, device: str, progress
         kept.unlink(missing_ok=True)
         predict_training_case(name, bundle, places, device=device)
         write_text(kept, stamp)
+
+
+def _splits(workspace: Workspace) -> list[dict[str, list[str]]]:
+    """The planned folds: the cases that each trains on and those that it has not seen."""
+    found: list[dict[str, list[str]]] = json.loads(
+        (workspace.preprocessed / "splits_final.json").read_text(encoding="utf-8")
+    )
+    return found
 
 
 def _identifier(plans: dict[str, dict[str, str]], name: str) -> str:
@@ -87,7 +95,7 @@ def steps_bundle(workspace: Workspace, recipe: Recipe, fold: int | str) -> Bundl
     last = step_bundle(workspace, recipe, fold)
     if len(recipe.steps) == 1:
         return last
-    folds = [fold] if isinstance(fold, int) else list(range(workspace.folds))
+    folds = [fold] if isinstance(fold, int) else list(range(len(_splits(workspace))))
     return after(step_bundle(workspace, recipe.step(recipe.steps[0]), *folds), last)
 
 
