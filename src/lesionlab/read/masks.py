@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from lesionlab.core.errors import GeometryError, ReadError
@@ -15,7 +16,7 @@ from lesionlab.core.units import ONE
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.dicom_pixels import decode
 from lesionlab.read.dicom_slices import Slice, read_header, slices_of, telling_warnings
-from lesionlab.read.dicom_stack import heights_of, normal_of
+from lesionlab.read.dicom_stack import UNEVEN, heights_of, normal_of
 from lesionlab.read.loaded import as_labels
 from lesionlab.read.nifti import ITK_SUFFIXES, NIFTI_SUFFIXES, read_volume
 from lesionlab.read.orthonormal import nearest_orthonormal
@@ -146,30 +147,40 @@ def _segment_of(item: Slice) -> int:
 
 
 def _seg_grid(path: Path, slices: Sequence[Slice]) -> tuple[Geometry, list[int]]:
-    """The grid that all frames lie on and the slice index of each frame.
-
-    Empty frames may be left out, every second one too: the stated spacing counts where all heights fit it,
-    else the smallest step.
-    """
+    """The grid that all frames lie on and the slice index of each frame."""
     first = slices[0]
     normal = normal_of(first)
     heights = heights_of(slices)
-    different = np.diff(np.unique(np.round(heights, 3)))
-    stated = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
-    step = float(different.min()) if different.size else float(stated or 1.0)
-    spacing = float(first.get("SpacingBetweenSlices") or 0.0)
-    if 0 < spacing < step and np.abs((heights - heights.min()) / spacing % 1 - 0.5).min() > 0.3:
-        step = spacing
-    places = (heights - heights.min()) / step
-    if first.axes is None or first.spacing is None or np.abs(places - np.rint(places)).max() > 0.2:
-        raise GeometryError(
-            path, f"frames at uneven heights (smallest step {step:.4g} mm)", "frames on one grid"
-        )
+    if first.axes is None or first.spacing is None:
+        raise GeometryError(path, "frames without PixelSpacing", "PixelSpacing in mm")
+    step, index = _places(path, first, heights)
     axes, _ = nearest_orthonormal(path, np.stack([normal, first.axes[1], first.axes[0]], axis=1))
     lowest = slices[int(np.argmin(heights))].position
-    index = np.rint(places).astype(int).tolist()
     shape = (max(index) + 1, *first.shape)
     return Geometry(shape, (step, *first.spacing), tuple(np.ravel(lowest)), tuple(axes.ravel())), index  # type: ignore[arg-type]
+
+
+def _places(path: Path, first: Slice, heights: NDArray[np.float64]) -> tuple[float, list[int]]:
+    """The step in mm and the slice index of each frame, from the frames' heights.
+
+    Empty frames may be left out, every second one too, and scanners round positions: steps are counted from
+    one frame to the next in units of the stated spacing where they fit it, else of the smallest step.
+    """
+    levels, place = np.unique(np.round(heights, 3), return_inverse=True)
+    stated = float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1.0)
+    steps = np.diff(levels)
+    if not steps.size:
+        return stated, [0] * len(heights)
+    for unit, tolerance in ((stated, UNEVEN), (float(steps.min()), 0.2)):
+        counts = np.rint(steps / unit)
+        if counts.min() >= 1 and np.abs(steps / unit - counts).max() <= tolerance:
+            levels_at = np.concatenate([[0.0], np.cumsum(counts)])
+            step = float((levels[-1] - levels[0]) / levels_at[-1])
+            if np.abs(levels - levels[0] - step * levels_at).max() <= UNEVEN * step:
+                return step, levels_at[place].astype(int).tolist()
+    raise GeometryError(
+        path, f"frames at uneven heights (smallest step {steps.min():.4g} mm)", "frames on one grid"
+    )
 
 
 def _onto(path: Path, labels: Volume, geometry: Geometry) -> tuple[Volume, list[str]]:

@@ -28,7 +28,8 @@ CLASS_UIDS: Final = _words(
 OUR_TEXT: Final = _words(
     """CodeValue LongCodeValue CodeMeaning CodingSchemeDesignator CodingSchemeVersion CodingSchemeName
     CodingSchemeResponsibleOrganization Manufacturer ManufacturerModelName SoftwareVersions
-    DeviceSerialNumber SegmentAlgorithmName SegmentLabel SegmentDescription TrackingID TextValue ContentDescription
+    DeviceSerialNumber SegmentAlgorithmName SegmentLabel SegmentDescription TrackingID TextValue
+    ContentDescription
     SeriesDescription AlgorithmName AlgorithmVersion AlgorithmSource AlgorithmParameters
     DimensionDescriptionLabel StructureSetLabel StructureSetName ROIName SpecificCharacterSet"""
 )
