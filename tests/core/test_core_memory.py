@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -53,10 +54,30 @@ def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
     assert available_memory(tmp_path) is None
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lesionlab.core.memory._kept", lambda: 0)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells, others do not")
 def test_this_machine_tells() -> None:
     found = available_memory()
     assert found is not None and 1 << 20 < found < 1 << 50
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is on Linux")
+def test_what_was_freed_and_kept_counts_as_free() -> None:
+    code = """
+import numpy as np
+from lesionlab.core.memory import _kept, keep_freed_memory
+keep_freed_memory()
+before = _kept()
+array = np.ones(1 << 27, dtype=np.uint8)
+del array
+print(_kept() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0.9 * 2**27 < int(done.stdout) < 1.1 * 2**27
 
 
 def test_freed_memory_is_kept_only_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:

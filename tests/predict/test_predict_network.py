@@ -12,6 +12,7 @@ from lesionlab.core.errors import BundleError
 from lesionlab.core.inputs import network_input
 from lesionlab.core.workspace import open_workspace
 from lesionlab.predict import load_bundle, predict
+from lesionlab.predict.backends import make_backends
 from lesionlab.read.nifti import load_volume
 from lesionlab.report import save_volume
 from networks_phantom import sphere_case
@@ -105,6 +106,40 @@ def test_network_output_that_is_not_finite_names_the_case(tiny_bundle, tmp_path)
     torch.save(state, file)
     with pytest.raises(BundleError, match="sphere_2: found network output that is not finite"):
         predict(sphere_case(2), load_bundle(folder), device="cpu")
+
+
+class LostBackend:
+    """A GPU that disappears after its first tile."""
+
+    name, classes, work, device = "torch on cuda in fp32", 2, 0, torch.device("cpu")
+
+    def __init__(self):
+        self.calls = 0
+
+    def run(self, batch):
+        self.calls += 1
+        if self.calls > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA error: the device is gone")
+        return torch.zeros((1, 2, *batch.shape[2:]))
+
+
+def test_a_gpu_that_disappears_is_replaced_by_the_cpu(tiny_bundle, monkeypatch):
+    case = sphere_case(40, shape=(24, 28, 60))
+    expected = predict(case, tiny_bundle, device="cpu")
+    lost = LostBackend()
+
+    def make(builders, names, wish):
+        return ([lost], []) if wish.device.type == "cuda" else make_backends(builders, names, wish)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("lesionlab.networks.device._lost", {})
+    monkeypatch.setattr("lesionlab.predict.nnunet.make_backends", make)
+    found = predict(case, tiny_bundle, device="auto")
+    np.testing.assert_array_equal(found.mask.array, expected.mask.array)
+    assert "cuda failed (CUDA error: the device is gone), so the CPU ran the network" in found.notes
+    assert found.notes[0] == expected.notes[0]
+    again = predict(case, tiny_bundle, device="auto")
+    assert lost.calls == 2 and again.notes == found.notes
 
 
 def test_new_weights_in_the_same_files_are_read_again(tiny_bundle, tmp_path):

@@ -48,6 +48,10 @@ class TrainingError(LesionLabError):
     """Training that cannot start or go on."""
 
 
+class MemoryNeedError(LesionLabError):
+    """Work that needs more memory than is free."""
+
+
 class WriteError(LesionLabError):
     """A result that could not be written."""
 

@@ -21,8 +21,8 @@ UNLIMITED = 1 << 60
 def keep_freed_memory() -> bool:
     """Tell the allocator never to trim and never to map; True where that took effect.
 
-    Call before the first large allocation (before torch is imported). Without glibc it does nothing
-    and returns False. Source: mallopt(3).
+    It acts on what is allocated from then on. Without glibc it does nothing and returns False. Source:
+    mallopt(3).
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -37,11 +37,30 @@ def available_memory(root: Path = Path("/")) -> int | None:
     """Bytes that this process can still take without swapping, None where the system does not tell.
 
     The least of what the machine has available and what the process's control groups (cgroup 1 or 2) leave
-    it; files that the kernel merely caches count as free. `root` is where /proc and /sys are. Sources:
-    proc_meminfo(5), the kernel's cgroup-v1/memory and cgroup-v2 documents.
+    it, and what this process has freed but kept (`keep_freed_memory`). Files that the kernel merely caches
+    count as free. `root` is where /proc and /sys are. Sources: proc_meminfo(5), mallinfo(3), the kernel's
+    cgroup-v1/memory and cgroup-v2 documents.
     """
     free = _meminfo(root / "proc" / "meminfo")
-    return None if free is None else min([free, *_cgroup_rooms(root)])
+    return None if free is None else min([free, *_cgroup_rooms(root)]) + _kept()
+
+
+class _Mallinfo(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = (("before", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t))
+
+
+def _kept() -> int:
+    """Bytes of freed memory that glibc still holds for this process; 0 without glibc 2.33."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    try:
+        ask = ctypes.CDLL("libc.so.6").mallinfo2
+    except (OSError, AttributeError):
+        return 0
+    ask.restype = _Mallinfo
+    return int(ask().fordblks)
 
 
 def _meminfo(file: Path) -> int | None:

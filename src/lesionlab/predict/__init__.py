@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
-from lesionlab.core.memory import keep_freed_memory
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.predict.bundle import Bundle, load_bundle, write_bundle
@@ -34,7 +33,6 @@ def predict(
         from lesionlab.predict.threshold import threshold_mask
 
         return threshold_mask(case, bundle.recipe)
-    keep_freed_memory()
     from lesionlab.predict.steps import predict_steps
 
     return predict_steps(case, bundle, device=device, progress=progress, probability=probability)

@@ -16,7 +16,9 @@ from typing import Protocol
 import torch
 
 from lesionlab.core.errors import BundleError
+from lesionlab.core.memory import keep_freed_memory
 from lesionlab.networks.device import autocast_dtype
+from lesionlab.predict.live import torch_bytes
 
 BuildNetwork = Callable[[], torch.nn.Module]
 """Builds the network of one fold in evaluation mode, with its weights, on the CPU."""
@@ -31,6 +33,8 @@ class Backend(Protocol):
     """Number of logits per voxel, background included."""
     device: torch.device
     """Where the logits are left."""
+    work: int
+    """Bytes of main memory that the next run takes beyond what is held; 0 from the second run on."""
 
     def run(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes, z, y, x) float32 of a batch (n, c, z, y, x) float32 on the CPU.
@@ -65,6 +69,11 @@ class TorchBackend:
         self.packed = wish.device.type == "cuda" and self.dtype is not None
         if self.packed:
             self.network = self.network.to(memory_format=self.layout)
+        self.work = 0
+        if wish.device.type == "cpu":
+            keep_freed_memory()
+            shape = (1, wish.channels, *(wish.patch[1:] if wish.flat else wish.patch))
+            self.work = torch_bytes(self.network, shape, 4 if self.dtype is None else 2)
         words = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
         self.name = f"torch on {wish.device} in {words[self.dtype]}"
 
@@ -75,7 +84,29 @@ class TorchBackend:
             tile = tile.contiguous(memory_format=self.layout)
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, self.dtype is not None):
             logits = self.network(tile).float()
+        self.work = 0
         return logits[:, :, None] if self.flat else logits
+
+
+class TurnedBackend:
+    """Another backend for tiles whose axes (z, y, x) stand in another order: `axes` says which is where."""
+
+    def __init__(self, inner: Backend, axes: tuple[int, int, int]) -> None:
+        self.inner = inner
+        self.name, self.classes, self.device, self.work = inner.name, inner.classes, inner.device, inner.work
+        self.there = [0, 1, *(axis + 2 for axis in axes)]
+        self.back = [0, 1, *(axes.index(axis) + 2 for axis in range(3))]
+
+    def run(self, batch: torch.Tensor) -> torch.Tensor:
+        """See `Backend.run`."""
+        return self.inner.run(batch.permute(self.back).contiguous()).permute(self.there)
+
+
+def work_of(backends: Sequence[Backend]) -> int:
+    """Bytes that a first tile takes: torch gives them back after each fold, OpenVINO keeps them."""
+    passing = [backend.work for backend in backends if isinstance(backend, TorchBackend)]
+    kept = [backend.work for backend in backends if not isinstance(backend, TorchBackend)]
+    return max(passing, default=0) + sum(kept)
 
 
 def make_backends(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -47,6 +47,11 @@ class Window:
     step: float = 0.5
     flips: tuple[int, ...] = ()
     regions: bool = False
+
+    def turned(self, axes: tuple[int, int, int]) -> Window:
+        """The same window for data whose axes stand in another order; `axes` says which is where."""
+        z, y, x = (self.patch[axis] for axis in axes)
+        return replace(self, patch=(z, y, x), flips=tuple(axes.index(axis) for axis in self.flips))
 
     def background(self, classes: int) -> tuple[float, ...]:
         """The logits of a voxel that no tile covers; k of them, see `Slab`."""
@@ -112,7 +117,7 @@ def slide(
     shorter than the patch are padded with zeros on both sides. Raises BundleError naming `subject` when
     logits are not finite.
     """
-    padded, inner = _padded(torch.from_numpy(np.ascontiguousarray(data)), window.patch)
+    padded, inner = _padded(torch.from_numpy(data), window.patch)
     if wanted is not None:
         room = [(s.start, n - s.stop) for s, n in zip(inner, padded.shape[1:], strict=True)]
         wanted = np.pad(wanted, room)

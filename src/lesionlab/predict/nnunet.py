@@ -27,18 +27,28 @@ from lesionlab.core.errors import BundleError
 from lesionlab.core.files import sha256_of
 from lesionlab.core.inputs import NetworkArrays
 from lesionlab.core.learning import LocateSettings
+from lesionlab.core.memory import available_memory
 from lesionlab.core.recipe import PredictionSettings
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress
 from lesionlab.core.units import ONE
 from lesionlab.networks.build import build_network
-from lesionlab.networks.device import pick_device
-from lesionlab.predict.backends import Backend, BuildNetwork, Wish, make_backends, user_cache
+from lesionlab.networks.device import on_device, pick_device
+from lesionlab.predict.backends import (
+    Backend,
+    BuildNetwork,
+    TurnedBackend,
+    Wish,
+    make_backends,
+    user_cache,
+    work_of,
+)
 from lesionlab.predict.bundle import Bundle
 from lesionlab.predict.cascade import with_previous
 from lesionlab.predict.crops import candidates, crops_of, refined, share_of
 from lesionlab.predict.decide import FloatArray, Rule, regions_rule
 from lesionlab.predict.engine import Slab, TileDone, Window, slide
+from lesionlab.predict.need import Extent, slab_axis
 from lesionlab.predict.space import Space
 from lesionlab.predict.threshold import body_mask
 
@@ -99,23 +109,27 @@ def predict_network(
         raise BundleError(bundle.name, "no model folder", "a bundle with weights")
     inputs = NetworkArrays(case, bundle.recipe)
     settings = bundle.recipe.prediction
-    with _quiet():
-        model = _load(bundle.folder, bundle.checkpoints, bundle.sha256, settings, device)
+    folder = bundle.folder
+
+    def run(chosen: torch.device) -> tuple[Model, tuple[Any, Any, tuple[str, ...]]]:
+        model = _load(folder, bundle.checkpoints, bundle.sha256, settings, str(chosen))
         if model.cascaded and before is None:
             needed = f"the folder of {model.configuration.previous_stage_name} beside it or in it"
-            raise BundleError(bundle.folder, "the second network of a cascade alone", needed)
+            raise BundleError(folder, "the second network of a cascade alone", needed)
         body = _body(case) if settings.skip_outside_body else None
-        resized = inputs.grid != case.geometry
         job = _Job(case, inputs, body, before, bundle.recipe.locate, progress)
-        mask, chance, notes = _run(model, job, probability or resized)
-        mask, chance = inputs.back(mask, chance)
+        return model, _run(model, job, probability or inputs.grid != case.geometry)
+
+    with _quiet():
+        (model, (mask, chance, notes)), lost = on_device(device, run)
+    mask, chance = inputs.back(mask, chance)
     progress(f"{case.id}: network", 1.0)
     reference = case.channels[case.reference]
     folds = f"predicted with {len(bundle.checkpoints)} fold(s) by {model.backends[0].name}"
     return Prediction(
         mask=reference.with_array(mask, ONE),
         probability=None if chance is None or not probability else reference.with_array(chance, ONE),
-        notes=(folds, *notes, *model.notes),
+        notes=(folds, *notes, *model.notes, *lost),
     )
 
 
@@ -140,6 +154,7 @@ def _run(model: Model, job: _Job, probability: bool) -> tuple[Any, Any, tuple[st
     data, subject, spacing = job.data, job.case.id, job.data.grid.spacing
     space = Space(model.plans, model.configuration, subject, spacing, torch.get_num_threads())
     job.progress(f"{subject}: preparing", 0.05)
+    axes, short = _axes(model, job, space, probability)
     prepared = space.enter(data)
     if model.cascaded and job.before is not None:
         previous = data.there(job.before.mask.array)
@@ -148,9 +163,31 @@ def _run(model: Model, job: _Job, probability: bool) -> tuple[Any, Any, tuple[st
     if job.before is not None and job.locate.spacing_mm is not None:
         slabs, note = _in_crops(model, job, space, prepared)
         return (*space.leave(slabs, rule=model.rule, probability=probability), (note,))
-    tiles = slide(prepared, model.backends, model.window, subject=subject, wanted=wanted, done=job.done)
+    backends, window = model.backends, model.window
+    if short:
+        backends, window = [TurnedBackend(backend, axes) for backend in backends], window.turned(axes)
+        prepared = prepared.transpose(0, *(axis + 1 for axis in axes))
+        wanted = None if wanted is None else wanted.transpose(axes)
+    tiles = slide(prepared, backends, window, subject=subject, wanted=wanted, done=job.done)
     logits = (slab.logits for slab in tiles)
-    return (*space.leave(logits, rule=model.rule, probability=probability), ())
+    return (*space.leave(logits, rule=model.rule, probability=probability, axes=axes), short)
+
+
+def _axes(
+    model: Model, job: _Job, space: Space, probability: bool
+) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """The order of axes in which memory suffices, the one that slabs lie across first; a note if changed."""
+    window, backend = model.window, model.backends[0]
+    scan, inner = space.expected(job.data.grid.shape)
+    logits = len(window.background(backend.classes)) if backend.device.type == "cpu" else -1
+    extent = Extent(scan, inner, window.patch, len(job.data), logits, work_of(model.backends), probability)
+    turning = window.patch[0] > 1 and job.before is None
+    first = slab_axis(job.case.id, extent, available_memory(), (0, 1, 2) if turning else (0,))
+    if first == 0:
+        return (0, 1, 2), ()
+    order = (first, *(axis for axis in range(3) if axis != first))
+    note = f"memory was short, so slabs lay across axis {first} of the network's space"
+    return (order[0], order[1], order[2]), (note,)
 
 
 def _in_crops(

@@ -18,6 +18,7 @@ import torch
 from lesionlab.core.errors import WriteError
 from lesionlab.core.files import writing
 from lesionlab.predict.backends import BuildNetwork, Wish
+from lesionlab.predict.live import openvino_bytes
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
@@ -40,11 +41,15 @@ class OpenVinoBackend:
         self.name = f"openvino on cpu in {'fp32' if hint == 'f32' else hint}"
         shape = (1, wish.channels, *(wish.patch[1:] if wish.flat else wish.patch))
         file = _cached(name, shape, wish.caches)
+        element_bytes = 4 if hint == "f32" else 2
         if file is not None:
-            self.request = _compiled(_core().read_model(file), hint)
+            model = _core().read_model(file)
+            self.work = openvino_bytes(model, element_bytes)
+            self.request = _compiled(model, hint)
             return
         network = build().eval()
         model = _convert(network, shape)
+        self.work = openvino_bytes(model, element_bytes)
         self.request = _compiled(model, hint)
         self._check(network, shape, TOLERANCE[hint])
         _keep(model, name, shape, wish.caches)
@@ -57,6 +62,7 @@ class OpenVinoBackend:
 
     def _infer(self, tile: torch.Tensor) -> Any:
         results = self.request.infer([tile.numpy()], share_inputs=True, share_outputs=True)
+        self.work = 0
         return results[0]
 
     def _check(self, network: torch.nn.Module, shape: tuple[int, ...], tolerance: float) -> None:

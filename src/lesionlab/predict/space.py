@@ -19,6 +19,7 @@ from lesionlab.core.errors import BundleError
 from lesionlab.core.resize import ORDERS, low_resolution_axis, resize
 from lesionlab.predict.decide import FloatArray, Rule, decide, rule_of
 
+Size = tuple[int, int, int]
 SMALLEST = 1e-8
 """No division by less (nnU-Net's `eps`)."""
 OWN_RESAMPLING = "resample_data_or_seg_to_shape"
@@ -58,8 +59,7 @@ class Space:
         self.box = foreground_box(nonzero) or tuple(slice(0, n) for n in self.full)
         nonzero = nonzero[self.box]
         self.shape = nonzero.shape
-        rounded = [round(s / t * n) for s, t, n in zip(self.spacing, self.target, self.shape, strict=True)]
-        self.inner = tuple(max(1, int(n)) for n in rounded)
+        self.inner = self._sizes(self.shape)
         inside = ndimage.binary_fill_holes(nonzero) if any(map(self._masked, range(len(data)))) else None
         if not self._known("data"):
             cropped = np.stack([self._prepared(data[n], n, inside) for n in range(len(data))])
@@ -70,15 +70,29 @@ class Space:
             prepared[number] = self._resample(channel, self.inner, (self.spacing, self.target), "data")[0]
         return prepared
 
+    def expected(self, scan: Sequence[int]) -> tuple[Size, Size]:
+        """The sizes of a scan (z, y, x) on its own grid and in the network's space, if nothing is cropped."""
+        z, y, x = (int(scan[axis]) for axis in self.forward)
+        return (z, y, x), self._sizes((z, y, x))
+
+    def _sizes(self, shape: Sequence[int]) -> Size:
+        z, y, x = (max(1, round(s / t * n)) for s, t, n in zip(self.spacing, self.target, shape, strict=True))
+        return z, y, x
+
     def leave(
-        self, slabs: Iterable[FloatArray], *, rule: Rule | None = None, probability: bool = False
+        self,
+        slabs: Iterable[FloatArray],
+        *,
+        rule: Rule | None = None,
+        probability: bool = False,
+        axes: tuple[int, int, int] = (0, 1, 2),
     ) -> tuple[NDArray[np.uint8], FloatArray | None]:
         """Labels on the case's grid, and the probability of label 1 if asked for, from logits as they come.
 
-        `slabs` (k, n, y, x) follow one another along the first axis of the network's space; logits are
-        resampled, not the decision. `rule` says what they mean (by default `decide.rule_of` their number).
-        Outside the crop both results are 0. Linear resampling, which is what nnU-Net plans, holds a few
-        slabs; any other holds all logits.
+        `slabs` (k, n, y, x) follow one another along the first of `axes`, which is the order of the network's
+        axes in them; logits are resampled, not the decision. `rule` says what they mean (by default
+        `decide.rule_of` their number). Outside the crop both results are 0. Linear resampling, which is what
+        nnU-Net plans, holds a few slabs; any other holds all logits.
         """
         rows: Iterator[FloatArray] = iter(slabs)
         first = next(rows)
@@ -86,22 +100,25 @@ class Space:
         shape = tuple(self.full[self.forward.index(axis)] for axis in range(3))
         labels = np.zeros(shape, np.uint8)
         chance = np.zeros(shape, np.float32) if probability else None
-        old, apart = self.inner, None
+        old, apart = tuple(self.inner[axis] for axis in axes), None
         if self.inner != self.shape:
             settings = self.configuration.configuration["resampling_fn_probabilities_kwargs"]
             if self._known("probabilities") and settings.get("order", 3) == 1:
-                apart = self._apart(settings, self.target, self.spacing)
+                found = self._apart(settings, self.target, self.spacing)
+                apart = None if found is None else axes.index(found)
             else:
-                whole = np.concatenate(list(rows), axis=1)
+                back = [0, *(axes.index(axis) + 1 for axis in range(3))]
+                whole = np.concatenate(list(rows), axis=1).transpose(back)
+                axes = (0, 1, 2)
                 whole = self._resample(whole, self.shape, (self.target, self.spacing), "probabilities")
                 rows, old = iter([whole]), self.shape
         decide(
             rows,
             old,
-            labels.transpose(self.forward)[self.box],
+            labels.transpose(self.forward)[self.box].transpose(axes),
             rule,
             separate_axis=apart,
-            probability=None if chance is None else chance.transpose(self.forward)[self.box],
+            probability=None if chance is None else chance.transpose(self.forward)[self.box].transpose(axes),
         )
         return labels, chance
 
