@@ -6,7 +6,14 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def averaged_tensors(network: nn.Module) -> list[Tensor]:
+    """What is averaged of a network: its parameters, and the running statistics of its batch normalisations,
+    without which averaged weights would be normalised by another network's.
+    """
+    return [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
 
 
 class WeightAverage:

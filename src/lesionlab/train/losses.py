@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lesionlab.core.learning import LossSettings
+from lesionlab.train.spread import summed
 
 Activation = Literal["softmax", "sigmoid"]
 NetworkLoss = Callable[[Tensor | Sequence[Tensor], Tensor], Tensor]
@@ -64,7 +65,7 @@ def overlap(probability: Tensor, true: Tensor, valid: Tensor | None, over_batch:
         probability = probability * valid
     axes = tuple(range(2, probability.ndim))
     sums = [(probability * true).sum(axes), probability.sum(axes), true.sum(axes)]
-    return Overlap(*(s.sum(0) for s in sums)) if over_batch else Overlap(*sums)
+    return Overlap(*(summed(s.sum(0)) for s in sums)) if over_batch else Overlap(*sums)
 
 
 def dice(found: Overlap, smooth: float) -> Tensor:
@@ -130,8 +131,8 @@ def class_weights(true: Tensor, valid: Tensor | None, positive_weight: float | L
     """
     if positive_weight != "batch":
         return true.new_full((true.shape[1],), float(positive_weight))
-    positives = true.sum((0, *range(2, true.ndim)))
-    voxels = true[:, :1].numel() if valid is None else valid.sum()
+    positives = summed(true.sum((0, *range(2, true.ndim))))
+    voxels = summed(true.new_tensor(true[:, 0].numel()) if valid is None else valid.sum())
     negatives = voxels - positives
     balanced = (positives > 0) & (negatives > 0)
     return torch.where(balanced, negatives / positives.clamp_min(1), torch.ones_like(positives))
@@ -192,7 +193,11 @@ def make_loss(settings: LossSettings, over_batch: bool, ignore: int | None = Non
     def loss(outputs: Tensor | Sequence[Tensor], truth: Tensor) -> Tensor:
         several: list[Tensor] = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
         total = torch.zeros((), device=several[0].device)
-        for weight, logits in zip(supervision_weights(len(several)), several, strict=True):
+        weights = supervision_weights(len(several))
+        if several[0].shape == several[-1].shape:
+            # heads of one resolution (U-Net++) are peers
+            weights = (1 / len(several),) * len(several)
+        for weight, logits in zip(weights, several, strict=True):
             if weight:
                 terms = loss_terms(logits, _at(truth, logits), settings, batch, ignore)
                 total = total + weight * sum(getattr(settings, name) * term for name, term in terms.items())

@@ -21,27 +21,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
-from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
-from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
-from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+import torch.distributed
 from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch.nn.parallel import DistributedDataParallel
 
 from lesionlab.core.errors import DatasetError, TrainingError
-from lesionlab.core.files import jsonable, writing
 from lesionlab.core.recipe import Recipe
-from lesionlab.core.tasks import Progress
+from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.workspace import Workspace
+from lesionlab.networks.build import build_network
 from lesionlab.networks.device import autocast_dtype, pick_device
-from lesionlab.train.augment import ANGLE_RAD, flips_rotation_crop
-from lesionlab.train.averaging import WeightAverage
-from lesionlab.train.curves import EpochRow, converged, read_curves, smoothed, write_curves
+from lesionlab.train.averaging import WeightAverage, averaged_tensors
+from lesionlab.train.checkpoints import load_state, save_state
+from lesionlab.train.curves import (
+    EpochRow,
+    converged,
+    out_of_time,
+    read_curves,
+    smoothed,
+    time_share,
+    write_curves,
+)
 from lesionlab.train.losses import NetworkLoss, make_loss
-from lesionlab.train.located import AroundLocated
-from lesionlab.train.sampling import EvenLesions, case_shares, training_cases
+from lesionlab.train.patches.nnunet import Geometry, patch_geometry, patch_loaders
+from lesionlab.train.sampling import training_cases
 from lesionlab.train.schedules import Schedule, make_optimiser
+from lesionlab.train.spread import first_process, joined
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +57,9 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 class RecipeTrainer(nnUNetTrainer):
     """nnU-Net's trainer with everything that may vary taken from a recipe; see `follow`."""
+
+    is_ddp: bool
+    network: Any
 
     def follow(self, recipe: Recipe, with_lesion: Mapping[str, bool], progress: Progress) -> None:
         """Take hyperparameters from the recipe. Call once, right after construction.
@@ -85,7 +94,23 @@ class RecipeTrainer(nnUNetTrainer):
     def configure_optimizers(self) -> tuple[Any, Any]:
         """The recipe's optimiser and schedule."""
         optimiser = make_optimiser(self.network.parameters(), self.recipe.training)
-        return optimiser, Schedule(optimiser, self.recipe.training)
+        return optimiser, Schedule(optimiser, self.recipe.training, self._place)
+
+    def _place(self, epoch: int) -> float:
+        """Where in the schedule an epoch is: at its number, or at the share of the minutes gone by."""
+        settings = self.recipe.training
+        if settings.minutes is None:
+            return float(epoch)
+        return time_share(self.rows, settings.minutes) * settings.epochs
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: Any, configuration_manager: Any, channels: int, classes: int, supervised: bool = True
+    ) -> torch.nn.Module:
+        """The network of the plan, with its first weights."""
+        plan, name = configuration_manager.configuration["architecture"], plans_manager.plans_name
+        how = {"deep_supervision": supervised, "initialise": True}
+        return build_network(plan, channels, classes, subject=name, **how)
 
     def _build_loss(self) -> NetworkLoss:
         plan = self.configuration_manager
@@ -96,14 +121,36 @@ class RecipeTrainer(nnUNetTrainer):
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Switch it on or off in a network that has such a switch, in itself or in its decoder."""
-        for holder in (self._network, getattr(self._network, "decoder", None)):
+        for holder in (self.plain_network, getattr(self.plain_network, "decoder", None)):
             if holder is not None and hasattr(holder, "deep_supervision"):
                 holder.deep_supervision = enabled
 
+    def initialize(self) -> None:
+        """Build network, optimiser and loss; under torchrun also this process's part of the batch.
+
+        Raises TrainingError for a batch with fewer patches than there are processes.
+        """
+        spread, self.is_ddp = self.is_ddp, False
+        super().initialize()
+        self.is_ddp = spread
+        if not spread:
+            return
+        batch, processes = self.batch_size, torch.distributed.get_world_size()
+        if batch < processes:
+            found = f"batch_size {batch} for {processes} processes"
+            raise TrainingError(self.recipe.name, found, "at least one patch for each")
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._set_batch_size_and_oversample()
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            self.network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+        self.network = DistributedDataParallel(self.network, device_ids=[self.device] if on_gpu else None)
+
     @property
-    def _network(self) -> Any:
-        """The network itself, where `network` is a compiled one."""
-        return getattr(self.network, "_orig_mod", self.network)
+    def plain_network(self) -> Any:
+        """The network itself, where `network` is spread over processes or compiled."""
+        network = getattr(self.network, "module", self.network)
+        return getattr(network, "_orig_mod", network)
 
     def _do_i_compile(self) -> bool:
         return self.recipe.training.compile and self.device.type == "cuda"
@@ -114,81 +161,31 @@ class RecipeTrainer(nnUNetTrainer):
         subject = f"fold {self.fold} of {self.recipe.name}"
         return training_cases(training, self.with_lesion, self.recipe.training, subject), list(validation)
 
-    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Geometry:
         """Angles, whether slices are thick, size that patches are cut at, axes to mirror: by augmentation."""
-        angles, in_plane, cut, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        planned = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         size = self.configuration_manager.patch_size
-        if self.recipe.training.augmentation == "flips_rotation_crop":
-            turn = (-ANGLE_RAD, ANGLE_RAD)
-            cut = get_patch_size(size, turn, turn, turn, (1.0, 1.0))
-            if in_plane:
-                cut[0] = size[0]
-        elif self.recipe.training.augmentation == "none":
-            cut, axes = size, None
-            self.inference_allowed_mirroring_axes = None
-        return angles, in_plane, cut, axes
-
-    def _transforms(self, angles: Any, in_plane: bool, axes: Any) -> tuple[Any, Any]:
-        """The transforms of training and validation patches."""
-        size = self.configuration_manager.patch_size
-        labels, ignored = self.label_manager.foreground_labels, self.label_manager.ignore_label
-        plain = self.get_validation_transforms(None, self.is_cascaded, labels, None, ignored)
-        if self.recipe.training.augmentation == "none":
-            return plain, plain
-        if self.recipe.training.augmentation == "flips_rotation_crop":
-            return ComposeTransforms([flips_rotation_crop(size, axes, in_plane=in_plane), plain]), plain
-        masked, cascaded = self.configuration_manager.use_mask_for_norm, self.is_cascaded
-        augmented = self.get_training_transforms(
-            size, angles, None, axes, in_plane, masked, cascaded, labels, None, ignored
-        )
-        return augmented, plain
-
-    def _wrong(self, case: str) -> Any:
-        """Where the network that locates found something in a case that is none, 0 elsewhere."""
-        folder = str(self.preprocessed_dataset_folder)
-        previous = nnUNetDatasetBlosc2(folder, [case], str(self.located)).load_case(case)[2]
-        return np.asarray(previous[:])
+        geometry = patch_geometry(planned, self.recipe.training.augmentation, size)
+        self.inference_allowed_mirroring_axes = geometry[-1]
+        return geometry
 
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """nnU-Net's loaders in this process, drawing cases and places as the recipe says."""
-        angles, in_plane, cut, axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        size, settings = self.configuration_manager.patch_size, self.recipe.training
-        training, validation = self.get_tr_and_val_datasets()
-        shares = case_shares(training.identifiers, self.with_lesion, settings.lesion_free_share)
-        if settings.sampling == "lesion_size":
-            training = EvenLesions(training, self.label_manager.foreground_labels)
-        if self.located is not None:
-            training = AroundLocated(training, self._wrong, size)
-        augmented, plain = self._transforms(angles, in_plane, axes)
-        loaders = [
-            nnUNetDataLoader(
-                data,
-                self.batch_size,
-                patch,
-                size,
-                self.label_manager,
-                oversample_foreground_percent=self.oversample_foreground_percent,
-                sampling_probabilities=probabilities,
-                transforms=transforms,
-            )
-            for data, patch, probabilities, transforms in (
-                (training, cut, shares, augmented),
-                (validation, size, None, plain),
-            )
-        ]
-        return SingleThreadedAugmenter(loaders[0], None), SingleThreadedAugmenter(loaders[1], None)
+        """Endless batches of training and of validation patches."""
+        return patch_loaders(self, self.configure_rotation_dummyDA_mirroring_and_inital_patch_size())
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, so that one after an interruption draws what it would have drawn without."""
         fold = self.fold if isinstance(self.fold, int) else len(self.with_lesion)
-        sequence = np.random.SeedSequence([self.recipe.training.seed, fold, self.current_epoch])
+        place = [self.recipe.training.seed, fold, self.current_epoch]
+        sequence = np.random.SeedSequence([*place, self.local_rank] if self.local_rank else place)
         seed_all(int(sequence.generate_state(1)[0]))
         super().on_train_epoch_start()
 
     def print_to_log_file(self, *words: Any, **_: Any) -> None:
         """Write to nnU-Net's own training log, never to the console."""
-        with Path(self.log_file).open("a", encoding="utf-8") as file:
-            file.write(" ".join(str(word) for word in words) + "\n")
+        if self.local_rank == 0:
+            with Path(self.log_file).open("a", encoding="utf-8") as file:
+                file.write(" ".join(str(word) for word in words) + "\n")
 
     def plot_network_architecture(self) -> None:
         """Not drawn: it needs a library that is no longer maintained."""
@@ -206,7 +203,11 @@ class RecipeTrainer(nnUNetTrainer):
         target = batch["target"].to(self.device, non_blocking=True)
         with self._cast():
             output = self.network(batch["data"].to(self.device, non_blocking=True))
-        return output, target, self.loss(output, target)
+        loss = self.loss(output, target)
+        if self.is_ddp and isinstance(output, list | tuple):
+            # Gradients are only exchanged once all weights have one, those of outputs that weigh nothing too.
+            loss = loss + sum(0 * coarse.float().mean() for coarse in output)
+        return output, target, loss
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One optimiser step.
@@ -224,7 +225,7 @@ class RecipeTrainer(nnUNetTrainer):
         value = float(loss.detach())
         self._require_finite(where, "loss", value)
         self._apply_gradients(loss, where)
-        self.average.update(self.network.parameters())
+        self.average.update(averaged_tensors(self.plain_network))
         return {"loss": np.float32(value)}
 
     def _require_finite(self, where: str, name: str, value: float) -> None:
@@ -252,7 +253,7 @@ class RecipeTrainer(nnUNetTrainer):
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """Work on the averaged weights, where there are any, then put the trained ones back."""
-        return self.average.applied(self.network.parameters())
+        return self.average.applied(averaged_tensors(self.plain_network))
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Loss, and per class the voxels hit, false and missed in a batch, for nnU-Net's pseudo Dice."""
@@ -269,10 +270,12 @@ class RecipeTrainer(nnUNetTrainer):
         return {"loss": loss.cpu().numpy(), **dict(zip(names, counts, strict=True))}
 
     def run_training(self) -> None:
-        """Epochs until the recipe's number or convergence; goes on from `current_epoch`."""
+        """Epochs until the recipe's number or minutes, or convergence; goes on from `current_epoch`."""
         self.on_train_start()
         settings = self.recipe.training
-        while self.current_epoch < self.num_epochs:
+        while settings.minutes is not None or self.current_epoch < self.num_epochs:
+            if out_of_time(self.rows, settings.minutes):
+                break
             if converged(self.rows, settings.stop_after, settings.stop_improvement):
                 log.info("fold %s converged after %s epochs", self.fold, self.current_epoch)
                 break
@@ -300,8 +303,11 @@ class RecipeTrainer(nnUNetTrainer):
 
     def _report(self, step: int) -> None:
         done = (self.current_epoch + step / self.num_iterations_per_epoch) / self.num_epochs
+        of, minutes = f"/{self.num_epochs}", self.recipe.training.minutes
+        if minutes is not None:
+            done, of = time_share(self.rows, minutes), f", {minutes:g} minutes"
         last = f", Dice {self.rows[-1].smoothed_dice:.3f}" if self.rows else ""
-        self.progress(f"fold {self.fold}, epoch {self.current_epoch + 1}/{self.num_epochs}{last}", done)
+        self.progress(f"fold {self.fold}, epoch {self.current_epoch + 1}{of}{last}", done)
 
     def on_epoch_end(self) -> None:
         """Note the epoch; save a checkpoint after the first, and when the last one is a minute old."""
@@ -309,14 +315,22 @@ class RecipeTrainer(nnUNetTrainer):
         keys = ("train_losses", "val_losses", "mean_fg_dice", "lrs")
         train, validation, dice, rate = (float(self.logger.get_value(key, step=-1)) for key in keys)
         began = self.logger.get_value("epoch_start_timestamps", step=-1)
-        seconds = float(self.logger.get_value("epoch_end_timestamps", step=-1) - began)
+        seconds = self._same(float(self.logger.get_value("epoch_end_timestamps", step=-1) - began))
         mean = smoothed(self.rows, dice)
         self.rows.append(EpochRow(self.current_epoch, train, validation, dice, mean, rate, seconds))
-        write_curves(self.rows, Path(self.output_folder))
+        if self.local_rank == 0:
+            write_curves(self.rows, Path(self.output_folder))
         if time.monotonic() - self.last_saved > SECONDS_BETWEEN_CHECKPOINTS:
             self.save_checkpoint(str(Path(self.output_folder) / LATEST))
             self.last_saved = time.monotonic()
         self.current_epoch += 1
+
+    def _same(self, value: float) -> float:
+        """The first process's value, for decisions that all must take alike."""
+        values = [value]
+        if self.is_ddp:
+            torch.distributed.broadcast_object_list(values)
+        return values[0]
 
     def on_train_end(self) -> None:
         """Keep the averaged weights, where there are any, as the final ones."""
@@ -325,44 +339,14 @@ class RecipeTrainer(nnUNetTrainer):
 
     def save_checkpoint(self, filename: str) -> None:
         """Tensors and plain values only, in nnU-Net's layout, through a temporary name."""
-        checkpoint = {
-            "network_weights": self._network.state_dict(),
-            "optimizer_state": self.optimizer.state_dict(),
-            "grad_scaler_state": self.grad_scaler.state_dict() if self.grad_scaler else None,
-            "logging": jsonable(self.logger.get_checkpoint()),
-            "_best_ema": None,
-            "current_epoch": self.current_epoch + 1,
-            "init_args": {
-                "plans": jsonable(self.plans_manager.plans),
-                "configuration": self.configuration_name,
-                "fold": self.fold,
-                "dataset_json": jsonable(self.dataset_json),
-            },
-            "trainer_name": nnUNetTrainer.__name__,
-            "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
-            "lesionlab_recipe": self.recipe.model_dump(mode="json"),
-            "lesionlab_average": self.average.weights,
-            "lesionlab_steps": self.average.steps,
-        }
-        final = Path(filename).name == FINAL
-        if final:
-            # What only resuming needs would double the size of what is deployed.
-            checkpoint.update(optimizer_state=None, lesionlab_average=None)
-        with writing(Path(filename)) as temporary:
-            torch.save(checkpoint, temporary)
+        if self.local_rank == 0:
+            save_state(self, Path(filename), deployed=Path(filename).name == FINAL)
 
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
         """Go on from a checkpoint of this trainer, curves included."""
         if not self.was_initialized:
             self.initialize()
-        state = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=True)
-        self._network.load_state_dict(state["network_weights"])
-        self.optimizer.load_state_dict(state["optimizer_state"])
-        if self.grad_scaler is not None and state["grad_scaler_state"] is not None:
-            self.grad_scaler.load_state_dict(state["grad_scaler_state"])
-        self.logger.load_checkpoint(state["logging"])
-        self.current_epoch = state["current_epoch"]
-        self.average.weights, self.average.steps = state["lesionlab_average"], state["lesionlab_steps"]
+        load_state(self, Path(filename_or_checkpoint))
         self.rows = read_curves(Path(self.output_folder))[: self.current_epoch]
 
 
@@ -386,7 +370,10 @@ def build_trainer(
     dataset = json.loads((workspace.raw / "dataset.json").read_text())
     with contextlib.redirect_stdout(io.StringIO()):
         trainer = RecipeTrainer(plans, recipe.network.configuration, fold, dataset, device)
-    trainer.follow(recipe, json.loads(workspace.cases_file.read_text())["with_lesion"], progress)
+    # nnU-Net takes its own choice among several GPUs, and a GPU where several processes have none.
+    trainer.device = device
+    with_lesion = json.loads(workspace.cases_file.read_text())["with_lesion"]
+    trainer.follow(recipe, with_lesion, progress if first_process() else silent)
     return trainer
 
 
@@ -398,9 +385,9 @@ def train_network(
     if (folder / FINAL).is_file():
         return folder
     seed_all(recipe.training.seed + (fold if isinstance(fold, int) else 0))
-    with workspace.environment(), warnings.catch_warnings():
+    with workspace.environment(), warnings.catch_warnings(), joined(pick_device(device)) as place:
         warnings.simplefilter("ignore")
-        trainer = build_trainer(workspace, recipe, fold, pick_device(device), progress)
+        trainer = build_trainer(workspace, recipe, fold, place, progress)
         trainer.initialize()
         if (folder / LATEST).is_file():
             trainer.load_checkpoint(folder / LATEST)

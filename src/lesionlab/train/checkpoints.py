@@ -1,0 +1,57 @@
+"""What a training keeps on disk: nnU-Net's checkpoint, of tensors and plain values only.
+
+It loads with `weights_only`, that is without executing pickled code, here and in stock nnU-Net.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lesionlab.core.files import jsonable, writing
+
+TRAINER = "nnUNetTrainer"
+"""The class that stock tools look up by this name."""
+
+
+def save_state(trainer: Any, file: Path, *, deployed: bool) -> None:
+    """Write the trainer's state through a temporary name.
+
+    `deployed` leaves out what only going on would need, half of the size.
+    """
+    scaler, average = trainer.grad_scaler, trainer.average
+    state = {
+        "network_weights": trainer.plain_network.state_dict(),
+        "optimizer_state": None if deployed else trainer.optimizer.state_dict(),
+        "grad_scaler_state": scaler.state_dict() if scaler else None,
+        "logging": jsonable(trainer.logger.get_checkpoint()),
+        "_best_ema": None,
+        "current_epoch": trainer.current_epoch + 1,
+        "init_args": {
+            "plans": jsonable(trainer.plans_manager.plans),
+            "configuration": trainer.configuration_name,
+            "fold": trainer.fold,
+            "dataset_json": jsonable(trainer.dataset_json),
+        },
+        "trainer_name": TRAINER,
+        "inference_allowed_mirroring_axes": trainer.inference_allowed_mirroring_axes,
+        "lesionlab_recipe": trainer.recipe.model_dump(mode="json"),
+        "lesionlab_average": None if deployed else average.weights,
+        "lesionlab_steps": average.steps,
+    }
+    with writing(file) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(trainer: Any, file: Path) -> None:
+    """Bring an initialised trainer to where `save_state` found another one."""
+    state = torch.load(file, map_location=trainer.device, weights_only=True)
+    trainer.plain_network.load_state_dict(state["network_weights"])
+    trainer.optimizer.load_state_dict(state["optimizer_state"])
+    if trainer.grad_scaler is not None and state["grad_scaler_state"] is not None:
+        trainer.grad_scaler.load_state_dict(state["grad_scaler_state"])
+    trainer.logger.load_checkpoint(state["logging"])
+    trainer.current_epoch = state["current_epoch"]
+    trainer.average.weights, trainer.average.steps = state["lesionlab_average"], state["lesionlab_steps"]
