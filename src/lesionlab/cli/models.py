@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -30,31 +31,50 @@ def plan(
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", metavar="RECIPE", help="pet-small, pet, petct, or a TOML file.")
     ] = "pet-small",
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW", help="Cases that look the same: refuse, drop or group, instead of the recipe's."
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Read patients with contours and prepare training: folds by patient, network and patch size.
 
-    INPUT is a folder of patients: scans with their contours, or what `convert` wrote. A case that cannot be
-    used is left out and listed at the end (exit code 1).
+    INPUT is a folder of patients: scans with their contours, or what `convert` wrote; the folds that a data
+    set comes with are kept. A case that cannot be used is left out and listed at the end (exit code 1).
 
     Example: `lesionlab plan dicom/ -r petct -w work/`
     """
     from lesionlab.core.registry import find_recipe
     from lesionlab.pipeline.training import plan_cohort
+    from lesionlab.plan.leaks import told
 
     with progress_bar() as progress:
-        planned = plan_cohort(source, find_recipe(recipe), workspace, progress=progress)
+        chosen = find_recipe(recipe)
+        if duplicates is not None:
+            chosen = chosen.changed(training={"duplicates": duplicates})
+        planned = plan_cohort(source, chosen, workspace, progress=progress)
     done = planned.plan
     if as_json:
         answer_json(
-            {"workspace": workspace, "patients": done.patients, "folds": done.folds, "failed": planned.failed}
+            {
+                "workspace": workspace,
+                "patients": done.patients,
+                "folds": done.folds,
+                "failed": planned.failed,
+                "dropped": done.dropped,
+                "look_the_same": [asdict(twin) for twin in done.twins],
+            }
         )
     else:
         people = len(set(done.patients.values()))
         answer(
             f"planned {len(done.patients)} cases of {people} patients in {len(done.folds)} folds: {workspace}"
         )
+        if done.twins:
+            answer(f"{told(done.twins)}; left out: {len(done.dropped)}")
         answer(f"next: lesionlab train {workspace} -o BUNDLE")
     for reason in planned.failed.values():
         complain(reason)

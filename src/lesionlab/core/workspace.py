@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -49,6 +50,11 @@ class Workspace:
     def cases_file(self) -> Path:
         """Case ids, patients, and the cases that could not be used with their reasons."""
         return self.root / "cases.json"
+
+    @property
+    def folds(self) -> int:
+        """How many folds were planned: the recipe's number, or that of a data set's own folds."""
+        return len(json.loads((self.preprocessed / "splits_final.json").read_text(encoding="utf-8")))
 
     def model(self, configuration: str) -> Path:
         """nnU-Net's model folder: becomes the bundle."""

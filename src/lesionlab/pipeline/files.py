@@ -19,7 +19,7 @@ from lesionlab.core.files import write_json, writing
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.suv import SuvAudit
 from lesionlab.core.volume import Volume
-from lesionlab.read import load_mask
+from lesionlab.read import OBSERVERS, load_mask
 from lesionlab.report import save_volume
 
 CASE_FILE = "case.json"
@@ -47,12 +47,16 @@ def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> N
             save_volume(volume, temporary / f"{name}.nii.gz")
         if case.truth is not None:
             save_volume(case.truth, temporary / "truth.nii.gz")
+        for reader, mask in case.observers.items():
+            save_volume(mask, temporary / OBSERVERS / f"{reader}.nii.gz")
         record = {
             "case_id": case.id,
             "patient_id": case.patient_id,
             "reference": case.reference,
             "channels": channels,
             "truth": None if case.truth is None else "truth.nii.gz",
+            "observers": list(case.observers),
+            "diagnosis": case.diagnosis,
             "notes": list(case.notes),
             "suv": {n: f.suv.record() for n, f in case.facts.channels.items() if f.suv is not None},
             "origin": dict(origin),
@@ -85,7 +89,16 @@ def restored(case: Case, source: Path) -> Case:
         n: replace(facts.get(n, ChannelFacts()), suv=audit) for n, audit in audits.items() if n in channels
     }
     told = replace(case.facts, channels=facts).with_notes(*notes)
-    return replace(case, patient_id=patient_id, channels=channels, facts=told)
+    # the order of the readers, which files do not keep
+    drawn = {name: case.observers[name] for name in record.get("observers", ()) if name in case.observers}
+    return replace(
+        case,
+        patient_id=patient_id,
+        channels=channels,
+        facts=told,
+        observers=drawn or case.observers,
+        diagnosis=str(record.get("diagnosis", "")),
+    )
 
 
 def converted_from(folder: Path) -> dict[str, object] | None:

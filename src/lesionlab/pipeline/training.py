@@ -17,6 +17,7 @@ from lesionlab.core.errors import LesionLabError, TrainingError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
+from lesionlab.core.splits import read_folds
 from lesionlab.core.tasks import Outcome, Progress, silent
 from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace, open_workspace
@@ -24,6 +25,7 @@ from lesionlab.evaluate import summarise
 from lesionlab.pipeline.card import model_card
 from lesionlab.pipeline.checklists import checklists_of
 from lesionlab.pipeline.cohort import case_name, report_cohort
+from lesionlab.pipeline.datasets import require_labels
 from lesionlab.pipeline.evaluation import write_scored
 from lesionlab.pipeline.kept import Examined, examined_task, run_examined
 from lesionlab.pipeline.patient import open_standardised
@@ -62,23 +64,29 @@ def plan_cohort(
     found = gather_cohort(source, recipe, root, progress=part(progress, 0.0, 0.6))
     share = part(progress, 0.6, 1.0)
     plans = plan_gathered(found.workspace, recipe, list(found.patients), share)
-    plan = Plan(found.workspace, found.patients, found.folds, plans, found.failed)
     progress("planned", 1.0)
-    return Planned(plan, found.failed)
+    return Planned(found.planned(plans), found.failed)
 
 
 def gather_cohort(
     source: str | Path, recipe: Recipe, root: str | Path, *, progress: Progress = silent
 ) -> Gathered:
-    """The first half of `plan_cohort`: patients read, raw folder, fingerprint and folds, no network yet."""
-    root, paths = Path(root), find_cases(Path(source))
+    """The first half of `plan_cohort`: patients read, raw folder, fingerprint and folds, no network yet.
+
+    The test cases of a data set with official folds are left alone.
+    """
+    root = Path(root)
+    require_labels(Path(source), recipe)
+    official = read_folds(Path(source)) if recipe.training.official_folds else None
+    test = frozenset() if official is None else frozenset(official.test)
+    named = [(case_name(path, Path(source)), path) for path in find_cases(Path(source))]
+    named = [(name, path) for name, path in named if name not in test]
     failed: dict[str, str] = {}
     sources: dict[str, dict[str, str]] = {}
 
     def cases() -> Iterator[Case]:
-        for number, path in enumerate(paths):
-            name = case_name(path, Path(source))
-            progress(f"reading {name}", number / len(paths))
+        for number, (name, path) in enumerate(named):
+            progress(f"reading {name}", number / len(named))
             try:
                 case = open_standardised(path, recipe, case_id=name)
             except LesionLabError as error:
@@ -87,7 +95,7 @@ def gather_cohort(
             sources[nnunet_id(name)] = {"case_id": name, "source": str(path.absolute())}
             yield case
 
-    found = gather_dataset(cases(), recipe, root, _save)
+    found = gather_dataset(cases(), recipe, root, _save, official=official)
     failed.update(found.failed)
     sources = {name: item for name, item in sources.items() if name in found.patients}
     write_json(root / SOURCES_FILE, {"cases": sources, "failed": failed})
@@ -107,8 +115,8 @@ def train_folds(
     Finished folds are kept, an interrupted one goes on from its last checkpoint. Curves are left in each
     folder as curves.csv and curves.png.
     """
-    _, recipe = open_workspace(Path(root))
-    wanted = list(range(recipe.training.folds)) if folds is None else list(folds)
+    workspace, _ = open_workspace(Path(root))
+    wanted = list(range(workspace.folds)) if folds is None else list(folds)
     trained = []
     first = train_first_step(root, device=device, progress=part(progress, 0, FIRST_SHARE))
     begun = FIRST_SHARE if first else 0.0

@@ -12,18 +12,20 @@ from pathlib import Path
 
 from lesionlab.core.case import AcquisitionFacts, Case
 from lesionlab.core.errors import ReadError
-from lesionlab.core.volume import Volume
+from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.dicom import read_dicom
 from lesionlab.read.dicom_series import Scan
 from lesionlab.read.folders import IMAGE_SUFFIXES, Named, is_image, read_files, read_name, stem_of
 from lesionlab.read.loaded import Loaded
-from lesionlab.read.masks import Target, read_mask
+from lesionlab.read.masks import Target, load_mask, read_mask
 from lesionlab.read.rtstruct import frames_of_reference, referenced_series
 
 log = logging.getLogger(__name__)
 
 REFERENCE_ORDER = ("suv", "pet", "pre", "mr", "us", "ct")
 """The first of these that a case has is its reference, unless another is asked for."""
+OBSERVERS = "observers"
+"""Sub-folder of a case with a mask file for each of several readers, by reader."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +49,10 @@ def open_case(
     """Read one patient at one timepoint from a folder or file.
 
     `truth` is a mask file in any form (otherwise one found beside the images is taken); `reference` names
-    the channel whose grid counts (default: the first of suv, pet, pre, mr, us, ct). The id is the
-    folder's or file's name. A truth that the folder does not hold stays None. Raises ReadError
-    when there is no usable scan or a choice cannot be made, GeometryError for impossible grids.
+    the channel whose grid counts (default: the first of suv, pet, pre, mr, us, ct). Masks in a sub-folder
+    `observers` are those of several readers, by reader. The id is the folder's or file's name. A truth that
+    the folder does not hold stays None. Raises ReadError when there is no usable scan or a choice cannot be
+    made, GeometryError for impossible grids.
     """
     path = Path(source)
     if not path.exists():
@@ -62,14 +65,24 @@ def open_case(
     notes = tuple(dict.fromkeys(notes))
     for note in notes:
         log.info("%s: %s", name, note)
+    channels = {channel: loaded.volume for channel, loaded in contents.channels.items()}
     return Case(
         name,
         contents.patient_id or name,
-        {channel: loaded.volume for channel, loaded in contents.channels.items()},
+        channels,
         chosen,
         mask,
         AcquisitionFacts({channel: loaded.facts for channel, loaded in contents.channels.items()}, notes),
+        _observers(path, channels[chosen].geometry),
     )
+
+
+def _observers(path: Path, geometry: Geometry) -> dict[str, Volume]:
+    folder = path / OBSERVERS
+    if not folder.is_dir():
+        return {}
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and is_image(file)]
+    return {stem_of(file): load_mask(file, geometry) for file in files}
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -82,7 +95,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> _Contents:
-    paths = files_below(path) if path.is_dir() else [path]
+    paths = [p for p in files_below(path) if p.parent != path / OBSERVERS] if path.is_dir() else [path]
     if not paths:
         raise ReadError(path, "an empty folder", "the files of a scan")
     root = path if path.is_dir() else path.parent

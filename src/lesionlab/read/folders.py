@@ -1,7 +1,7 @@
 """Image files that are not DICOM to named channels: what a name says about a file.
 
-`suv`, `pet`, `ct`, `mr...`, `us`, `pre`, `post1` in a name are channels; mask, seg, label, truth, gt mark
-contours, with the channel that they were drawn on (`pet_mask`).
+`suv`, `pet`, `ct`, `mr...`, `us`, `pa`, `pre`, `post1`, `sub1` in a name are channels; mask, seg, label,
+truth, gt mark contours, with the channel that they were drawn on (`pet_mask`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ CHANNEL_WORDS = {
     "us": "us",
     "bus": "us",
     "ultrasound": "us",
+    "pa": "pa",
+    "photoacoustic": "pa",
 }
 UNITS = {"suv": SUVBW, "ct": HOUNSFIELD}
 
@@ -82,7 +84,7 @@ def _channel(words: Sequence[str]) -> str:
             return CHANNEL_WORDS[word]
         if word in ("mr", "mri"):
             return "_".join(["mr", *words[position + 1 :]])
-        if re.fullmatch(r"pre|post\d+", word):
+        if re.fullmatch(r"pre|(post|sub)\d+", word):
             return word
     return ""
 

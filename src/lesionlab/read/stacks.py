@@ -70,6 +70,17 @@ def read_stack(path: Path, like: Geometry | None = None) -> Loaded:
     return Loaded(volume, (*notes, note) if note else notes, str(sidecar.get("channel", "")))
 
 
+def decoded(path: Path) -> NDArray[Any]:
+    """The bare array of a .npy, TIFF or picture; ReadError when it cannot be read."""
+    try:
+        array: NDArray[Any] = _decoder(path)(path)[0]
+        return array
+    except LesionLabError:
+        raise
+    except (OSError, ValueError, EOFError, SyntaxError, tifffile.TiffFileError) as error:
+        raise ReadError(path, f"{type(error).__name__}: {error}", "a complete image file") from None
+
+
 def _decoder(path: Path) -> Callable[[Path], _Decoded]:
     suffix = path.suffix.lower()
     return (

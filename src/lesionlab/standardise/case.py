@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from lesionlab.core.case import AcquisitionFacts, Case, ChannelFacts
+from lesionlab.core.consensus import consensus
 from lesionlab.core.errors import DatasetError, SuvError
 from lesionlab.core.recipe import Recipe, SuvSettings
 from lesionlab.core.suv import SUV_KINDS, SuvAudit
+from lesionlab.core.units import ONE
 from lesionlab.core.volume import Volume
 from lesionlab.standardise.align import align_image, align_labels
 from lesionlab.standardise.dce import phase_names, with_phases
@@ -21,7 +24,8 @@ def standardise(case: Case, recipe: Recipe) -> Case:
 
     A `pet` channel becomes `suv` (SUVbw) where the recipe asks for `suv` and the case has none. Images are
     interpolated linearly (-1024 HU outside a CT, 0 outside the others), the truth by nearest
-    neighbour; intensities are not scaled. Raises DatasetError for a missing channel, SuvError for
+    neighbour; intensities are not scaled. Where several readers drew, the truth is what the recipe's
+    `standardise.truth` makes of their masks. Raises DatasetError for a missing channel, SuvError for
     a PET header without a rule, GeometryError for a channel or truth that misses the grid.
     """
     wanted = (*recipe.channels, *recipe.optional_channels)
@@ -48,11 +52,41 @@ def standardise(case: Case, recipe: Recipe) -> Case:
     if truth is not None:
         truth, note = align_labels(case.id, truth, grid)
         notes.append(note)
+    observers = {name: align_labels(case.id, mask, grid)[0] for name, mask in case.observers.items()}
+    if observers:
+        truth, note = agreed(case.id, observers, recipe.standardise.truth)
+        notes.append(note)
     facts = AcquisitionFacts(
         {name: case.facts.channels[name] for name in channels if name in case.facts.channels},
         case.facts.notes,
     ).with_notes(*(n for n in notes if n))
-    return replace(case, channels=channels, reference=recipe.reference, truth=truth, facts=facts)
+    return replace(
+        case,
+        channels=channels,
+        reference=recipe.reference,
+        truth=truth,
+        facts=facts,
+        observers=observers,
+    )
+
+
+def agreed(case_id: str, observers: Mapping[str, Volume], rule: str) -> tuple[Volume, str]:
+    """The truth that a rule (`standardise.truth`) makes of several readers' masks, and a note that says so.
+
+    With one label it is their consensus; several labels are agreed on one after another, and where two of
+    them meet, the later wins. Raises DatasetError, naming the case, for a rule that is no reader's name
+    either.
+    """
+    first = next(iter(observers.values()))
+    truth = np.zeros(first.array.shape, dtype=np.uint8)
+    labels = sorted({int(n) for mask in observers.values() for n in np.unique(mask.array)} - {0})
+    for label in labels or [1]:
+        masks = {name: mask.array == label for name, mask in observers.items()}
+        try:
+            truth[consensus(masks, rule)] = label
+        except DatasetError as error:
+            raise DatasetError(case_id, error.found, error.needed) from None
+    return first.with_array(truth, ONE), f"truth: {rule} of the readers {', '.join(observers)}"
 
 
 def with_suv(case: Case, settings: SuvSettings = STANDARD) -> Case:

@@ -30,8 +30,8 @@ def train_fold(
     does not have or a loss that is not finite, DatasetError for a folder that was not planned.
     """
     workspace, recipe = open_workspace(root)
-    if isinstance(fold, int) and not 0 <= fold < recipe.training.folds:
-        raise TrainingError(root, f"fold {fold}", f"0 to {recipe.training.folds - 1}, or all")
+    if isinstance(fold, int) and not 0 <= fold < workspace.folds:
+        raise TrainingError(root, f"fold {fold}", f"0 to {workspace.folds - 1}, or all")
     keep_freed_memory()
     from lesionlab.train.nnunet import train_network
 

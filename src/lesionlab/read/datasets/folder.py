@@ -1,0 +1,119 @@
+"""A folder of images and masks: any data of one's own, 2D or 3D, in any image format.
+
+Verified on real files (BUS-BRA's folders laid out so) and phantoms. Expected:
+
+    images/NAME.ext             .png, .jpg, .tif, .bmp, .npy (with its sidecar), .nii.gz, .nrrd, .mha
+    masks/NAME.ext              0 outside, labels 1, 2 ... (a picture of 0 and 255 has label 1), any of the
+    formats labels.json                 {"benign": 1, "malignant": 2}; optional, else {"lesion": 1} cases.csv
+    columns case and patient, and diagnosis and fold if wanted; optional
+
+Without cases.csv each case is a patient of its own. `fold` is the name of the fold that holds the case out,
+or `test` for cases that are never trained on. Masks of several readers lie in masks/READER/NAME.ext.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from lesionlab.core.case import AcquisitionFacts, Case, ChannelFacts
+from lesionlab.core.errors import GeometryError, ReadError
+from lesionlab.core.files import sha256_of
+from lesionlab.core.splits import OfficialFolds, folds_by_number
+from lesionlab.core.volume import Geometry, Volume
+from lesionlab.read.datasets.layout import LESION, Dataset, Item, Listing, labels_in, table_rows
+from lesionlab.read.folders import is_image, read_image, stem_of
+from lesionlab.read.masks import load_mask
+from lesionlab.read.stacks import PICTURE_SUFFIXES
+
+TEST: Final = "test"
+
+
+def find(root: Path, classes: bool) -> Listing:
+    """Every image with its mask; labels as labels.json names them."""
+    if not (root / "images").is_dir() or not (root / "masks").is_dir():
+        raise DATASET.absent(root, "images and masks")
+    images = _by_name(root / "images")
+    readers = {f.name: _by_name(f) for f in sorted((root / "masks").iterdir()) if f.is_dir()}
+    masks = readers or {"": _by_name(root / "masks")}
+    rows = {}
+    if (root / "cases.csv").is_file():
+        rows = {row["case"]: row for row in table_rows(root / "cases.csv", ("case", "patient"))}
+    items = []
+    missing = [f"{name}: found no image; named in cases.csv" for name in sorted(set(rows) - set(images))]
+    for name, image in images.items():
+        lacking = [reader for reader, files in masks.items() if name not in files]
+        missing += [f"{name}: found no masks/{f'{reader}/' if reader else ''}{name}" for reader in lacking]
+        if rows and name not in rows:
+            missing.append(f"{name}: found no row in cases.csv")
+        elif not lacking:
+            drawn = {reader: files[name] for reader, files in masks.items()}
+            items.append(_item(name, image, drawn, rows.get(name, {})))
+    return Listing(tuple(items), _labels(root), tuple(missing), _folds(rows, items))
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and is_image(file):
+            name = stem_of(file)
+            if name in found:
+                raise ReadError(folder, f"two files called {name}", "one file per case")
+            found[name] = file
+    return found
+
+
+def _item(name: str, image: Path, masks: Mapping[str, Path], row: Mapping[str, str]) -> Item:
+    patient, diagnosis = row.get("patient") or name, row.get("diagnosis", "")
+
+    def grid() -> Geometry:
+        return read_image(image).volume.geometry
+
+    def peek() -> frozenset[int]:
+        return frozenset[int]().union(*(labels_in(_mask(f, grid()).array) for f in masks.values()))
+
+    def read() -> Case:
+        loaded = read_image(image)
+        volume = loaded.volume
+        drawn = {reader: _mask(file, volume.geometry) for reader, file in masks.items()}
+        channel = "us" if image.name.lower().endswith(PICTURE_SUFFIXES) else loaded.channel or "image"
+        facts = AcquisitionFacts({channel: ChannelFacts("", (str(image),), sha256_of([image]))}, loaded.notes)
+        truth = drawn.pop("", None)
+        return Case(name, patient, {channel: volume}, channel, truth, facts, drawn, diagnosis)
+
+    return Item(name, patient, (image, *masks.values()), peek, read, diagnosis)
+
+
+def _mask(file: Path, geometry: Geometry) -> Volume:
+    mask = load_mask(file, geometry if file.name.lower().endswith(PICTURE_SUFFIXES) else None)
+    if mask.array.shape != geometry.shape:
+        raise GeometryError(file, f"a mask of {mask.array.shape} (z, y, x)", f"the image's {geometry.shape}")
+    return load_mask(file, geometry)
+
+
+def _labels(root: Path) -> dict[str, int]:
+    file = root / "labels.json"
+    if not file.is_file():
+        return dict(LESION)
+    try:
+        labels = {str(k): int(v) for k, v in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise ReadError(file, "no names of labels", '{"benign": 1, "malignant": 2}') from None
+    if sorted(labels.values()) != list(range(1, len(labels) + 1)):
+        raise ReadError(file, f"labels {labels}", "labels numbered 1, 2 and so on")
+    return labels
+
+
+def _folds(rows: Mapping[str, Mapping[str, str]], items: list[Item]) -> OfficialFolds | None:
+    numbers = {item.id: rows[item.id]["fold"] for item in items if rows.get(item.id, {}).get("fold")}
+    if not numbers:
+        return None
+    test = tuple(name for name, fold in numbers.items() if fold == TEST)
+    held = {name: fold for name, fold in numbers.items() if fold != TEST}
+    folds = folds_by_number("cases.csv", held)
+    return OfficialFolds(folds.name, folds.splits if len(folds.splits) > 1 else (), test)
+
+
+DATASET = Dataset("a folder of images and masks", "your own files in images/ and masks/", "your own", find)
