@@ -19,6 +19,7 @@ from lesionlab.cli import (
     response,
     robustness,
     scans,
+    study,
     suv,
 )
 from lesionlab.cli.terminal import Verbs, start_logging
@@ -76,6 +77,7 @@ for verb, summary in (
     (about.demo, "Show the whole road on synthetic patients."),
 ):
     app.command(verb.__name__, short_help=summary)(verb)
+app.add_typer(study.study, name="study", short_help="Compare many recipes on one data set.")
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from lesionlab.study.finish import report_study, run_and_report
 from lesionlab.study.run import run_study
 from lesionlab.study.settings import Study, StudySettings, load_study
 
-__all__ = ["Study", "StudySettings", "load_study", "run_study"]
+__all__ = ["Study", "StudySettings", "load_study", "report_study", "run_and_report", "run_study"]

@@ -1,0 +1,160 @@
+"""The plots of a study: means with intervals, ranks with intervals, who beats whom, quality by cost.
+
+Plain numbers in, PNG bytes out; what is shown where is decided in `study.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lesionlab.report import canvas
+from lesionlab.report.figures import WIDTH
+
+Rows = Sequence[Mapping[str, Any]]
+LEVEL = 0.05
+"""A corrected p below this counts as a difference."""
+LINE_IN = 0.24
+"""Height of a variant's line, in inches."""
+FILL = "#e3e7ea"
+LETTER_IN = 0.073
+"""Width of a letter of a variant's name, in inches, at 9 points."""
+
+
+def dots(rows: Rows, metric: str = "dice") -> bytes:
+    """Each variant's mean with its interval, one below the other; hollow where it is below the best."""
+    figure, axes = _lines([str(row["variant"]) for row in rows])
+    for place, row in enumerate(rows):
+        worse = _worse(row)
+        colour = canvas.QUIET if worse else canvas.TRUTH
+        low, high = row[f"{metric}_low"], row[f"{metric}_high"]
+        if not math.isnan(low):
+            axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
+        axes.plot(
+            row[metric],
+            place,
+            "o",
+            markersize=6,
+            color=colour,
+            markerfacecolor="white" if worse else colour,
+            zorder=3,
+        )
+    best = rows[0][metric]
+    if not math.isnan(best):
+        axes.axvline(best, color=canvas.REFINED, linewidth=0.9, linestyle="dashed", zorder=0)
+    return canvas.png(figure)
+
+
+def ranks(rows: Rows) -> bytes:
+    """Each variant's rank with its interval over resamples of patients, and how often it is first."""
+    figure, axes = _lines([str(row["variant"]) for row in rows], right=0.75)
+    for place, row in enumerate(rows):
+        axes.plot(
+            [row["rank_low"], row["rank_high"]],
+            [place, place],
+            color=canvas.TRUTH,
+            linewidth=5,
+            alpha=0.35,
+            solid_capstyle="butt",
+        )
+        axes.plot(row["rank"], place, "o", markersize=5, color=canvas.TRUTH, zorder=3)
+        if row["first_share"] >= 0.005:
+            axes.annotate(
+                f"first {row['first_share']:.0%}",
+                (1.0, place),
+                xycoords=("axes fraction", "data"),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+            )
+    axes.set_xlim(0.5, len(rows) + 0.5)
+    axes.locator_params(axis="x", integer=True)
+    return canvas.png(figure)
+
+
+def matrix(rows: Rows, pairs: NDArray[np.float64]) -> bytes:
+    """Who beats whom: dark where the variant of the row is better than that of the column and the difference
+    is significant, pale where it is worse, empty where they cannot be told apart.
+    """
+    names = [str(row["variant"]) for row in rows]
+    count, left = len(names), _margin(names)
+    side = min(0.3, (WIDTH - left - 0.3) / max(1, count)) * count
+    figure = Figure(figsize=(left + side + 0.3, side + 0.55))
+    axes = canvas.place(figure, left, 0.35, (side, side))
+    for i in range(count):
+        for j in range(count):
+            if i == j:
+                axes.add_patch(_cell(i, j, FILL))
+            elif pairs[i, j] < LEVEL:
+                better = rows[i]["dice"] > rows[j]["dice"]
+                axes.add_patch(_cell(i, j, canvas.TRUTH if better else "#f6c9d0"))
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), xticks=range(count), yticks=range(count))
+    axes.set_xticklabels([str(k + 1) for k in range(count)], fontsize=8)
+    axes.set_yticklabels([f"{name}  {k + 1}" for k, name in enumerate(names)], fontsize=9)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set_xticks(np.arange(-0.5, count), minor=True)
+    axes.set_yticks(np.arange(-0.5, count), minor=True)
+    axes.grid(True, which="minor", color="white", linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    return canvas.png(figure)
+
+
+def by_cost(rows: Rows) -> bytes:
+    """Mean Dice against parameters and against seconds per case, both on log scales; the best three named."""
+    figure = Figure(figsize=(WIDTH, 3.1))
+    panels = (("parameters", 1e6, "parameters, millions"), ("seconds_per_case", 1.0, "seconds per case"))
+    for number, (key, unit, words) in enumerate(panels):
+        axes = canvas.place(figure, 0.55 + number * 5.0, 0.3, (4.2, 2.3))
+        points = [(row[key] / unit, row["dice"], str(row["variant"])) for row in rows if row[key] > 0]
+        for place, (x, y, name) in enumerate(points):
+            axes.plot(x, y, "o", markersize=5, color=canvas.TRUTH, alpha=0.7, markeredgewidth=0)
+            if place < 3:
+                axes.annotate(
+                    name, (x, y), xytext=(6, 0), textcoords="offset points", fontsize=8, va="center"
+                )
+        if points:
+            axes.set_xscale("log")
+        axes.set_xlabel(words, fontsize=8.5)
+        axes.set_title("mean Dice", fontsize=9.5, loc="left")
+        _quiet(axes, "both")
+    return canvas.png(figure)
+
+
+def _worse(row: Mapping[str, Any]) -> bool:
+    return bool(row["p_holm"] < LEVEL)
+
+
+def _lines(names: Sequence[str], right: float = 0.3) -> tuple[Figure, Axes]:
+    """A figure with a line per name, the first on top."""
+    height, left = LINE_IN * max(2, len(names)), _margin(names)
+    figure = Figure(figsize=(WIDTH, height + 0.5))
+    axes = canvas.place(figure, left, 0.1, (WIDTH - left - right, height))
+    axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
+    axes.set_yticklabels(names, fontsize=9)
+    _quiet(axes, "x")
+    return figure, axes
+
+
+def _margin(names: Sequence[str]) -> float:
+    return 0.35 + LETTER_IN * max((len(name) for name in names), default=0)
+
+
+def _cell(i: int, j: int, colour: str) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour, linewidth=0)
+
+
+def _quiet(axes: Axes, grid: Any) -> None:
+    axes.tick_params(labelsize=8.5)
+    axes.grid(True, axis=grid, color=FILL, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,257 @@
+"""The table of a study, from the scores of its runs: a row per variant, ranks, tests, what failed.
+
+Plain numbers only; the page and the files are `report/study.py`'s. A case counts by its mean over the seeds.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lesionlab.core.errors import DatasetError
+from lesionlab.core.tasks import Outcome
+from lesionlab.evaluate.bootstrap import Floats, Interval, intervals
+from lesionlab.evaluate.comparison import thirds
+from lesionlab.evaluate.ranking import Ranking, against, pairwise_p, rank_stability
+from lesionlab.evaluate.statistics import subgroups
+from lesionlab.plan import nnunet_id
+from lesionlab.study.run import Bench, Run
+from lesionlab.study.scores import ALL
+from lesionlab.study.settings import Study
+
+METRICS = ("dice", "iou", "lesion_sensitivity", "fp_volume_ml")
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run with what it cost and what it scored."""
+
+    run: Run
+    cost: Result
+    scores: Result
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """All numbers of a study. `rows` are sorted, the best mean Dice first; `pairs` follows their order.
+
+    `classes` has a row per variant and label where there are several labels, `groups` one per variant and
+    subgroup. `failed` names the variants that are left out with the reason, `waiting` those still to run.
+    """
+
+    facts: Mapping[str, str]
+    rows: tuple[Result, ...]
+    classes: tuple[Result, ...]
+    groups: tuple[Result, ...]
+    pairs: Floats
+    tau: float
+    failed: Mapping[str, str]
+    waiting: tuple[str, ...]
+
+
+def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, str]) -> StudyTable:
+    """The table of finished runs; variants in `failed` (name to reason) are left out and listed.
+
+    Variants are compared on the test folds that all of the others have finished. Raises DatasetError where
+    there is no such fold.
+    """
+    study = bench.study
+    names = [v.name for v in study.variants if v.name not in failed]
+    folds = {name: _whole_folds(study, name, finished) for name in names}
+    ready = [name for name in names if folds[name]]
+    common = sorted(set.intersection(*(folds[name] for name in ready))) if ready else []
+    if not common:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        found = f"no test fold that is finished in every variant {reasons}".strip()
+        raise DatasetError(study.settings.name, found, "runs: lesionlab study run")
+    used = {n: [f for f in finished if f.run.variant.name == n and f.run.fold in common] for n in ready}
+    cases = sorted({case for one in used[ready[0]] for case in one.scores["cases"]})
+    data = bench.data(used[ready[0]][0].run.recipe)
+    whose = [data.patients[case] for case in cases]
+    dice = np.column_stack([_column(used[name], cases, ALL, "dice") for name in ready])
+    order = sorted(range(len(ready)), key=lambda k: -mean_of(dice[:, k], instead=-1.0))
+    ready, dice = [ready[k] for k in order], dice[:, order]
+    ranking, tests = rank_stability(dice, whose), against(dice, 0, whose)
+    rows = [
+        {
+            "variant": name,
+            **_metrics(used[name], cases, ALL, whose),
+            "p_wilcoxon": tests[0][k],
+            "p_holm": tests[1][k],
+            **_ranks(ranking, k),
+            **_empties(used[name], cases),
+            **_costs(used[name]),
+            "seed_sd": _seed_sd(used[name], cases),
+            "post_processing": _choices(used[name]),
+        }
+        for k, name in enumerate(ready)
+    ]
+    labels = [label for label in next(iter(used[ready[0]][0].scores["cases"].values())) if label != ALL]
+    classes = [
+        {"variant": name, "label": label, **_metrics(used[name], cases, label, whose)}
+        for label in labels
+        for name in ready
+    ]
+    return StudyTable(
+        facts=_facts(study, common, cases, whose),
+        rows=tuple(rows),
+        classes=tuple(classes),
+        groups=tuple(_groups(study, data.sources, cases, whose, dict(zip(ready, dice.T, strict=True)))),
+        pairs=pairwise_p(dice, whose),
+        tau=ranking.tau,
+        failed=failed,
+        waiting=tuple(name for name in names if name not in ready),
+    )
+
+
+def failures(runs: Sequence[Run], outcomes: Sequence[Outcome[Any]]) -> dict[str, str]:
+    """The first reason of each variant of which a run failed, with its fold and seed."""
+    found: dict[str, str] = {}
+    for run, outcome in zip(runs, outcomes, strict=True):
+        if outcome.error is not None:
+            where = f"fold {run.fold}, seed {run.seed}"
+            found.setdefault(run.variant.name, f"{where}: {outcome.error}")
+    return found
+
+
+def _whole_folds(study: Study, name: str, finished: Sequence[Finished]) -> set[int]:
+    """The folds of a variant that every seed has finished."""
+    done = {(one.run.fold, one.run.seed) for one in finished if one.run.variant.name == name}
+    return {fold for fold in study.test_folds if all((fold, s) in done for s in study.settings.seeds)}
+
+
+def _column(runs: Sequence[Finished], cases: Sequence[str], label: str, metric: str) -> Floats:
+    """A metric of every case, the mean over seeds; NaN where a seed has none."""
+    seeds = sorted({one.run.seed for one in runs})
+    found = {
+        (one.run.seed, case): values[label].get(metric)
+        for one in runs
+        for case, values in one.scores["cases"].items()
+    }
+    table = [[found.get((seed, case)) for seed in seeds] for case in cases]
+    return np.asarray(np.array(table, dtype=np.float64).mean(axis=1), dtype=np.float64)
+
+
+def _metrics(
+    runs: Sequence[Finished], cases: Sequence[str], label: str, whose: Sequence[str]
+) -> dict[str, Any]:
+    table = np.column_stack([_column(runs, cases, label, metric) for metric in METRICS])
+    found: dict[str, Any] = {"cases": len(cases)}
+    for metric, one in zip(METRICS, intervals(table, whose), strict=True):
+        found |= _interval(metric, one)
+    return found
+
+
+def _interval(name: str, one: Interval) -> dict[str, Any]:
+    return {name: one.estimate, f"{name}_low": one.low, f"{name}_high": one.high, f"{name}_n": one.n}
+
+
+def _ranks(ranking: Ranking, k: int) -> dict[str, float]:
+    one = ranking.ranks[k]
+    return {"rank": one.rank, "rank_low": one.low, "rank_high": one.high, "first_share": one.first}
+
+
+def _empties(runs: Sequence[Finished], cases: Sequence[str]) -> dict[str, Any]:
+    """Of the lesion-free cases (over all seeds), how many were left empty."""
+    free = [v[ALL] for one in runs for v in one.scores["cases"].values() if v[ALL]["truth_ml"] == 0.0]
+    left = sum(values["predicted_ml"] == 0.0 for values in free)
+    share = left / len(free) if free else math.nan
+    return {"lesion_free": len(free), "left_empty": left, "left_empty_share": share}
+
+
+def _costs(runs: Sequence[Finished]) -> dict[str, Any]:
+    """Means over folds and seeds; the parameters are the same in all."""
+    mean = {
+        name: float(np.mean([one.cost[name] for one in runs])) for name in ("minutes", "patches", "epochs")
+    }
+    seconds = np.array([one.cost["seconds_per_case"] for one in runs], dtype=np.float64)
+    failed = sum(len(one.cost["failed"]) for one in runs)
+    return {
+        "parameters": max(one.cost["parameters"] for one in runs),
+        **mean,
+        "seconds_per_case": mean_of(seconds),
+        "not_predicted": failed,
+    }
+
+
+def _seed_sd(runs: Sequence[Finished], cases: Sequence[str]) -> float:
+    """Standard deviation (n - 1) over seeds of the mean Dice; NaN with one seed."""
+    seeds = sorted({one.run.seed for one in runs})
+    own = [[one for one in runs if one.run.seed == seed] for seed in seeds]
+    means = [mean_of(_column(one, cases, ALL, "dice")) for one in own]
+    return float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
+
+
+def _choices(runs: Sequence[Finished]) -> str:
+    """The post-processing that was chosen, with how many folds chose it."""
+    counts = Counter(str(one.scores["choice"]) for one in runs)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return "; ".join(f"{words} ({count}x)" for words, count in counts.most_common())
+
+
+def mean_of(values: Floats, instead: float = math.nan) -> float:
+    """The mean of the defined values; `instead` where there is none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else instead
+
+
+def _groups(
+    study: Study,
+    sources: Mapping[str, Mapping[str, str]],
+    cases: Sequence[str],
+    whose: Sequence[str],
+    dice: Mapping[str, Floats],
+) -> list[dict[str, Any]]:
+    """Mean Dice by subgroup, from the columns of the study's table of cases."""
+    wanted = study.settings.subgroups
+    if wanted is None:
+        return []
+    file = study.folder / wanted.file
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            table = {nnunet_id(row[wanted.case]): row for row in csv.DictReader(lines)}
+    except (OSError, KeyError):
+        raise DatasetError(file, "no such table", f"a CSV file with a column {wanted.case}") from None
+    missing = [c for c in wanted.columns if any(c not in row for row in table.values())]
+    if missing:
+        raise DatasetError(file, f"no column {', '.join(missing)}", "the columns that the study names")
+    entries = {c: thirds([table.get(case, {}).get(c, "") for case in cases]) for c in wanted.columns}
+    return [
+        {"variant": name, "column": one.column, "value": one.value, **_interval("dice", one.mean)}
+        for name, values in dice.items()
+        for one in subgroups({"dice": values}, entries, whose)
+    ]
+
+
+def _facts(study: Study, folds: Sequence[int], cases: Sequence[str], whose: Sequence[str]) -> dict[str, str]:
+    """What the reader must know beside the numbers."""
+    settings = study.settings
+    amount = f"{settings.amount:g} {'patches' if settings.protocol == 'patches' else 'minutes of training'}"
+    chosen = settings.post_processing
+    learnt = (
+        "an inner part of the training patients" if study.learns_inside else "patients of the other folds"
+    )
+    return {
+        "cases": f"{len(cases)} of {len(set(whose))} patients",
+        "test folds": f"{', '.join(map(str, folds))} of {settings.folds} folds by patient",
+        "seeds": ", ".join(map(str, settings.seeds)),
+        "protocol": f"the same for every variant: {amount} in each fold",
+        "post-processing": f"chosen on {learnt}, never on the test fold"
+        if chosen.choose
+        else "as each recipe says",
+    }
+
+
+def table_record(table: StudyTable) -> dict[str, Any]:
+    """The table as JSON values."""
+    return {key: value for key, value in asdict(table).items() if key != "pairs"} | {
+        "pairs": table.pairs.tolist()
+    }
