@@ -111,10 +111,13 @@ def train(
     Example: `lesionlab train work/ -o models/mine`
     """
     from lesionlab.pipeline import training
+    from lesionlab.train import first_process
 
     folds = None if not fold else [_fold(text) for text in fold]
     with progress_bar() as progress:
         trained = training.train_folds(workspace, folds, device=device, progress=progress)
+    if not first_process():
+        return  # of several that torchrun started, one tries the folds and writes the bundle
     scores, failed, page = [], [], None
     if validate and any(path.name != "fold_all" for path in trained):
         with progress_bar() as progress:

@@ -36,7 +36,7 @@ from lesionlab.plan import Gathered, Plan, gather_dataset, nnunet_id, plan_gathe
 from lesionlab.predict import Bundle, write_bundle
 from lesionlab.read import find_cases
 from lesionlab.report import save_volume, training_curves
-from lesionlab.train import read_curves, train_fold
+from lesionlab.train import first_process, read_curves, train_fold
 
 SOURCES_FILE = "sources.json"
 FINAL = "checkpoint_final.pth"
@@ -123,7 +123,7 @@ def train_folds(
     for number, fold in enumerate(wanted):
         share = part(part(progress, begun, 1), number / len(wanted), (number + 1) / len(wanted))
         folder = train_fold(Path(root), fold, device=device, progress=share)
-        picture = curves_picture(folder)
+        picture = curves_picture(folder) if first_process() else None
         if picture is not None:
             with writing(folder / "curves.png") as temporary:
                 temporary.write_bytes(picture)

@@ -9,8 +9,9 @@ from lesionlab.core.memory import keep_freed_memory
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.workspace import open_workspace
 from lesionlab.train.curves import EpochRow, read_curves, write_curves
+from lesionlab.train.spread import first_process
 
-__all__ = ["EpochRow", "read_curves", "train_fold", "write_curves"]
+__all__ = ["EpochRow", "first_process", "read_curves", "train_fold", "write_curves"]
 
 
 def train_fold(

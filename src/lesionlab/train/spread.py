@@ -1,6 +1,7 @@
 """One training in several processes, one per GPU, started by torchrun.
 
 Each process trains on its part of the batch; gradients, and what is counted over a batch, count over all.
+Asking which process this is loads no torch.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, distributed
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def first_process() -> bool:
@@ -32,6 +35,9 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     if not under_torchrun():
         yield device
         return
+    import torch
+    from torch import distributed
+
     on_gpu = device.type == "cuda"
     if on_gpu:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -46,6 +52,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
 def summed(values: Tensor) -> Tensor:
     """The sum over all processes, of gradients too; the values themselves where there is one process."""
+    from torch import distributed
+
     if not (distributed.is_available() and distributed.is_initialized()):
         return values
     from torch.distributed.nn.functional import all_reduce
