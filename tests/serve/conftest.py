@@ -8,7 +8,7 @@ import pytest
 
 import dicom_phantoms
 from lesionlab.serve.jobs import Queue
-from lesionlab.serve.settings import LimitSettings, ServeSettings
+from lesionlab.serve.settings import LimitSettings, NodeSettings, ServeSettings
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,12 @@ def pet_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(tmp_path: Path) -> ServeSettings:
     """A service of one worker that listens nowhere yet."""
-    return ServeSettings(data=tmp_path / "data", device="cpu", limits=LimitSettings(free_disk_gb=0.0))
+    return ServeSettings(
+        data=tmp_path / "data",
+        device="cpu",
+        node=NodeSettings(enabled=False, port=0, quiet_s=0.3),
+        limits=LimitSettings(free_disk_gb=0.0),
+    )
 
 
 @pytest.fixture

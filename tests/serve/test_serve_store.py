@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lesionlab.core.errors import ServeError, WriteError
-from lesionlab.serve.store import Store
+from lesionlab.serve.store import SENDER, Store
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_full_disk_leaves_no_half_file(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(WriteError, match="No space left on device"):
         store.put_instance("1.2", "1.2.1", b"x")
-    assert list(store.study_folder("1.2").iterdir()) == []
+    assert [file.name for file in store.study_folder("1.2").iterdir()] == [SENDER]
     assert store.study("1.2") is None
 
 
@@ -75,7 +75,7 @@ def test_what_a_kill_left_is_swept(store: Store) -> None:
     (store.results / ".job.abc.part").mkdir()
     (store.trash / "old").mkdir()
     store.sweep()
-    assert [file.name for file in store.study_folder("1.2").iterdir()] == ["1.2.1.dcm"]
+    assert {file.name for file in store.study_folder("1.2").iterdir()} == {SENDER, "1.2.1.dcm"}
     assert list(store.results.iterdir()) == []
     assert list(store.trash.iterdir()) == []
 

@@ -18,15 +18,7 @@ from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.supervisor import Supervisor, resident_gb
 from lesionlab.serve.worker import JobLost, Worker, _Lease
-from serve_phantoms import submit_study
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for a condition; fail loudly when it never comes."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+from serve_phantoms import submit_study, until
 
 
 def state(queue: Queue, job: Job) -> str:

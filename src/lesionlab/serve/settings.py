@@ -97,8 +97,8 @@ class Destination(Settings):
 class Route(Settings):
     """Which studies go to which bundle; the first route whose conditions all hold is taken.
 
-    Conditions: `modalities` all present in the study, `called_ae` and `calling_ae` as in the association,
-    `description` a regular expression found in some series description (case ignored).
+    Conditions: `modalities` all present in the study, `calling_ae` the sender's AE title, `description` a
+    regular expression found in some series description (case ignored).
     """
 
     name: Name

@@ -1,6 +1,6 @@
 """Studies on disk: what was received, file by file, and what came of it.
 
-    DATA/studies/STUDY/SOP_INSTANCE.dcm     received by DICOM; STUDY is the study's UID
+    DATA/studies/STUDY/SOP_INSTANCE.dcm     received by DICOM, sender.txt beside; STUDY is its UID
     DATA/uploads/ID/...                     received by REST or from the page
     DATA/results/JOB/                       what `examine` wrote, renamed here when complete
     DATA/trash/                             what is being deleted
@@ -26,6 +26,7 @@ from lesionlab.core.errors import ServeError, WriteError
 UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")
 """A DICOM UID (PS3.5 section 9.1): digits and dots, 64 characters at most."""
 LONGEST_UID = 64
+SENDER = "sender.txt"
 PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
 
 
@@ -37,6 +38,14 @@ class Received:
     folder: Path
     files: tuple[Path, ...]
     last: float
+
+    @property
+    def sender(self) -> str:
+        """AE title of the first sender; empty where it is not known."""
+        try:
+            return (self.folder / SENDER).read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     @property
     def digest(self) -> str:
@@ -58,11 +67,14 @@ class Store:
         except OSError as error:
             raise ServeError(root, error.strerror or str(error), "a folder that can be written") from None
 
-    def put_instance(self, study_uid: str, sop_uid: str, content: bytes | memoryview) -> bool:
+    def put_instance(
+        self, study_uid: str, sop_uid: str, content: bytes | memoryview, *, sender: str = ""
+    ) -> bool:
         """Keep one DICOM file; True when it is new, False when that instance was there already.
 
-        Returns only when the content is on disk (synchronised): the sender may forget it then. Raises
-        ServeError for UIDs that are none, and WriteError when the disk refuses.
+        `sender` is the AE title that it came from, kept with the study. Returns only when the content is on
+        disk (synchronised): the sender may forget it then. Raises ServeError for UIDs that are none, and
+        WriteError when the disk refuses.
         """
         folder = self.study_folder(study_uid)
         target = folder / f"{_uid(sop_uid)}.dcm"
@@ -70,7 +82,9 @@ class Store:
             return False
         temporary = folder / f".{uuid.uuid4().hex}.part"
         try:
-            folder.mkdir(exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(exist_ok=True)
+                (folder / SENDER).write_text(sender, encoding="utf-8")
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()

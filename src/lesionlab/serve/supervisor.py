@@ -1,6 +1,7 @@
-"""Watches over the workers: starts them, stops those that hold too much memory or time, replaces the dead.
+"""Watches over the service's processes, workers and receivers: starts them, replaces the dead.
 
-The job of a worker that died goes back to the queue, until its attempts are used up.
+A worker that holds too much memory is stopped. The job of a worker that died goes back to the queue, until
+its attempts are used up.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lesionlab.core.files import writing
 from lesionlab.serve.jobs import Queue
 from lesionlab.serve.settings import ServeSettings
 
+WORKER, RECEIVER = "lesionlab.serve.worker", "lesionlab.serve.node.receiver"
 LOOK_S = 0.5
 SETTINGS_FILE = "service.json"
 LONGEST_PAUSE_S = 30.0
@@ -28,8 +30,9 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Seat:
-    """The place of one worker: its process now, and how often it died in a row."""
+    """The place of one process: what runs there, its process now, and how often it died in a row."""
 
+    module: str
     process: subprocess.Popen[bytes] | None = None
     name: str = ""
     deaths: int = 0
@@ -37,11 +40,13 @@ class Seat:
 
 
 class Supervisor:
-    """Keeps `limits.workers` workers running until stopped."""
+    """Keeps `limits.workers` workers and, where the node is enabled, its receivers running until stopped."""
 
     def __init__(self, settings: ServeSettings, queue: Queue) -> None:
         self.settings, self.queue = settings, queue
-        self.seats = [Seat() for _ in range(settings.limits.workers)]
+        receivers = settings.node.processes if settings.node.enabled else 0
+        self.seats = [Seat(WORKER) for _ in range(settings.limits.workers)]
+        self.seats += [Seat(RECEIVER) for _ in range(receivers)]
         self.numbers = itertools.count(1)
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -76,7 +81,7 @@ class Supervisor:
                 self.queue.release(self.settings.limits.attempts)
             except Exception:
                 # a database that does not answer for a while must not end the watch
-                log.exception("the supervisor could not look after the workers")
+                log.exception("the supervisor could not look after the processes")
 
     def _look(self, seat: Seat) -> None:
         if seat.process is None:
@@ -84,7 +89,7 @@ class Supervisor:
                 self._seat(seat)
             return
         status = seat.process.poll()
-        reason = f"its worker ended with {_words(status)}" if status is not None else self._too_much(seat)
+        reason = f"its process ended with {_words(status)}" if status is not None else self._too_much(seat)
         if not reason:
             return
         if status is None:
@@ -98,16 +103,16 @@ class Supervisor:
         seat.process, seat.not_before = None, time.monotonic() + pause
 
     def _seat(self, seat: Seat) -> None:
-        seat.name = f"worker-{os.getpid()}-{next(self.numbers)}"
+        seat.name = f"{seat.module.rpartition('.')[2]}-{os.getpid()}-{next(self.numbers)}"
         file = self.settings.data / SETTINGS_FILE
         seat.process = subprocess.Popen(
-            [sys.executable, "-m", "lesionlab.serve.worker", str(file), seat.name],
+            [sys.executable, "-m", seat.module, str(file), seat.name],
             stdin=subprocess.DEVNULL,
         )
 
     def _too_much(self, seat: Seat) -> str:
         """Why a running worker must be stopped; empty when it may go on."""
-        if seat.process is None:
+        if seat.process is None or seat.module != WORKER:
             return ""
         held = resident_gb(seat.process.pid)
         if held > self.settings.limits.worker_gb:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lesionlab.core.errors import LesionLabError
+from lesionlab.core.errors import LesionLabError, ServeError
 from lesionlab.core.tasks import Progress
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
@@ -82,6 +82,8 @@ class Worker:
         if folder.is_dir():
             # a worker was killed after its results were complete and before it could say so
             return
+        if "refused" in job.payload:
+            raise ServeError(*job.payload["refused"])
         from lesionlab.pipeline import examine
         from lesionlab.report import write_findings
 

@@ -1,0 +1,135 @@
+"""From instances on disk to queued jobs: when a study is complete, and which route takes it.
+
+The folders are looked at, nothing is remembered that a kill could lose: a study is queued under a key made of
+its instances, so that looking twice queues once, and instances that come later make a new job.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from lesionlab.core.errors import LesionLabError
+from lesionlab.serve.jobs import Job, Order, Queue
+from lesionlab.serve.settings import Route, ServeSettings
+from lesionlab.serve.store import Received, Store
+
+LOOK_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What routes ask about: modalities, series descriptions, and who sent the study."""
+
+    modalities: frozenset[str]
+    descriptions: tuple[str, ...]
+    sender: str
+
+
+class Arrivals:
+    """Watches the store and queues every study that is complete."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        store: Store,
+        queue: Queue,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings, self.store, self.queue, self.clock = settings, store, queue, clock
+        self.queued: dict[str, float] = {}
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._watch, name="arrivals", daemon=True)
+
+    def start(self) -> None:
+        """Watch in a thread until `stop`."""
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self.stopped.set()
+        self.thread.join()
+
+    def look(self) -> list[Job]:
+        """Queue what is complete now; returns its jobs, those that were queued before included."""
+        jobs = []
+        for folder in self.store.studies.iterdir():
+            try:
+                changed = folder.stat().st_mtime
+                if self.queued.get(folder.name) == changed:
+                    continue
+                study = self.store.study(folder.name)
+                if study is None or not self._complete(study):
+                    continue
+                jobs.append(self.queue.submit(order_of(study, self.settings.routes)))
+            except (LesionLabError, FileNotFoundError) as error:
+                # no UID, or a queue that is full for now: look again
+                log.debug("%s", error)
+                continue
+            self.queued[folder.name] = changed
+        return jobs
+
+    def _complete(self, study: Received) -> bool:
+        node = self.settings.node
+        enough = node.instances is not None and len(study.files) >= node.instances
+        return enough or self.clock() - study.last >= node.quiet_s
+
+    def _watch(self) -> None:
+        while not self.stopped.wait(LOOK_S):
+            try:
+                self.look()
+            except Exception:
+                # the disk or the database may be away for a while
+                log.exception("could not look for new studies")
+
+
+def order_of(study: Received, routes: Sequence[Route]) -> Order:
+    """The job for a complete study: the first route that fits, or a refusal that says why none does."""
+    facts = facts_of(study)
+    route = next((route for route in routes if fits(route, facts)), None)
+    key = f"{study.study_uid}:{study.digest}"
+    source = {"source": f"studies/{study.study_uid}", "instances": len(study.files)}
+    if route is None:
+        seen = ", ".join(sorted(facts.modalities)) or "no readable instance"
+        names = ", ".join(route.name for route in routes) or "none"
+        found = f"{seen} from {facts.sender or 'nobody'}"
+        refused = [f"study {study.study_uid}", found, f"a route that takes it (routes: {names})"]
+        return Order("examine", f"{key}:", {**source, "refused": refused})
+    chosen = {"route": route.name, "bundle": route.bundle, "objects": list(route.objects)}
+    return Order("examine", f"{key}:{route.name}", {**source, **chosen, "send_to": list(route.send_to)})
+
+
+def facts_of(study: Received) -> StudyFacts:
+    """Read what routes ask about from the headers of a study; unreadable files are passed over."""
+    modalities: set[str] = set()
+    descriptions: dict[str, None] = {}
+    for file in study.files:
+        try:
+            header = pydicom.dcmread(
+                file, specific_tags=["Modality", "SeriesDescription"], stop_before_pixels=True
+            )
+            modalities.add(str(header.get("Modality", "")))
+            descriptions[str(header.get("SeriesDescription", ""))] = None
+        except (InvalidDicomError, OSError, ValueError, KeyError, EOFError):
+            continue
+    return StudyFacts(frozenset(modalities - {""}), tuple(descriptions), study.sender)
+
+
+def fits(route: Route, facts: StudyFacts) -> bool:
+    """True when every condition of the route holds."""
+    if not set(route.modalities) <= facts.modalities:
+        return False
+    if route.calling_ae is not None and route.calling_ae != facts.sender:
+        return False
+    wanted = route.description
+    return wanted is None or any(re.search(wanted, text, re.IGNORECASE) for text in facts.descriptions)
