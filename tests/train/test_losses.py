@@ -159,6 +159,15 @@ def test_deep_supervision_is_nnunets():
     assert supervision_weights(1) == supervision_weights(2)[:1] == (1.0,)
 
 
+def test_outputs_of_one_size_weigh_the_same():
+    """The heads of a U-Net++ are peers."""
+    _, truth = random_batch(2, (6, 6))
+    outputs = [random_batch(2, (6, 6), seed)[0] for seed in (1, 2, 3)]
+    loss = make_loss(LossSettings(), over_batch=True)
+    alone = [float(loss(output, truth)) for output in outputs]
+    assert float(loss(outputs, truth)) == pytest.approx(sum(alone) / 3, abs=1e-6)
+
+
 def test_binary_cross_entropy_with_a_positive_weight_is_torchs():
     logits, truth = random_batch(1, (5, 4, 3))
     odds, true = logits[:, 1:] - logits[:, :1], truth.float()

@@ -4,22 +4,26 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
+from lesionlab.core.case import Case
 from lesionlab.core.errors import DatasetError, TrainingError
 from lesionlab.core.recipe import Recipe, dump_recipe
 from lesionlab.core.workspace import open_workspace
 from lesionlab.networks.device import autocast_dtype, pick_device
+from lesionlab.plan import plan_dataset
+from lesionlab.report import save_volume
 from lesionlab.train import read_curves, train_fold
-from lesionlab.train.averaging import WeightAverage
 from lesionlab.train.nnunet import FINAL, LATEST, RecipeTrainer, build_trainer, seed_all, train_network
 from lesionlab.train.schedules import learning_rate
-from networks_phantom import plan_tiny, tiny_recipe
+from networks_phantom import plan_tiny, sphere_case, tiny_recipe
 
 
 class Interrupted(Exception):
@@ -170,23 +174,6 @@ def test_a_fold_without_a_lesion_to_train_on(still_workspace, tmp_path):
         train_fold(root, 0, device="cpu")
 
 
-def test_weight_averaging_follows_its_definition_and_gives_the_weights_back():
-    parameter = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
-    average = WeightAverage(0.9)
-    average.update([parameter])
-    with torch.no_grad():
-        parameter.fill_(2.0)
-    average.update([parameter])
-    decay = min(0.9, 3 / 12)
-    with average.applied([parameter]):
-        np.testing.assert_allclose(parameter.detach().numpy(), 1.0 * decay + 2.0 * (1 - decay), rtol=1e-6)
-    np.testing.assert_array_equal(parameter.detach().numpy(), 2.0)
-    off = WeightAverage(0.0)
-    off.update([parameter])
-    with off.applied([torch.nn.Parameter(torch.zeros(2))]):
-        assert off.weights is None
-
-
 def test_first_steps_equal_those_of_stock_nnunet(still_workspace, tmp_path):
     """Default settings, one seed: nnU-Net's own trainer, with its loader, loss and optimiser, beside ours."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -260,6 +247,37 @@ def test_combinations_train(name, still_workspace, tmp_path):
     state = torch.load(folder / FINAL, weights_only=True)
     mirrored = state["inference_allowed_mirroring_axes"]
     assert mirrored == (None if recipe.training.augmentation == "none" else (0, 1, 2))
+
+
+def labelled_case(number: int, label_of_rim: int) -> Case:
+    """A sphere whose outer shell has a label of its own, in two channels; the second is the first's noise."""
+    case = sphere_case(number)
+    suv, truth = case.channels["suv"], case.truth
+    core = ndimage.binary_erosion(truth.array > 0)
+    labels = np.where(core, 1, np.where(truth.array > 0, label_of_rim, 0)).astype(np.uint8)
+    noise = suv.with_array(suv.array[::-1].copy())
+    return replace(case, channels={"suv": suv, "noise": noise}, truth=truth.with_array(labels))
+
+
+@pytest.mark.parametrize("name", ["rim", "ignore"])
+def test_several_classes_channels_and_an_ignored_label_train_in_slices(name, tmp_path):
+    """A class named `ignore` is nnU-Net's: its voxels are neither trained on nor predicted."""
+    channel = tiny_recipe().channels["suv"].model_dump(mode="json")
+    recipe = tiny_recipe().changed(
+        channels={"suv": channel, "noise": channel},
+        labels={name: 2},
+        network={"configuration": "2d", "patch_size": [16, 16]},
+        loss={"focal": 0.5, "tversky": 0.5, "positive_weight": "batch", "activation": "sigmoid"},
+        training={"epochs": 2, "iterations": 4, "sampling": "lesion_size", "precision": "fp32"},
+    )
+    root = tmp_path / "w"
+    plan_dataset([labelled_case(number, 2) for number in range(3)], recipe, root, save_volume)
+    folder = train_fold(root, 0, device="cpu")
+    rows = read_curves(folder)
+    assert len(rows) == 2 and all(math.isfinite(row.train_loss + row.dice) for row in rows)
+    weights = torch.load(folder / FINAL, weights_only=True)["network_weights"]
+    heads = [value for key, value in weights.items() if "seg_layers" in key and key.endswith("weight")]
+    assert {len(head) for head in heads} == {3 if name == "rim" else 2}
 
 
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
