@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 import phantoms
 from lesionlab import convert_cohort, examine, examine_cohort, find_recipe
 from lesionlab.core.errors import BundleError, ReadError, WriteError
-from lesionlab.core.files import jsonable
+from lesionlab.core.files import jsonable, writing
 from lesionlab.core.tasks import Task, run_tasks, silent
-from lesionlab.pipeline import findings_of_mask, is_one_case, kept
+from lesionlab.pipeline import cohort, findings_of_mask, is_one_case, kept
+from lesionlab.pipeline import patient as patient_module
 from lesionlab.pipeline.cohort import case_name, each_case
 from lesionlab.pipeline.files import converted_from, stamp
 from lesionlab.pipeline.kept import Examined, from_json, to_json
@@ -179,14 +181,70 @@ def test_a_cohort_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
     assert seen[8:] == ["anna", "berta", "clara"]
 
 
+def test_reading_ahead_changes_nothing_and_is_left_when_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "in"
+    for name, balls in (("anna", [BALL]), ("berta", []), ("clara", [BALL])):
+        phantoms.write_pet_patient(root / name, balls)
+    (root / "berta" / "suv.nii.gz").write_bytes(b"no image")
+    threads: list[list[str]] = []
+    real = patient_module.open_standardised
+
+    def open_and_note(*args, **options):
+        threads[-1].append(threading.current_thread().name.split("_")[0])
+        return real(*args, **options)
+
+    monkeypatch.setattr(patient_module, "open_standardised", open_and_note)
+    found = []
+    for free in (1 << 40, 1000):
+        monkeypatch.setattr(patient_module, "available_memory", lambda free=free: free)
+        threads.append([])
+        outcomes = examine_cohort(root, "pet-threshold", tmp_path / str(free))
+        assert [o.error is None for o in outcomes] == [True, False, True]
+        assert "berta" in (outcomes[1].error or "")
+        found.append([o.value.entry.rows if o.value else o.error for o in outcomes])
+        assert [o.value.entry.case_id for o in outcomes if o.value] == ["anna", "clara"]
+    assert threads == [["MainThread", "ahead", "ahead"], ["MainThread"] * 3]
+    assert found[0] == found[1]
+
+
+def test_an_interrupted_cohort_leaves_whole_masks_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    for name in ("anna", "berta", "clara"):
+        phantoms.write_pet_patient(root / name, [BALL])
+    real, calls = cohort.save_volume, []
+
+    def interrupted(volume, path):
+        calls.append(path)
+        if len(calls) == 2:
+            with writing(path) as temporary:
+                temporary.write_bytes(b"half a mask")
+                raise KeyboardInterrupt
+        return real(volume, path)
+
+    monkeypatch.setattr(cohort, "save_volume", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cohort.predict_cohort(root, "pet-threshold", out)
+    assert [path.name for path in out.iterdir()] == ["anna.nii.gz"]
+    outcomes = cohort.predict_cohort(root, "pet-threshold", out)
+    assert [o.value.name for o in outcomes] == ["anna.nii.gz", "berta.nii.gz", "clara.nii.gz"]
+
+
 def test_a_failed_patient_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, out = tmp_path / "in", tmp_path / "out"
     phantoms.write_pet_patient(root / "anna", [BALL])
     (phantoms.write_pet_patient(root / "berta") / "suv.nii.gz").write_bytes(b"no image")
     seen = count_examined(monkeypatch)
     assert [o.error is None for o in examine_cohort(root, "pet-threshold", out)] == [True, False]
-    assert [o.error is None for o in examine_cohort(root, "pet-threshold", out)] == [True, False]
-    assert seen == ["anna", "berta", "berta"]
+    again = examine_cohort(root, "pet-threshold", out)
+    assert [o.error is None for o in again] == [o.reused for o in again] == [True, False]
+    assert seen == ["anna"]
+    phantoms.write_pet_patient(root / "berta")
+    assert [o.error for o in examine_cohort(root, "pet-threshold", out)] == [None, None]
+    assert seen == ["anna", "berta"]
 
 
 def test_what_is_kept_survives_a_file(patient: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,73 @@ def test_another_executor_takes_the_tasks() -> None:
         return Outcome(task.name, 41, None, 0.0)
 
     assert [o.value for o in run_tasks([Task("a", lambda: 1)], elsewhere)] == [41]
+
+
+def prepared_tasks(log: list[str], names: str = "abc") -> list[Task[str]]:
+    """Tasks that note when they prepare and run; each value is what was prepared, in capitals."""
+
+    def prepare(name: str) -> str:
+        log.append(f"{name} prepared in {threading.current_thread().name.split('_')[0]}")
+        if name == "x":
+            raise ReadError("case x", "no slices", "at least one")
+        return name
+
+    def run(given: str) -> str:
+        log.append(f"{given} run")
+        return given.upper()
+
+    return [Task(name, run, prepare=partial(prepare, name)) for name in names]
+
+
+def test_the_next_task_is_prepared_while_one_runs() -> None:
+    begun, log = threading.Event(), []
+
+    def run_first(given: str) -> str:
+        # the next one is prepared although this one has not come back
+        assert begun.wait(20)
+        return given.upper()
+
+    def prepare_second() -> str:
+        begun.set()
+        return "b"
+
+    first = Task("a", run_first, prepare=lambda: "a")
+    second = Task("b", str.upper, prepare=prepare_second)
+    outcomes = run_tasks([first, second, *prepared_tasks(log, "c")])
+    assert [o.value for o in outcomes] == ["A", "B", "C"] and all(o.error is None for o in outcomes)
+    assert log == ["c prepared in ahead", "c run"]
+
+
+def test_preparing_ahead_changes_no_outcome_and_a_failure_stays_with_its_task(tmp_path: Path) -> None:
+    log: list[str] = []
+    tasks = [*prepared_tasks(log, "axb"), Task("plain", lambda: "P"), *prepared_tasks(log, "c")]
+    alone = [run_here(task) for task in tasks]
+    assert [o.value for o in alone] == ["A", None, "B", "P", "C"]
+    for _ in range(2):
+        # the second time those that succeeded are read back, and only the failed one is prepared
+        log.clear()
+        outcomes = run_tasks(tasks, store=tmp_path)
+        assert [(o.name, o.value, o.error) for o in outcomes] == [(o.name, o.value, o.error) for o in alone]
+    assert log == ["x prepared in MainThread"]
+
+
+def test_an_interruption_waits_for_nothing_that_was_begun_ahead() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def interrupt(given: str) -> str:
+        assert begun.wait(20)
+        raise KeyboardInterrupt
+
+    def slow() -> str:
+        begun.set()
+        go_on.wait(20)
+        return "b"
+
+    ran: list[str] = []
+    tasks = [Task("a", interrupt, prepare=lambda: "a"), Task("b", ran.append, prepare=slow)]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_tasks(tasks)
+        assert not go_on.is_set() and not ran
+    finally:
+        go_on.set()

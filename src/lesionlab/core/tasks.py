@@ -12,7 +12,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -32,11 +33,16 @@ def silent(message: str, share: float) -> None:
 
 @dataclass(frozen=True)
 class Task(Generic[T]):
-    """A named piece of work. `inputs` are everything its result depends on (JSON values)."""
+    """A named piece of work. `inputs` are everything its result depends on (JSON values).
+
+    With `prepare`, which may be done in another thread while the task before still runs, `run` is called
+    with what it gave; otherwise without argument. An error in it is an error of this task.
+    """
 
     name: str
-    run: Callable[[], T]
+    run: Callable[..., T]
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[[], Any] | None = None
 
     @property
     def key(self) -> str:
@@ -60,7 +66,7 @@ def run_here(task: Task[T]) -> Outcome[T]:
     """Run a task in this process; any exception becomes the outcome's error."""
     start = time.perf_counter()
     try:
-        value, error = task.run(), None
+        value, error = (task.run() if task.prepare is None else task.run(task.prepare())), None
     except LesionLabError as problem:
         value, error = None, str(problem)
     except Exception as problem:
@@ -80,18 +86,62 @@ def run_tasks(
     """Run every task and return the outcomes in the tasks' order.
 
     With `store`, values must be JSON values: a finished task is read back from `store/KEY.json` instead of
-    run again; failures are not stored.
+    run again; failures are not stored. A task that prepares something does so while the one before runs.
     """
     outcomes = []
-    for number, task in enumerate(tasks):
-        progress(task.name, number / len(tasks))
-        kept = None if store is None else store / f"{task.key}.json"
-        if kept is not None and kept.is_file():
-            outcomes.append(Outcome(task.name, json.loads(kept.read_text()), None, 0.0, reused=True))
-            continue
-        outcome = executor(task)
-        if kept is not None and outcome.error is None:
-            write_json(kept, outcome.value)
-        outcomes.append(outcome)
+    files = [None if store is None else store / f"{task.key}.json" for task in tasks]
+    with _Ahead(tasks) as ahead:
+        for number, (task, kept) in enumerate(zip(tasks, files, strict=True)):
+            progress(task.name, number / len(tasks))
+            if kept is not None and kept.is_file():
+                outcomes.append(Outcome(task.name, json.loads(kept.read_text()), None, 0.0, reused=True))
+                continue
+            later = range(number + 1, len(tasks))
+            following = next((n for n in later if not ((file := files[n]) and file.is_file())), None)
+            outcome = executor(ahead.take(number, following))
+            if kept is not None and outcome.error is None:
+                write_json(kept, outcome.value)
+            outcomes.append(outcome)
     progress("done", 1.0)
     return outcomes
+
+
+class _Ahead:
+    """One thread that prepares one task ahead of its turn."""
+
+    def __init__(self, tasks: Sequence[Task[Any]]) -> None:
+        self.tasks = tasks
+        self.pool: ThreadPoolExecutor | None = None
+        self.begun: dict[int, Future[Any]] = {}
+
+    def __enter__(self) -> _Ahead:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """An interruption does not wait for what is being prepared; nobody asks for it any more."""
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def take(self, number: int, following: int | None) -> Task[Any]:
+        """The task, which takes what was prepared, or its error, from here and then has the next begun."""
+        task, future = self.tasks[number], self.begun.pop(number, None)
+        if task.prepare is None:
+            self._begin(following)
+            return task
+        prepare = task.prepare if future is None else future.result
+
+        def prepare_and_begin() -> Any:
+            try:
+                return prepare()
+            finally:
+                self._begin(following)
+
+        return replace(task, prepare=prepare_and_begin)
+
+    def _begin(self, number: int | None) -> None:
+        prepare = None if number is None else self.tasks[number].prepare
+        if number is None or prepare is None:
+            return
+        if self.pool is None:
+            self.pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self.begun[number] = self.pool.submit(prepare)

@@ -17,7 +17,7 @@ from lesionlab.evaluate import summarise
 from lesionlab.pipeline.exports import Exports
 from lesionlab.pipeline.files import converted_from, stamp, write_converted
 from lesionlab.pipeline.kept import Examined, examined_task, run_examined
-from lesionlab.pipeline.patient import open_standardised
+from lesionlab.pipeline.patient import Opened, open_ahead, open_standardised
 from lesionlab.pipeline.record import part
 from lesionlab.predict import Bundle, load_bundle, predict
 from lesionlab.read import find_cases
@@ -130,7 +130,7 @@ def report_cohort(
 
 
 def predict_file(
-    source: str | Path,
+    source: str | Path | Opened,
     bundle: Bundle,
     out: str | Path,
     *,
@@ -139,8 +139,11 @@ def predict_file(
     progress: Progress = silent,
 ) -> Path:
     """Write the unrefined mask of one case to a file, and return its path."""
-    opened = part(progress, 0.0, 0.2)
-    case = open_standardised(source, bundle.recipe, case_id=case_id, progress=opened)
+    if isinstance(source, Opened):
+        case = source.case
+    else:
+        opening = part(progress, 0.0, 0.2)
+        case = open_standardised(source, bundle.recipe, case_id=case_id, progress=opening)
     prediction = predict(case, bundle, device=device, progress=part(progress, 0.2, 1.0))
     return save_volume(prediction.mask, Path(out))
 
@@ -164,10 +167,10 @@ def predict_cohort(
     def make(path: Path, name: str, share: Progress) -> Task[Path]:
         target = Path(out) / f"{name}.nii.gz"
 
-        def run() -> Path:
-            return predict_file(path, loaded, target, device=device, case_id=name, progress=share)
+        def run(opened: Opened | None) -> Path:
+            return predict_file(opened or path, loaded, target, device=device, case_id=name, progress=share)
 
-        return Task(name, run)
+        return Task(name, run, prepare=lambda: open_ahead(path, loaded.recipe, case_id=name))
 
     return run_tasks(each_case(Path(root), make, progress), progress=progress)
 

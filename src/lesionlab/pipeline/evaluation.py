@@ -115,7 +115,7 @@ def evaluate_pairs(
     A case without a prediction is scored as one in which nothing was found, and marked so.
     """
     chosen = settings or Settings()
-    tasks = [Task(pair.case_id, lambda pair=pair: evaluate_pair(pair, chosen)) for pair in pairs]  # type: ignore[misc]
+    tasks = [Task(pair.case_id, lambda pair=pair: evaluate_pair(pair, chosen)) for pair in pairs]
     return run_tasks(tasks, progress=progress)
 
 

@@ -19,7 +19,7 @@ from lesionlab.core.results import Column, Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.pipeline.exports import Exports, write_exports
 from lesionlab.pipeline.files import stamp
-from lesionlab.pipeline.patient import examine
+from lesionlab.pipeline.patient import Opened, examine, open_ahead
 from lesionlab.predict import Bundle
 from lesionlab.report import CohortEntry, cohort_entry, write_findings
 from lesionlab.report.ibsi_checklist import Answer
@@ -52,8 +52,8 @@ def examined_task(
     `exports` are written beside the report.
     """
 
-    def run() -> dict[str, Any]:
-        findings = examine(scan, bundle, device=device, case_id=name, progress=progress)
+    def run(opened: Opened | None) -> dict[str, Any]:
+        findings = examine(opened or scan, bundle, device=device, case_id=name, progress=progress)
         page = write_findings(findings, out / name)
         if exports.wanted:
             write_exports(findings, out / name, exports)
@@ -67,7 +67,7 @@ def examined_task(
     }
     if exports.wanted:
         inputs["exports"] = repr(exports)
-    return Task(name, run, inputs)
+    return Task(name, run, inputs, lambda: open_ahead(scan, bundle.recipe, case_id=name))
 
 
 def run_examined(

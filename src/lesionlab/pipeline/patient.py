@@ -8,10 +8,12 @@ Nothing is written here; `report/` writes findings, `cohort.py` walks over many 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import ReadError
+from lesionlab.core.memory import available_memory
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.results import Findings, Prediction
 from lesionlab.core.tasks import Progress, silent
@@ -25,9 +27,21 @@ from lesionlab.read import open_case
 from lesionlab.refine import refine
 from lesionlab.standardise import standardise
 
+AHEAD_BYTES = 4_000_000_000
+"""With less free memory than this no scan is read while another one is worked on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A scan that was read and standardised ahead of its turn, and the watch that timed it."""
+
+    source: Path
+    case: Case
+    watch: Stopwatch
+
 
 def examine(
-    source: str | Path,
+    source: str | Path | Opened,
     bundle: Bundle | str | Path,
     *,
     truth: str | Path | None = None,
@@ -37,24 +51,43 @@ def examine(
 ) -> Findings:
     """Find and measure the lesions of one patient.
 
-    `source` is anything `open_case` takes; `bundle` a loaded bundle, a bundle folder or the name of a recipe
-    that needs no weights; `truth` a mask or contours, if they are not found with the scan. `device`
-    is auto, cpu, cuda or mps; `case_id` replaces the name that the files give. No lesion is a result like
-    any other: no rows, zero totals. Raises LesionLabError, naming the file or case, for input that cannot be
-    used.
+    `source` is anything `open_case` takes, or what `open_ahead` gave; `bundle` a loaded bundle, a bundle
+    folder or the name of a recipe that needs no weights; `truth` a mask or contours, if they are not found
+    with the scan. `device` is auto, cpu, cuda or mps; `case_id` replaces the name that the files give. No
+    lesion is a result like any other: no rows, zero totals. Raises LesionLabError, naming the file or case,
+    for input that cannot be used.
     """
-    watch = Stopwatch()
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
-    case = open_standardised(
-        source, bundle.recipe, truth=truth, watch=watch, progress=part(progress, 0, 0.15)
-    )
+    if not isinstance(source, Opened):
+        source = _opened(source, bundle.recipe, truth, case_id, part(progress, 0, 0.15))
+    case, watch = source.case, source.watch
     with watch.stage("predict"):
         prediction = predict(case, bundle, device=device, progress=part(progress, 0.15, 0.8))
     with watch.stage("refine"):
         progress("refining", 0.8)
         prediction = refine(prediction, case, bundle.recipe)
-    return _measured(case, prediction, bundle, watch, (_path(source), _path(truth), None), device, progress)
+    paths = (source.source, _path(truth), None)
+    return _measured(case, prediction, bundle, watch, paths, device, progress)
+
+
+def open_ahead(source: Path, recipe: Recipe, *, case_id: str | None = None) -> Opened | None:
+    """A scan read and standardised while another one is worked on; None where memory is short for two.
+
+    Meant for another thread, so it tells no progress.
+    """
+    free = available_memory()
+    if free is not None and free < AHEAD_BYTES:
+        return None
+    return _opened(source, recipe, None, case_id, silent)
+
+
+def _opened(
+    source: str | Path, recipe: Recipe, truth: str | Path | None, case_id: str | None, progress: Progress
+) -> Opened:
+    watch = Stopwatch()
+    case = open_standardised(source, recipe, truth=truth, case_id=case_id, watch=watch, progress=progress)
+    return Opened(Path(source), case, watch)
 
 
 def findings_of_mask(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +31,7 @@ from lesionlab.core.recipe import PredictionSettings
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress
 from lesionlab.core.units import ONE
+from lesionlab.core.warned import without_warnings
 from lesionlab.networks.build import build_network
 from lesionlab.networks.device import on_device, pick_device
 from lesionlab.predict.backends import (
@@ -65,6 +65,13 @@ NUMPY_SCALARS: list[Any] = [
     np.dtypes.Int64DType,
 ]
 """Stock checkpoints keep their curves as numpy scalars; these harmless types are all that is allowed."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """nnU-Net prints and warns of its own libraries when a model is loaded; neither is for our user."""
+    with contextlib.redirect_stdout(io.StringIO()), without_warnings():
+        yield
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,7 @@ def predict_network(
         job = _Job(case, inputs, body, before, bundle.recipe.locate, progress)
         return model, _run(model, job, probability or inputs.grid != case.geometry)
 
-    with _quiet():
-        (model, (mask, chance, notes)), lost = on_device(device, run)
+    (model, (mask, chance, notes)), lost = on_device(device, run)
     mask, chance = inputs.back(mask, chance)
     progress(f"{case.id}: network", 1.0)
     reference = case.channels[case.reference]
@@ -227,6 +233,7 @@ def load_model(bundle: Bundle, device: str) -> Model:
 
 
 @lru_cache(maxsize=2)
+@_quiet()
 def _load(
     folder: Path, checkpoints: tuple[Path, ...], sha256: str, settings: PredictionSettings, device_name: str
 ) -> Model:
@@ -293,11 +300,3 @@ def safe_load(file: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "network_weights" not in state or "init_args" not in state:
         raise BundleError(file, "no network_weights", "an nnU-Net v2 checkpoint")
     return state
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """nnU-Net prints while it predicts and warns of its own libraries; neither is for our user."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

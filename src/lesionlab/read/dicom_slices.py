@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from lesionlab.core.errors import GeometryError, ReadError
+from lesionlab.core.warned import recorded_warnings
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,7 @@ class Slice:
 @contextmanager
 def telling_warnings(notes: list[str]) -> Iterator[None]:
     """Turn pydicom's warnings into notes (each once, quoted values removed: they may name a patient)."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with recorded_warnings() as caught:
         yield
     for warning in caught:
         text = re.sub(r"(['\"]).*?\1", "...", str(warning.message).splitlines()[0])
