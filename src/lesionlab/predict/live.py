@@ -27,9 +27,12 @@ def torch_bytes(network: torch.nn.Module, shape: tuple[int, ...], element_bytes:
     named = [*network.named_parameters(), *network.named_buffers()]
     tensors = {name: tensor.detach().to("meta") for name, tensor in named}
     living = _Living()
+    # Without ties: nnU-Net registers each layer under two names, and putting both back leaves the second's
+    # tensor without memory in the network.
+    given = (torch.empty(shape, device="meta"),)
     try:
         with torch.no_grad(), living:
-            torch.func.functional_call(network, tensors, (torch.empty(shape, device="meta"),))
+            torch.func.functional_call(network, tensors, given, tie_weights=False)
     except Exception:
         # a network that looks at its values cannot be followed without them, and need not be: it still runs
         return 0
