@@ -118,6 +118,9 @@ UNIT_WORDS: Final = {
 }
 
 
+PLAIN: Final = str.maketrans({"−": "-", "–": "-", "×": "x", "²": "2", "³": "3", "µ": "u", "·": ","})
+
+
 def quantity(column: Column, *, total: bool = False) -> Quantity:
     """The concept of a column of the lesion table, or of the patient's totals.
 
@@ -180,5 +183,5 @@ def meaning_of(scheme: str, value: str) -> str:
 def _ibsi() -> dict[str, str]:
     from pydicom.sr.codedict import codes  # a table of thousands, wanted only by reports with radiomics
 
-    found: list[Code] = [getattr(codes.IBSI, name) for name in dir(codes.IBSI)]
-    return {code.value: code.meaning for code in found}
+    found = [getattr(codes.IBSI, name) for name in dir(codes.IBSI)]
+    return {code.value: code.meaning for code in found if isinstance(code, Code)}

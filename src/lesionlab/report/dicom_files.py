@@ -7,7 +7,6 @@ Which objects there are is decided here; what is in them belongs to `dicom_seg.p
 from __future__ import annotations
 
 import secrets
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from lesionlab.core.errors import WriteError
 from lesionlab.core.results import Findings
+from lesionlab.core.warned import without_warnings
 from lesionlab.report.dicom_codes import FINDINGS, REGIONS
 from lesionlab.report.dicom_source import KINDS, DicomSettings, DicomSource, Uids
 from lesionlab.report.folder import filled
@@ -40,9 +40,8 @@ def dicom_objects(findings: Findings, source: DicomSource, settings: DicomSettin
 
     uids = Uids(findings, source)
     made: dict[str, Dataset] = {}
-    with warnings.catch_warnings():
-        # What a scanner wrote against the standard is copied as it is, and has been told when it was read.
-        warnings.simplefilter("ignore")
+    # What a scanner wrote against the standard is copied as it is, and has been told when it was read.
+    with without_warnings():
         for kind in _kinds(findings, settings):
             if kind == "sr":
                 seg = made.get("seg", made.get("labelmap"))
@@ -66,8 +65,7 @@ def write_objects(objects: Mapping[str, Dataset], folder: Path) -> dict[str, Pat
     Files that an earlier call left there for kinds that are no more (a mask without lesions has no
     segmentation) are removed. Raises WriteError for a place that cannot be written.
     """
-    with filled(folder) as inside, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with filled(folder) as inside, without_warnings():
         for kind, dataset in objects.items():
             dataset.save_as(inside / f"{kind}.dcm", enforce_file_format=True)
     for kind in KINDS:

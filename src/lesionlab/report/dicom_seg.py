@@ -75,6 +75,8 @@ def segmentation(
         series_description=f"LesionLab {kind}: research only",
     )
     built.ContentCreatorName = ""
+    if not source.frame_of_reference:
+        built.PatientOrientation = ""
     if source.multiframe:
         _true_references(built, source)
     return built
