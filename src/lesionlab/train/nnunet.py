@@ -32,6 +32,7 @@ from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.workspace import Workspace
 from lesionlab.networks.build import build_network
 from lesionlab.networks.device import autocast_dtype, pick_device
+from lesionlab.train.ahead import ahead
 from lesionlab.train.averaging import WeightAverage, averaged_tensors
 from lesionlab.train.checkpoints import load_state, save_state
 from lesionlab.train.curves import (
@@ -287,9 +288,10 @@ class RecipeTrainer(nnUNetTrainer):
         self.on_epoch_start()
         self.on_train_epoch_start()
         losses = []
-        for step in range(self.num_iterations_per_epoch):
-            self._report(step)
-            losses.append(self.train_step(next(self.dataloader_train)))
+        with contextlib.closing(ahead(self.dataloader_train, self.num_iterations_per_epoch)) as batches:
+            for step, batch in enumerate(batches):
+                self._report(step)
+                losses.append(self.train_step(batch))
         self.on_train_epoch_end(losses)
         with torch.no_grad(), self.averaged():
             self.on_validation_epoch_start()
