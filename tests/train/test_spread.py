@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lesionlab.core.errors import TrainingError
+from lesionlab.core.recipe import dump_recipe
 from lesionlab.core.workspace import open_workspace
-from lesionlab.train import first_process, read_curves
+from lesionlab.train import first_process, read_curves, train_fold
 from lesionlab.train.nnunet import build_trainer
 from lesionlab.train.spread import summed, under_torchrun
 from networks_phantom import plan_tiny, tiny_recipe
@@ -86,6 +87,15 @@ def test_a_batch_smaller_than_the_number_of_processes(tmp_path, monkeypatch):
             TrainingError, match="tiny: found batch_size 2 for 3 processes; needed at least one"
         ):
             trainer.initialize()
+
+
+def test_two_steps_are_not_for_several_processes(tmp_path, monkeypatch):
+    recipe = tiny_recipe().changed(locate={"spacing_mm": [8, 8, 8]})
+    (tmp_path / "recipe.toml").write_text(dump_recipe(recipe), encoding="utf-8")
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainingError, match="found two steps in several processes; needed one process"):
+        train_fold(tmp_path, "all")
 
 
 def test_alone_a_process_is_the_first(monkeypatch):
