@@ -225,6 +225,7 @@ def _figures(parts: Mapping[str, Any]) -> Html:
                 "Which variant is better than which",
                 f"Blue: the row's variant is better than the column's at {level} (Wilcoxon, Holm's "
                 "correction over all pairs). Pink: it is worse. White: they cannot be told apart.",
+                drawing.matrix_px(rows),
             ),
             picture(drawing.by_cost(rows), "Mean Dice by parameters and by seconds per case", "", PX),
         ]

@@ -23,6 +23,8 @@ LEVEL = 0.05
 LINE_IN = 0.24
 """Height of a variant's line, in inches."""
 FILL = "#e3e7ea"
+NAMED = 3
+"""So many of the best variants carry their name in the plot of costs."""
 LETTER_IN = 0.073
 """Width of a letter of a variant's name, in inches, at 9 points."""
 
@@ -84,8 +86,8 @@ def matrix(rows: Rows, pairs: NDArray[np.float64]) -> bytes:
     is significant, pale where it is worse, empty where they cannot be told apart.
     """
     names = [str(row["variant"]) for row in rows]
-    count, left = len(names), _margin(names)
-    side = min(0.3, (WIDTH - left - 0.3) / max(1, count)) * count
+    count = len(names)
+    left, side = _matrix_size(names)
     figure = Figure(figsize=(left + side + 0.3, side + 0.55))
     axes = canvas.place(figure, left, 0.35, (side, side))
     for i in range(count):
@@ -105,6 +107,17 @@ def matrix(rows: Rows, pairs: NDArray[np.float64]) -> bytes:
     axes.grid(True, which="minor", color="white", linewidth=1)
     axes.tick_params(which="minor", length=0)
     return canvas.png(figure)
+
+
+def matrix_px(rows: Rows) -> int:
+    """Width of `matrix` in CSS pixels at which its text has its nominal size."""
+    return round((sum(_matrix_size([str(row["variant"]) for row in rows])) + 0.3) * 96)
+
+
+def _matrix_size(names: Sequence[str]) -> tuple[float, float]:
+    """Inches of the names' margin and of the square beside it."""
+    left = _margin(names) + 0.1
+    return left, min(0.26, (WIDTH - left - 0.3) / max(1, len(names))) * len(names)
 
 
 def by_cost(rows: Rows) -> bytes:

@@ -21,8 +21,10 @@ from lesionlab.core.files import jsonable, sha256_of, write_json, write_text
 from lesionlab.core.recipe import Recipe, dump_recipe
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.workspace import Workspace
+from lesionlab.pipeline.datasets import check_dataset, convert_dataset
 from lesionlab.pipeline.files import stamp
 from lesionlab.pipeline.patient import open_standardised
+from lesionlab.pipeline.record import part
 from lesionlab.pipeline.training import SOURCES_FILE, gather_cohort
 from lesionlab.plan import patient_folds
 from lesionlab.study.settings import Study
@@ -103,11 +105,12 @@ def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent
 
     Raises ReadError for a source without scans and DatasetError where too few patients are left.
     """
+    source = _converted(study, root, part(progress, 0.0, 0.5))
     plain = data_recipe(study, recipe).changed(training={"seed": study.settings.fold_seed})
     workspace = Workspace(root / "data" / data_key(study, recipe), plain.name)
-    record, mark = workspace.root / GATHERED, stamp(study.source)
+    record, mark = workspace.root / GATHERED, stamp(source)
     if not record.is_file() or json.loads(record.read_text(encoding="utf-8"))["source"] != mark:
-        found = gather_cohort(study.source, plain, workspace.root, progress=progress)
+        found = gather_cohort(source, plain, workspace.root, progress=part(progress, 0.5, 1.0))
         files = sorted(p for kind in ("imagesTr", "labelsTr") for p in (workspace.raw / kind).iterdir())
         content = sha256_of(files)
         kept = {"source": mark, "failed": found.failed, "folds": found.folds}
@@ -122,6 +125,26 @@ def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent
     return StudyData(workspace, cases["patients"], sources, splits, noted["failed"], noted["sha256"])
 
 
+def _converted(study: Study, root: Path, progress: Progress) -> Path:
+    """The folder of cases: the study's own, or where its public data set was converted to.
+
+    Files that are missing, or not as the data set should be, are left out; `dataset.json` lists them.
+    """
+    name = study.settings.dataset
+    if name is None:
+        return study.source
+    target = root / "converted" / name
+    record, mark = root / "converted" / f"{name}.txt", stamp(study.source)
+    if not record.is_file() or record.read_text(encoding="utf-8") != mark:
+        checked = check_dataset(name, study.source, progress=part(progress, 0.0, 0.3))
+        outcomes = convert_dataset(checked, target, progress=part(progress, 0.3, 1.0))
+        wrong = [str(outcome.error) for outcome in outcomes if outcome.error is not None]
+        if wrong:
+            raise DatasetError(target, f"{len(wrong)} cases not converted ({wrong[0]})", "all of them")
+        write_text(record, mark)
+    return target
+
+
 def data_recipe(study: Study, recipe: Recipe) -> Recipe:
     """The recipe with the study's name and folds, as data are gathered and networks planned by it."""
     return recipe.changed(name=study.settings.name, description="", training={"folds": study.settings.folds})
@@ -132,7 +155,7 @@ def data_key(study: Study, recipe: Recipe) -> str:
     settings = {k: v for k, v in recipe.model_dump(mode="json").items() if k not in OF_TRAINING}
     folds = (study.settings.folds, study.settings.fold_seed)
     kept = {name: getattr(recipe.training, name) for name in OF_FOLDS}
-    return key_of(settings, str(study.source.absolute()), folds, kept)
+    return key_of(settings, str(study.source.absolute()), study.settings.dataset, folds, kept)
 
 
 def splits_of(

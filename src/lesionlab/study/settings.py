@@ -80,6 +80,7 @@ class Subgroups(Settings):
     """A table of the cases whose columns are subgroups of interest."""
 
     file: str
+    """A CSV file in the folder of the data."""
     case: str = "case"
     """The column that names the case."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)]

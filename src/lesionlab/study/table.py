@@ -214,7 +214,7 @@ def _groups(
     wanted = study.settings.subgroups
     if wanted is None:
         return []
-    file = study.folder / wanted.file
+    file = study.source / wanted.file
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             table = {nnunet_id(row[wanted.case]): row for row in csv.DictReader(lines)}

@@ -1,0 +1,211 @@
+"""A whole study on phantoms: interrupted, resumed, nothing twice, failures listed, numbers as by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import networks_phantom
+from lesionlab.cli import app
+from lesionlab.core.recipe import dump_recipe
+from lesionlab.core.workspace import open_workspace
+from lesionlab.pipeline.files import write_converted
+from lesionlab.read import load_mask
+from lesionlab.study import load_study, run_study
+from lesionlab.study.run import Bench, runs_of
+
+pytestmark = pytest.mark.slow
+
+STUDY = """
+name = "phantom"
+data = "patients"
+recipe = "tiny.toml"
+folds = 2
+protocol = "patches"
+amount = 8
+
+[common]
+prediction = { backend = "torch", mirror = false }
+
+[common.training]
+iterations = 2
+validation_iterations = 1
+weight_averaging = 0.0
+
+[[variants]]
+name = "SUVbw 4"
+recipe = "pet-threshold"
+
+[[variants]]
+name = "does not fit"
+network = { patch_size = [15, 16, 16] }
+
+[grid.networks.small]
+
+[grid.losses."dice + ce"]
+loss = { dice = 1.0, cross_entropy = 1.0 }
+
+[grid.losses.tversky]
+loss = { dice = 0.0, cross_entropy = 0.0, tversky = 1.0, fp_weight = 0.3, fn_weight = 0.7 }
+"""
+TRAINED = ("small + dice + ce", "small + tversky")
+CASES = [f"sphere_{number}" for number in range(6)]
+
+
+class Said:
+    """A progress callback that remembers, and stops the study where it is told to."""
+
+    def __init__(self, stop: str = "") -> None:
+        self.messages: list[str] = []
+        self.stop = stop
+
+    def __call__(self, message: str, share: float) -> None:
+        self.messages.append(message)
+        if self.stop and self.stop in message:
+            raise KeyboardInterrupt
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("study")
+    for number in range(6):
+        case = networks_phantom.sphere_case(number, lesion=number != 5)
+        write_converted(case, root / "patients" / case.id, {"source": "phantom"})
+    (root / "tiny.toml").write_text(dump_recipe(networks_phantom.tiny_recipe()))
+    (root / "study.toml").write_text(STUDY)
+    return root
+
+
+@pytest.fixture(scope="module")
+def interrupted(place: Path) -> Said:
+    """The study stopped in the second epoch of its second training."""
+    said = Said(f"{TRAINED[1]}, fold 0, seed 12345: fold 0, epoch 2/2")
+    with pytest.raises(KeyboardInterrupt):
+        run_study(load_study(place / "study.toml"), place / "work", device="cpu", progress=said)
+    return said
+
+
+@pytest.fixture(scope="module")
+def finished(place: Path, interrupted: Said) -> Result:
+    return call("study", "run", place / "study.toml", "-w", place / "work", "--device", "cpu", "--json")
+
+
+def test_an_interrupted_study_goes_on_also_in_the_middle_of_a_training(
+    place: Path, interrupted: Said, finished: Result
+) -> None:
+    log = (place / "work" / "study.log").read_text(encoding="utf-8")
+    assert log.count("stopped: KeyboardInterrupt") == 1
+    # what was finished before did not run again
+    assert log.count(f": {TRAINED[0]}, fold 0, seed 12345") == 2  # begun and done
+    assert log.count(f"done: {TRAINED[1]}, fold 0") == 1
+    workspaces = sorted((place / "work" / "trained").glob("small-tversky-*"))
+    assert len(workspaces) == 1
+    workspace, recipe = open_workspace(workspaces[0])
+    assert (recipe.training.epochs, recipe.training.iterations) == (2, 2)
+    told = next(workspace.model("3d_fullres").glob("fold_0/training_log_*.txt"))
+    epochs = [
+        line for file in told.parent.glob("training_log_*.txt") for line in file.read_text().splitlines()
+    ]
+    assert sum(line.strip() == "Epoch 0" for line in epochs) == 1
+
+
+def test_a_variant_that_fails_is_listed_and_the_rest_go_on(place: Path, finished: Result) -> None:
+    assert finished.exit_code == 1
+    reason = "fold 0, seed 12345: phantom: found patch_size [15, 16, 16]; needed multiples of"
+    assert f"error: does not fit: {reason}" in finished.stderr
+    answer = json.loads(finished.stdout[finished.stdout.index("{") :])
+    assert answer["rows"][0]["variant"] == "SUVbw 4"
+    assert {row["variant"] for row in answer["rows"]} == {"SUVbw 4", *TRAINED}
+    page = (place / "work" / "table" / "study.html").read_text(encoding="utf-8")
+    assert reason in page.replace("&#x27;", "'")
+    assert reason in (place / "work" / "table" / "study.md").read_text(encoding="utf-8")
+
+
+def test_nothing_runs_twice(place: Path, finished: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("ran again")
+
+    table = (place / "work" / "table" / "study.csv").read_bytes()
+    for name in ("train_fold", "predict_held_out", "prepare"):
+        monkeypatch.setattr(f"lesionlab.study.run.{name}", never)
+    monkeypatch.setattr("lesionlab.study.scores.score_held_out", never)
+    monkeypatch.setattr("lesionlab.study.data.gather_cohort", never)
+    # the variant that failed is tried again, and fails at once
+    result = call("study", "run", place / "study.toml", "-w", place / "work", "-o", place / "again")
+    assert result.exit_code == 1
+    assert (place / "again" / "study.csv").read_bytes() == table
+    only = call("study", "table", place / "study.toml", "-w", place / "work", "-o", place / "only", "--json")
+    assert json.loads(only.stdout)["waiting"] == ["does not fit"]
+    assert (place / "only" / "study.csv").read_bytes() == table
+
+
+def test_a_renamed_variant_shares_the_runs_and_another_amount_does_not(place: Path, finished: Result) -> None:
+    changed = place / "renamed.toml"
+    changed.write_text(STUDY.replace("grid.networks.small", "grid.networks.tiny"))
+    bench = Bench(load_study(place / "study.toml"), place / "work")
+    other = Bench(load_study(changed), place / "work")
+    keys = {bench.key(run) for run in runs_of(bench.study)}
+    assert {other.key(run) for run in runs_of(other.study)} == keys
+    changed.write_text(STUDY.replace("amount = 8", "amount = 12"))
+    longer = Bench(load_study(changed), place / "work")
+    trained = [run for run in runs_of(longer.study) if run.recipe.method == "network"]
+    assert not {longer.key(run) for run in trained} & keys
+
+
+def test_the_numbers_are_those_of_the_stored_masks(place: Path, finished: Result) -> None:
+    """Dice, IoU and lesion-free cases again from masks and truths, by nothing of ours but the file reader."""
+    study = load_study(place / "study.toml")
+    bench = Bench(study, place / "work")
+    with (place / "work" / "table" / "study.csv").open(newline="") as file:
+        table = {row["variant"]: row for row in csv.DictReader(file)}
+    choices = json.loads((place / "work" / "table" / "study.json").read_text())
+    assert choices["facts"]["protocol"] == "the same for every variant: 8 patches in each fold"
+    for name in ("SUVbw 4", *TRAINED):
+        dice, iou, free = [], [], []
+        for run in (one for one in runs_of(study) if one.variant.name == name):
+            for case in bench.data(run.recipe).splits[run.fold].test:
+                kept = np.load(bench.predictions(run) / f"{case}.npz")
+                mask = kept["mask"] > 0
+                truth = load_mask(place / "patients" / case / "truth.nii.gz").array > 0
+                if not truth.any():
+                    free.append(not mask.any())
+                    continue
+                dice.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
+                iou.append((mask & truth).sum() / (mask | truth).sum())
+        assert (len(dice), len(free)) == (5, 1)
+        if table[name]["post_processing"] in ("none", "at least 0.5 ml"):
+            assert float(table[name]["dice"]) == pytest.approx(np.mean(dice), abs=1e-6)
+            assert float(table[name]["iou"]) == pytest.approx(np.mean(iou), abs=1e-6)
+        assert int(table[name]["lesion_free"]) == 1
+    assert float(table["SUVbw 4"]["dice"]) == 1.0
+    assert table["SUVbw 4"]["parameters"] == "0"
+    assert all(float(table[name]["patches"]) == 8 for name in TRAINED)
+    weights = json.loads((place / "work" / "finished").glob("*.json").__next__().read_text())
+    assert set(weights) >= {"minutes", "parameters", "seconds_per_case", "failed"}
+
+
+def test_variants_that_preprocess_alike_share_their_cases(place: Path, finished: Result) -> None:
+    links = sorted((place / "work" / "trained").glob("small-*/preprocessed/*/*_3d_fullres"))
+    assert len(links) == 2
+    assert len({link.resolve() for link in links}) == 1
+    assert sorted(p.name for p in links[0].glob("*_seg.b2nd")) == [f"{case}_seg.b2nd" for case in CASES]
+
+
+def test_every_patient_is_predicted_by_a_network_that_had_not_seen_him(place: Path, finished: Result) -> None:
+    bench = Bench(load_study(place / "study.toml"), place / "work")
+    tested = []
+    for run in (one for one in runs_of(bench.study) if one.variant.name == TRAINED[0]):
+        split = bench.data(run.recipe).splits[run.fold]
+        assert not set(split.train) & set(split.test)
+        assert {p.stem for p in bench.predictions(run).glob("*.npz")} == set(split.test)
+        tested += split.test
+    assert sorted(tested) == CASES
