@@ -152,18 +152,21 @@ def cross_validate(
     if not held_out:
         raise TrainingError(root, "no finished fold", "at least one; train first")
     sources = json.loads((Path(root) / SOURCES_FILE).read_text(encoding="utf-8"))["cases"]
-    names = sorted(held_out)
+    bundles = {fold: fold_bundle(workspace, recipe, fold) for fold in set(held_out.values())}
+    # fold by fold, so that each network is loaded once
+    names = sorted(held_out, key=lambda name: (held_out[name], name))
     tasks = []
     for number, name in enumerate(names):
         scan, case_id = Path(sources[name]["source"]), sources[name]["case_id"]
-        bundle = fold_bundle(workspace, recipe, held_out[name])
         share = part(progress, number / len(names), (number + 1) / len(names), name)
+        bundle = bundles[held_out[name]]
         tasks.append(examined_task(scan, bundle, out, name=case_id, device=device, progress=share))
-    outcomes = run_examined(tasks, out, progress=progress)
+    done = dict(zip(names, run_examined(tasks, out, progress=progress), strict=True))
+    outcomes = [done[name] for name in sorted(names)]
     scored = [_scored(outcome) for outcome in outcomes]
     summary = write_scored(scored, out)
     patients = json.loads(workspace.cases_file.read_text(encoding="utf-8"))["patients"]
-    checklists_of([out / task.name for task in tasks], out, summary, patients)
+    checklists_of([out / outcome.name for outcome in outcomes], out, summary, patients)
     curves = all_curves(workspace.model(recipe.network.configuration))
     report_cohort(outcomes, out, title=f"{recipe.name}: cross-validation by patient", figures=curves)
     return scored
