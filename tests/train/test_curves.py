@@ -32,6 +32,9 @@ def test_convergence_wants_a_whole_patience_without_improvement():
     assert not converged(flat[:-1], 4, 0.002)
     assert converged(flat, 4, 0.002)
     assert not converged(flat, None, 0.002)
+    without = [replace(ROW, smoothed_dice=math.nan)] * 9
+    assert not converged(without + rising[:3], 3, 0.002)
+    assert converged(without + flat, 4, 0.002)
     assert not converged([], 3, 0.002)
 
 

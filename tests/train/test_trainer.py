@@ -90,11 +90,11 @@ def test_training_stops_when_it_has_converged(tmp_path):
 
 
 @contextlib.contextmanager
-def trainer_of(root: Path) -> Iterator[Any]:
-    """An initialised trainer of fold 0 of a planned workspace."""
+def trainer_of(root: Path, fold: int | str = 0) -> Iterator[Any]:
+    """An initialised trainer of a fold of a planned workspace."""
     workspace, recipe = open_workspace(root)
     with workspace.environment():
-        trainer = build_trainer(workspace, recipe, 0, torch.device("cpu"), lambda message, share: None)
+        trainer = build_trainer(workspace, recipe, fold, torch.device("cpu"), lambda message, share: None)
         trainer.initialize()
         yield trainer
 
@@ -196,6 +196,25 @@ def test_first_steps_equal_those_of_stock_nnunet(still_workspace, tmp_path):
             steps = [trainer.train_step(next(trainer.dataloader_train)) for _ in range(4)]
             losses.append([float(step["loss"]) for step in steps])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("training", "drawn"),
+    [
+        ({"lesion_free_share": 1.0}, {"sphere_5"}),
+        ({"lesion_free_share": 0.0}, {f"sphere_{number}" for number in range(5)}),
+        ({"lesion_free": "exclude"}, {f"sphere_{number}" for number in range(5)}),
+        ({}, {f"sphere_{number}" for number in range(6)}),
+    ],
+)
+def test_patches_come_from_the_cases_that_the_recipe_wants(training, drawn, still_workspace, tmp_path):
+    """Case 5 has no lesion. It is validated on, whatever is trained on."""
+    root = same_plan(still_workspace, tmp_path / "w", still(**training))
+    with trainer_of(root, "all") as trainer:
+        seed_all(1)
+        loaders = trainer.get_dataloaders()
+        keys = [{str(key) for _ in range(25) for key in next(loader)["keys"]} for loader in loaders]
+    assert keys == [drawn, {f"sphere_{number}" for number in range(6)}]
 
 
 COMBINATIONS = {

@@ -62,12 +62,13 @@ def smoothed(rows: Sequence[EpochRow], dice: float) -> float:
 def converged(rows: Sequence[EpochRow], patience: int | None, improvement: float) -> bool:
     """True when the smoothed Dice of the last `patience` epochs never beat what came before by `improvement`.
 
-    None as patience never stops. At least `patience` + 1 epochs are needed.
+    None as patience never stops. At least `patience` + 1 epochs are needed; those before the first Dice
+    (NaN: no lesion in their patches and none found) do not count.
     """
-    if patience is None or len(rows) <= patience:
+    scores = [row.smoothed_dice for row in rows if not math.isnan(row.smoothed_dice)]
+    if patience is None or len(scores) <= patience:
         return False
-    before = max(row.smoothed_dice for row in rows[:-patience])
-    return max(row.smoothed_dice for row in rows[-patience:]) < before + improvement
+    return max(scores[-patience:]) < max(scores[:-patience]) + improvement
 
 
 def time_share(rows: Sequence[EpochRow], minutes: float) -> float:
