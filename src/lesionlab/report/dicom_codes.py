@@ -169,9 +169,7 @@ def short(text: str) -> str:
 
 def plain_ascii(text: str) -> str:
     """Text that every character set of DICOM holds; what it cannot say becomes a question mark."""
-    return (
-        text.replace("−", "-").replace("–", "-").replace("³", "3").encode("ascii", "replace").decode("ascii")
-    )
+    return text.translate(PLAIN).encode("ascii", "replace").decode("ascii")
 
 
 def meaning_of(scheme: str, value: str) -> str:

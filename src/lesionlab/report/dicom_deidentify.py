@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 
 from lesionlab.report.dicom_source import derived_uid
@@ -58,41 +59,48 @@ METHODS: Final = (
 KEPT_UIDS: Final = Code("113110", "DCM", "Retain UIDs Option")
 
 
-def deidentify(dataset: Dataset, pseudonym: str, *, secret: str, keep_uids: bool = False) -> None:
-    """Remove from one of our objects, in place, whatever tells who the patient is.
+def deidentified(dataset: Dataset, pseudonym: str, *, secret: str, keep_uids: bool = False) -> Dataset:
+    """One of our objects without whatever tells who the patient is; the given one stays as it is.
 
     `pseudonym` becomes PatientName and PatientID. UIDs of things become others that depend on `secret`
     alone, so that objects of one secret still refer to one another, unless `keep_uids`. The methods are
     stated in the object, as the profile asks.
     """
-    _clean(dataset, secret, keep_uids)
-    dataset.PatientName = dataset.PatientID = pseudonym
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "LesionLab, results only: PS3.15 basic profile"
+    cleaned = _cleaned(dataset, secret, keep_uids)
+    cleaned.PatientName = cleaned.PatientID = pseudonym
+    cleaned.PatientIdentityRemoved = "YES"
+    cleaned.DeidentificationMethod = "LesionLab, results only: PS3.15 basic profile"
     codes = (*METHODS, KEPT_UIDS) if keep_uids else METHODS
-    dataset.DeidentificationMethodCodeSequence = [_item(code) for code in codes]
-    dataset.LongitudinalTemporalInformationModified = "REMOVED"
+    cleaned.DeidentificationMethodCodeSequence = [_item(code) for code in codes]
+    cleaned.LongitudinalTemporalInformationModified = "REMOVED"
     if hasattr(dataset, "file_meta"):
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        cleaned.file_meta = FileMetaDataset()
+        cleaned.file_meta.update(dataset.file_meta)
+        cleaned.file_meta.MediaStorageSOPInstanceUID = cleaned.SOPInstanceUID
+    return cleaned
 
 
-def _clean(dataset: Dataset, secret: str, keep_uids: bool) -> None:
-    for element in list(dataset):
-        keyword = element.keyword
+def _cleaned(dataset: Dataset, secret: str, keep_uids: bool) -> Dataset:
+    cleaned = Dataset()
+    for element in dataset:
+        keyword, value = element.keyword, element.value
         if element.tag.is_private or keyword in REMOVED_SEQUENCES or keyword in REMOVED_NUMBERS:
-            del dataset[element.tag]
-        elif keyword in EMPTIED:
-            element.value = ""
+            continue
+        if keyword in EMPTIED:
+            value = ""
         elif element.VR == "SQ":
-            for item in element.value:
-                _clean(item, secret, keep_uids)
+            value = [_cleaned(item, secret, keep_uids) for item in value]
         elif element.VR == "UI":
             if keyword not in CLASS_UIDS and not keep_uids:
-                _replace_uid(element, secret)
+                value = _other_uids(value, secret)
         elif element.VR in DUMMIES:
-            _clean_time(dataset, element)
+            if keyword not in REQUIRED_TIMES:
+                continue
+            value = DUMMIES[element.VR]
         elif _tells(element):
-            del dataset[element.tag]
+            continue
+        cleaned.add_new(element.tag, element.VR, value)
+    return cleaned
 
 
 def _tells(element: DataElement) -> bool:
@@ -101,18 +109,10 @@ def _tells(element: DataElement) -> bool:
     return element.keyword not in known and (element.VR in TEXT or element.VR.startswith("O"))
 
 
-def _clean_time(dataset: Dataset, element: DataElement) -> None:
-    if element.keyword in REQUIRED_TIMES:
-        element.value = DUMMIES[element.VR]
-    else:
-        del dataset[element.tag]
-
-
-def _replace_uid(element: DataElement, secret: str) -> None:
-    values = [element.value] if element.VM == 1 else list(element.value or [])
-    replaced = [derived_uid(secret, str(uid)) for uid in values]
-    if replaced:
-        element.value = replaced[0] if len(replaced) == 1 else replaced
+def _other_uids(value: object, secret: str) -> str | list[str]:
+    if isinstance(value, MultiValue | list):
+        return [derived_uid(secret, str(uid)) for uid in value]
+    return derived_uid(secret, str(value)) if value else ""
 
 
 def _item(code: Code) -> Dataset:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -33,7 +34,7 @@ def dicom_objects(findings: Findings, source: DicomSource, settings: DicomSettin
     _check(settings)
     # highdicom takes a third of a second to load, which every other command would pay for.
     from lesionlab.report.dicom_capture import capture
-    from lesionlab.report.dicom_deidentify import deidentify
+    from lesionlab.report.dicom_deidentify import deidentified
     from lesionlab.report.dicom_rtstruct import structure_set
     from lesionlab.report.dicom_seg import segmentation
     from lesionlab.report.dicom_sr import structured_report
@@ -54,8 +55,8 @@ def dicom_objects(findings: Findings, source: DicomSource, settings: DicomSettin
                 made[kind] = segmentation(findings, source, settings, kind, uids)
         if settings.pseudonym:
             secret = secrets.token_hex(16)
-            for dataset in made.values():
-                deidentify(dataset, settings.pseudonym, secret=secret, keep_uids=settings.keep_uids)
+            how: dict[str, Any] = {"secret": secret, "keep_uids": settings.keep_uids}
+            made = {kind: deidentified(item, settings.pseudonym, **how) for kind, item in made.items()}
     return made
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -148,7 +149,7 @@ def identity(source: DicomSource) -> Dataset:
     header, copied = source.header, Dataset()
     for keyword in _IDENTITY:
         if keyword in header:
-            copied[keyword] = header[keyword]
+            copied[keyword] = deepcopy(header[keyword])
     for keyword in _REQUIRED:
         if keyword not in copied or copied[keyword].value is None:
             setattr(copied, keyword, "")
@@ -159,7 +160,7 @@ def identity(source: DicomSource) -> Dataset:
             source.series_uid, "no StudyInstanceUID in the source", "a scan that states its study"
         )
     for keyword in ("SeriesInstanceUID", "Modality", "SOPClassUID", "Rows", "Columns"):
-        copied[keyword] = header[keyword]
+        copied[keyword] = deepcopy(header[keyword])
     if source.frame_of_reference:
         copied.FrameOfReferenceUID = source.frame_of_reference
         copied.PositionReferenceIndicator = header.get("PositionReferenceIndicator") or ""
