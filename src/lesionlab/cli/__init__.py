@@ -19,9 +19,11 @@ from lesionlab.cli import (
     response,
     robustness,
     scans,
+    serve,
     study,
     suv,
 )
+from lesionlab.cli.leave import run_and_leave
 from lesionlab.cli.terminal import Verbs, start_logging
 
 app = typer.Typer(
@@ -73,6 +75,7 @@ for verb, summary in (
     (agree.agree, "Tell how far two measurements agree."),
     (agree.observers, "Compare readers, and a model with them."),
     (masks.report, "Report again on a corrected mask, or on any."),
+    (serve.serve, "Take scans from a PACS or a page, and answer."),
     (about.info, "Tell what is installed, or what a thing holds."),
     (about.demo, "Show the whole road on synthetic patients."),
 ):
@@ -82,4 +85,4 @@ app.add_typer(study.study, name="study", short_help="Compare many recipes on one
 
 def main() -> None:
     """Entry point of the `lesionlab` command."""
-    app()
+    run_and_leave(app)

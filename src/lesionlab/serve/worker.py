@@ -19,6 +19,8 @@ from types import FrameType
 from typing import Any
 
 from lesionlab.core.errors import LesionLabError, ServeError
+from lesionlab.core.files import writing
+from lesionlab.core.results import Findings
 from lesionlab.core.tasks import Progress
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
@@ -85,12 +87,24 @@ class Worker:
         if "refused" in job.payload:
             raise ServeError(*job.payload["refused"])
         from lesionlab.pipeline import examine
+        from lesionlab.pipeline.exports import Exports, write_exports
         from lesionlab.report import write_findings
+        from lesionlab.report.dicom_source import DicomSettings
 
         source = self.store.root / str(job.payload["source"])
         findings = examine(source, str(job.payload["bundle"]), device=self.settings.device, progress=progress)
         progress("writing", 1.0)
-        write_findings(findings, folder)
+        objects = tuple(job.payload.get("objects", ())) if from_dicom(findings) else ()
+        with writing(folder) as temporary:
+            write_findings(findings, temporary)
+            write_exports(findings, temporary, Exports(DicomSettings(kinds=objects), ("nrrd",)))
+
+
+def from_dicom(findings: Findings) -> bool:
+    """True when the scan came as DICOM, so that results can be DICOM objects of the same study."""
+    facts = findings.case.facts
+    channel = None if facts is None else facts.channels.get(findings.case.reference)
+    return channel is not None and bool(channel.header.get("SeriesInstanceUID"))
 
 
 class _Lease:

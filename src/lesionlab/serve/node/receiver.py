@@ -27,6 +27,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from lesionlab.core.errors import LesionLabError, ServeError, WriteError
 from lesionlab.serve.jobs import Queue
 from lesionlab.serve.node.tls import server_context
+from lesionlab.serve.room import no_room
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 
@@ -139,18 +140,6 @@ class Receiver:
         if now - self.asked > ROOM_EVERY_S:
             self.asked, self.no_room = now, no_room(self.settings, self.store, self.queue)
         return self.no_room
-
-
-def no_room(settings: ServeSettings, store: Store, queue: Queue) -> str:
-    """Why a service cannot take more work now; empty when it can."""
-    limits = settings.limits
-    free = store.free_gb()
-    if free < limits.free_disk_gb:
-        return f"{free:.1f} GB of disk free; needed {limits.free_disk_gb:g}"
-    waiting = queue.counts().get("waiting", 0)
-    if waiting >= limits.waiting_jobs:
-        return f"{waiting} jobs waiting; needed fewer than {limits.waiting_jobs}"
-    return ""
 
 
 def study_of(content: bytes, subject: str) -> str:

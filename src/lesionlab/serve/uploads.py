@@ -1,0 +1,108 @@
+"""Uploaded files onto disk, within bounds: nothing larger, nothing more, nothing elsewhere than allowed.
+
+An upload is a ZIP of DICOM files, or a single image file. Nothing is decoded here but the ZIP itself.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from lesionlab.core.errors import ServeError, WriteError
+from lesionlab.serve.settings import LimitSettings
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
+"""Image files that are taken as they are; anything else must be a ZIP or a DICOM file."""
+CHUNK = 1 << 20
+ZIP_START, DICOM_MARK = b"PK\x03\x04", b"DICM"
+NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def keep_upload(name: str, chunks: Iterable[bytes], folder: Path, limits: LimitSettings) -> Path:
+    """Write one uploaded file into a fresh folder, unpacking a ZIP; returns what `examine` should be given.
+
+    Raises ServeError, naming the file, when it is too large, is neither image nor ZIP, or its content is
+    unpacked larger than allowed, broken, encrypted or leads out of the folder; WriteError for a full disk.
+    """
+    safe = NAME.sub("_", Path(name).name).lstrip(".-") or "upload"
+    file = folder / safe
+    try:
+        first = _write(file, chunks, int(limits.upload_mb * 1e6), safe)
+        if first.startswith(ZIP_START):
+            target = folder / "files"
+            _unpack(file, target, limits)
+            file.unlink()
+            return target
+    except OSError as error:
+        raise WriteError(file, error.strerror or str(error), "a disk with enough space") from error
+    if first[128:132] == DICOM_MARK and not safe.lower().endswith(SUFFIXES):
+        file = file.rename(folder / f"{safe}.dcm")
+    if not file.name.lower().endswith(SUFFIXES):
+        raise ServeError(
+            safe, "neither an image nor a ZIP", f"a ZIP of DICOM files, or {', '.join(SUFFIXES)}"
+        )
+    return file
+
+
+def _write(file: Path, chunks: Iterable[bytes], most: int, name: str) -> bytes:
+    """Write chunks to a file; returns the first bytes."""
+    size, first = 0, b""
+    with file.open("wb") as out:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > most:
+                raise ServeError(name, f"more than {most / 1e6:g} MB", f"at most {most / 1e6:g} MB")
+            if len(first) < 132:
+                first += chunk[: 132 - len(first)]
+            out.write(chunk)
+    if size == 0:
+        raise ServeError(name, "an empty file", "an image or a ZIP")
+    return first
+
+
+def _unpack(archive: Path, target: Path, limits: LimitSettings) -> None:
+    """Unpack the files of a ZIP under numbered names: nothing of a sender's paths is used on this disk."""
+    left = int(limits.unpacked_mb * 1e6)
+    target.mkdir()
+    number = 0
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = [
+                item for item in content.infolist() if not item.is_dir() and not _hidden(item.filename)
+            ]
+            if len(members) > limits.unpacked_files:
+                found = f"{len(members)} files"
+                raise ServeError(archive.name, found, f"at most {limits.unpacked_files}")
+            for number, item in enumerate(members):
+                with content.open(item) as source, (target / _numbered(number, item)).open("wb") as out:
+                    left = _copy(source, out, left, archive.name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        found = f"a ZIP that cannot be read ({error})"
+        raise ServeError(archive.name, found, "a whole ZIP without a password") from None
+    if not any(target.iterdir()):
+        raise ServeError(archive.name, "an empty ZIP", "a ZIP of DICOM files")
+
+
+def _hidden(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.name.startswith(".") or path.name == "DICOMDIR" or "__MACOSX" in path.parts
+
+
+def _numbered(number: int, item: zipfile.ZipInfo) -> str:
+    lower = item.filename.lower()
+    suffix = next((s for s in SUFFIXES if lower.endswith(s)), ".dcm")
+    return f"{number:06d}{suffix}"
+
+
+def _copy(source: IO[bytes], out: IO[bytes], left: int, name: str) -> int:
+    """Copy at most `left` bytes, whatever the ZIP's directory claims; returns what is left."""
+    while chunk := source.read(CHUNK):
+        left -= len(chunk)
+        if left < 0:
+            raise ServeError(name, "more than unpacked_mb when unpacked", "a smaller ZIP")
+        out.write(chunk)
+    return left

@@ -1,0 +1,105 @@
+"""The web application of one service: REST interface, bounds on requests, headers that browsers obey."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from lesionlab.core.errors import LesionLabError, ServeError
+from lesionlab.serve.jobs import Queue
+from lesionlab.serve.settings import ServeSettings
+from lesionlab.serve.store import Store
+from lesionlab.serve.web.api import Parts, api
+
+SECURITY = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; connect-src 'self' blob: data:; "
+    "frame-ancestors 'self'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+FORM_MB = 1.0
+"""What a form may hold beside its file."""
+
+
+def make_app(settings: ServeSettings, store: Store, queue: Queue) -> FastAPI:
+    """The application; documents itself at /api/openapi.json and loads nothing from other hosts."""
+    from lesionlab import __version__
+
+    app = FastAPI(
+        title="LesionLab",
+        version=__version__,
+        summary="Scans in, lesions and biomarkers out. Research software, not a medical device.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.parts = Parts(settings, store, queue)
+    app.include_router(api)
+    most = (settings.limits.upload_mb + FORM_MB) * 1e6
+
+    @app.middleware("http")
+    async def bounded(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        length = request.headers.get("content-length", "")
+        if request.method in ("POST", "PUT", "PATCH") and "transfer-encoding" in request.headers:
+            return JSONResponse({"detail": "a body of unknown length"}, status_code=411)
+        if length.isdigit() and int(length) > most:
+            return JSONResponse({"detail": f"more than {most / 1e6:g} MB"}, status_code=413)
+        response = await go_on(request)
+        for name, value in SECURITY.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    @app.exception_handler(LesionLabError)
+    def told(_: Request, error: LesionLabError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=503)
+
+    return app
+
+
+class WebServer:
+    """Serves the application in a thread, as a context."""
+
+    def __init__(self, settings: ServeSettings, store: Store, queue: Queue) -> None:
+        web = settings.web
+        config = uvicorn.Config(
+            make_app(settings, store, queue),
+            host=web.host,
+            port=web.port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ssl_certfile=web.tls_certificate,
+            ssl_keyfile=web.tls_key,
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, name="web", daemon=True)
+        self.where = f"{web.host}:{web.port}"
+
+    def __enter__(self) -> WebServer:
+        self.thread.start()
+        while not self.server.started:
+            self.thread.join(0.05)
+            if not self.thread.is_alive():
+                raise ServeError(self.where, "no server starting", "a port that is free, and PEM files")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self.server.servers[0].sockets[0].getsockname()[1])
