@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
+from numpy.typing import NDArray
 
 from lesionlab.core.case import SPACING_UNKNOWN, AcquisitionFacts, Case, ChannelFacts
 from lesionlab.core.errors import GeometryError, ReadError
 from lesionlab.core.files import sha256_of
-from lesionlab.core.units import ONE
+from lesionlab.core.units import ONE, STORED
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.datasets.layout import LESION, Dataset, Item, Listing, binary, labels_in
 from lesionlab.read.loaded import Loaded
@@ -37,7 +37,7 @@ UNKNOWN: Final = f"{SPACING_UNKNOWN}: 1 mm assumed, so lengths and volumes mean 
 
 def find(root: Path, classes: bool) -> Listing:
     """Every stack with an image and a reader's mask; there is one kind of lesion."""
-    below = [f for f in sorted(root.glob("*")) + sorted(root.glob("*/*")) if f.is_dir()]
+    below = sorted(f for depth in ("*", "*/*") for f in root.glob(depth) if f.is_dir())
     stacks = [folder for folder in below if _files(folder, CHANNELS)]
     if not stacks:
         raise DATASET.absent(root, "SPECIMEN/us.tif or pa.tif")
@@ -76,14 +76,12 @@ def _item(name: str, specimen: str, stack: Path, spacing: tuple[float, float, fl
         return frozenset[int]().union(*(labels_in(binary(f, decoded(f))) for f in drawn.values()))
 
     def read() -> Case:
-        loaded = {channel: _image(file, spacing) for channel, file in images.items()}
-        first = next(iter(loaded.values())).volume
-        observers = {reader: _mask(file, first.geometry) for reader, file in drawn.items()}
+        first = _image(next(iter(images.values())), spacing)
+        loaded = {channel: _beside(file, first) for channel, file in images.items()}
+        observers = {reader: _mask(file, first.volume.geometry) for reader, file in drawn.items()}
         facts = {channel: ChannelFacts("", (str(f),), sha256_of([f])) for channel, f in images.items()}
-        notes = [note for one in loaded.values() for note in one.notes]
-        told = AcquisitionFacts(facts, tuple(dict.fromkeys(notes)))
-        channels = {channel: one.volume for channel, one in loaded.items()}
-        return Case(name, specimen, channels, next(iter(channels)), None, told, observers)
+        told = AcquisitionFacts(facts, first.notes)
+        return Case(name, specimen, loaded, next(iter(loaded)), None, told, observers)
 
     return Item(name, specimen, (*images.values(), *drawn.values()), peek, read)
 
@@ -95,20 +93,32 @@ def _image(file: Path, spacing: tuple[float, float, float] | None) -> Loaded:
     except ReadError as error:
         if error.found != "no voxel spacing":
             raise
+    array = _pages(file)
+    notes = () if spacing else (UNKNOWN,)
+    return Loaded(Volume(array, Geometry(array.shape, spacing or (1.0, 1.0, 1.0)), STORED), notes)
+
+
+def _beside(file: Path, first: Loaded) -> Volume:
+    """Another channel on the voxels of the first."""
+    array, shape = _pages(file), first.volume.geometry.shape
+    if array.shape != shape:
+        raise GeometryError(file, f"a stack of {array.shape} (z, y, x)", f"{shape} as in the first channel")
+    return Volume(array, first.volume.geometry, STORED)
+
+
+def _mask(file: Path, geometry: Geometry) -> Volume:
+    array = _pages(file)
+    if array.shape != geometry.shape:
+        raise GeometryError(file, f"a mask of {array.shape} (z, y, x)", f"the image's {geometry.shape}")
+    return Volume(binary(file, array), geometry, ONE)
+
+
+def _pages(file: Path) -> NDArray[Any]:
     array = decoded(file)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3:
         raise ReadError(file, f"an array of shape {array.shape}", "pages of one 3D stack")
-    notes = () if spacing else (UNKNOWN,)
-    return Loaded(Volume(array, Geometry(array.shape, spacing or (1.0, 1.0, 1.0)), ONE), notes)
-
-
-def _mask(file: Path, geometry: Geometry) -> Volume:
-    array = binary(file, decoded(file))
-    array = array[None] if array.ndim == 2 else array
-    if array.shape != geometry.shape:
-        raise GeometryError(file, f"a mask of {array.shape} (z, y, x)", f"the image's {geometry.shape}")
-    return Volume(np.ascontiguousarray(array), geometry, ONE)
+    return array
 
 
 def _spacing(root: Path) -> tuple[float, float, float] | None:
