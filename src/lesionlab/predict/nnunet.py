@@ -161,10 +161,12 @@ def _run(model: Model, job: _Job, probability: bool) -> tuple[Any, Any, tuple[st
     space = Space(model.plans, model.configuration, subject, spacing, torch.get_num_threads())
     job.progress(f"{subject}: preparing", 0.05)
     axes, short = _axes(model, job, space, probability)
-    prepared = space.enter(data)
     if model.cascaded and job.before is not None:
         previous = data.there(job.before.mask.array)
+        prepared = space.enter(data, previous > 0)
         prepared = with_previous(prepared, previous, data, space, model.labels)
+    else:
+        prepared = space.enter(data)
     wanted = None if job.body is None else space.nearest(data.there(job.body))
     if job.before is not None and job.locate.spacing_mm is not None:
         slabs, note = _in_crops(model, job, space, prepared)

@@ -46,10 +46,12 @@ class Space:
         # a 2D model leaves the distance between slices as it is
         self.target = target if len(target) == 3 else [self.spacing[0], *target]
 
-    def enter(self, data: Sequence[NDArray[Any]]) -> FloatArray:
+    def enter(self, data: Sequence[NDArray[Any]], marked: NDArray[np.bool_] | None = None) -> FloatArray:
         """Channels, each (z, y, x), as the network wants them, float32 (c, z, y, x); the input is kept.
 
         Each is taken from `data` twice, one after another, so that a sequence may make them when asked.
+        `marked` (z, y, x) counts as body too where channels are scaled by the body: in nnU-Net, what the first
+        network of a cascade found.
         """
         nonzero = data[0] != 0
         for number in range(1, len(data)):
@@ -61,6 +63,8 @@ class Space:
         self.shape = nonzero.shape
         self.inner = self._sizes(self.shape)
         inside = ndimage.binary_fill_holes(nonzero) if any(map(self._masked, range(len(data)))) else None
+        if inside is not None and marked is not None:
+            inside |= marked.transpose(self.forward)[self.box]
         if not self._known("data"):
             cropped = np.stack([self._prepared(data[n], n, inside) for n in range(len(data))])
             return self._resample(cropped, self.inner, (self.spacing, self.target), "data")
