@@ -24,7 +24,6 @@ from lesionlab.cli import (
     suv,
 )
 from lesionlab.cli.leave import run_and_leave
-from lesionlab.cli.leave import run_and_leave
 from lesionlab.cli.terminal import Verbs, start_logging
 
 app = typer.Typer(
