@@ -10,7 +10,7 @@ import typer
 
 from lesionlab.cli.exporting import Also, Dicom, EmptySeg, Finding, KeepUids, Pseudonym, exports_of
 from lesionlab.cli.scans import NO_MODEL, cohort_table, list_failures, tell_findings
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, say
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
@@ -241,8 +241,13 @@ def report(
         else:
             chosen = pipeline.recipe_of(recipe)
             findings = pipeline.findings_of_mask(source, mask, chosen, truth=truth, progress=progress)
-        page = write_findings(findings, out or source)
-        written = pipeline.write_exports(findings, out or source, exports) if exports.wanted else []
+        folder = out or source
+        earlier = pipeline.exported(folder)
+        page = write_findings(findings, folder)
+        written = pipeline.write_exports(findings, folder, exports) if exports.wanted else []
+    stale = [str(file) for file in earlier if file.is_file() and file not in written]
+    if stale:
+        say(f"note: still of the mask before, not written anew: {', '.join(stale)}")
     if as_json:
         answer_json({"report": str(page), "exports": [str(path) for path in written]})
     else:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         summary_of,
         write_evaluation,
     )
-    from lesionlab.pipeline.exports import Exports, write_dicom, write_exports
+    from lesionlab.pipeline.exports import Exports, exported, write_dicom, write_exports
     from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
     from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
     from lesionlab.pipeline.pairs import listed_pairs, pairs_of
@@ -47,6 +47,7 @@ __all__ = [
     "evaluate_pairs",
     "examine",
     "examine_cohort",
+    "exported",
     "findings_again",
     "findings_of_mask",
     "is_one_case",
@@ -85,6 +86,7 @@ _HOMES = {
     "evaluate_pairs": "lesionlab.pipeline.evaluation",
     "examine": "lesionlab.pipeline.patient",
     "examine_cohort": "lesionlab.pipeline.cohort",
+    "exported": "lesionlab.pipeline.exports",
     "findings_again": "lesionlab.pipeline.patient",
     "findings_of_mask": "lesionlab.pipeline.patient",
     "is_one_case": "lesionlab.pipeline.cohort",

@@ -88,6 +88,16 @@ def write_exports(findings: Findings, folder: Path, exports: Exports) -> list[Pa
     return files
 
 
+def exported(folder: Path) -> list[Path]:
+    """The files that an earlier run wrote beside the report in `folder` and that still stand there."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        files = [folder / str(item["file"]) for item in record.get(RECORD, [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return [file for file in files if file.is_file()]
+
+
 def dicom_source(findings: Findings, given: Path | None = None) -> DicomSource:
     """The series behind the reference channel, its headers read again, or one in `given` on the same grid.
 
