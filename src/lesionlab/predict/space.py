@@ -50,8 +50,8 @@ class Space:
         """Channels, each (z, y, x), as the network wants them, float32 (c, z, y, x); the input is kept.
 
         Each is taken from `data` twice, one after another, so that a sequence may make them when asked.
-        `marked` (z, y, x) counts as body too where channels are scaled by the body: in nnU-Net, what the first
-        network of a cascade found.
+        `marked` (z, y, x) counts as body too where channels are scaled by the body: in nnU-Net, what a first
+        network found.
         """
         nonzero = data[0] != 0
         for number in range(1, len(data)):
