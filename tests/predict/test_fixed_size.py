@@ -1,0 +1,105 @@
+"""Pictures of all sizes through one network at a fixed size, and masks back on each picture's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lesionlab.core.case import Case
+from lesionlab.core.fit import fit, fit_volume
+from lesionlab.core.inputs import NetworkArrays, network_grid, network_input, network_truth
+from lesionlab.core.recipe import Recipe, parse_recipe
+from lesionlab.core.units import ONE
+from lesionlab.core.volume import Geometry, Volume
+from lesionlab.core.workspace import open_workspace
+from lesionlab.plan import plan_dataset
+from lesionlab.predict import load_bundle, predict, write_bundle
+from lesionlab.read import load_volume
+from lesionlab.report import save_volume
+from lesionlab.train import train_fold
+
+
+def recipe(**more: object) -> Recipe:
+    data = {
+        "name": "flat",
+        "channels": {"us": {"normalisation": "fixed", "divide_by": 255.0}},
+        "reference": "us",
+        "standardise": {"size": [32, 32]},
+        "network": {"configuration": "2d", "first_features": 4, "max_features": 8, "patch_size": [32, 32]},
+        "training": {
+            "epochs": 1,
+            "iterations": 6,
+            "validation_iterations": 1,
+            "folds": 3,
+            "learning_rate": 0.02,
+            "momentum": 0.9,
+            "augmentation": "none",
+        },
+        "prediction": {"mirror": False, "backend": "torch"},
+    }
+    return parse_recipe({**data, **more}, "flat")
+
+
+def picture(number: int) -> Case:
+    """A bright disc in speckle, in a picture of its own size."""
+    random = np.random.default_rng(number)
+    shape = (1, 60 + 7 * number, 90 - 5 * number)
+    y, x = np.mgrid[: shape[1], : shape[2]]
+    centre = np.array(shape[1:]) * random.uniform(0.35, 0.65, 2)
+    inside = ((y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= 15**2)[None]
+    grey = random.uniform(10, 60, shape) + 170 * inside
+    geometry = Geometry(shape, (1.0, 1.0, 1.0))
+    image = Volume(np.round(grey).astype(np.uint8), geometry, "{stored}")
+    return Case(
+        f"p{number}", f"p{number}", {"us": image}, "us", Volume(inside.astype(np.uint8), geometry, ONE)
+    )
+
+
+def test_the_network_sees_one_size_and_the_case_keeps_its_own():
+    case = picture(0)
+    assert case.truth is not None
+    (image,) = network_input(case, recipe())
+    assert image.geometry == network_grid(case, recipe())
+    assert image.geometry == Geometry((1, 32, 32), (1.0, 1.0, 1.0))
+    assert image.array.min() >= 0.0 and image.array.max() <= 1.0
+    assert network_truth(case.truth, recipe()).geometry == image.geometry
+    arrays = NetworkArrays(case, recipe())
+    np.testing.assert_array_equal(arrays[0], image.array)
+    labels = arrays.there(case.truth.array)
+    back, chance = arrays.back(labels, None)
+    assert chance is None and back.shape == case.geometry.shape
+    smooth, chance = arrays.back(labels, labels.astype(np.float32))
+    assert chance is not None and smooth.shape == chance.shape == case.geometry.shape
+    several, _ = arrays.back(labels * 2, labels.astype(np.float32))
+    np.testing.assert_array_equal(several, back * 2)
+    without = NetworkArrays(case, recipe(standardise={}))
+    assert without.grid == case.geometry
+    assert without.back(labels, chance) == (labels, chance)
+
+
+@pytest.mark.slow
+def test_plan_train_and_predict_at_a_fixed_size(tmp_path: Path):
+    plan_dataset([picture(number) for number in range(6)], recipe(), tmp_path / "w", save_volume)
+    workspace, _ = open_workspace(tmp_path / "w")
+    raw = [load_volume(file) for file in sorted((workspace.raw / "labelsTr").glob("*.nii.gz"))]
+    assert {volume.array.shape for volume in raw} == {(1, 32, 32)}
+    train_fold(tmp_path / "w", 0, device="cpu")
+    bundle = load_bundle(write_bundle(workspace.model("2d"), recipe(), "# flat\n", tmp_path / "bundle"))
+    case = picture(7)
+    prediction = predict(case, bundle, device="cpu", probability=True)
+    assert prediction.mask.geometry == case.geometry
+    # the same picture, resized beforehand: its probability brought back is the answer
+    small = fit_volume(case.channels["us"], (32, 32))
+    inside = predict(
+        replace(case, channels={"us": small}, truth=None), bundle, device="cpu", probability=True
+    )
+    assert inside.probability is not None and prediction.probability is not None
+    expected = fit(inside.probability.array, case.geometry.shape[1:])
+    np.testing.assert_allclose(prediction.probability.array, expected, atol=1e-5)
+    clear = np.abs(expected - 0.5) > 1e-4
+    np.testing.assert_array_equal(prediction.mask.array[clear], (expected > 0.5)[clear])
+    assert 0 < np.count_nonzero(prediction.mask.array) < prediction.mask.array.size
+    assert predict(case, bundle, device="cpu").probability is None
