@@ -12,6 +12,7 @@ from torch import nn
 
 from lesionlab.core.errors import BundleError, RecipeError
 from lesionlab.core.learning import Architecture, NetworkSettings
+from lesionlab.networks.blocks import CarefulConv3d, make_careful
 from lesionlab.networks.build import build_network
 from lesionlab.networks.denseseg import DenseSeg
 from lesionlab.networks.from_monai import UNETR, EfficientNetUNet, SwinUNETR
@@ -209,6 +210,23 @@ def test_a_gate_can_close_its_skip_connection() -> None:
     with torch.no_grad():
         gate.decide.bias.fill_(100.0)
     assert torch.allclose(gate(skip, signal), gate.passed(skip))
+
+
+@pytest.mark.parametrize(("kernel", "slices"), [(3, 2), (5, 4), (5, 1)])
+def test_weights_of_thin_images_get_the_gradient_of_float32_in_bfloat16(kernel: int, slices: int) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(16, 16, kernel, padding=kernel // 2))
+    make_careful(network)
+    assert type(network[0]) is CarefulConv3d
+    image, wanted = torch.randn(2, 16, slices, 6, 6), torch.randn(2, 16, slices, 6, 6)
+    network(image).backward(wanted)
+    exact = network[0].weight.grad
+    for _ in range(3):
+        network.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = network(image)
+        output.backward(wanted.to(output.dtype))
+        assert (network[0].weight.grad - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 def settings(name: str, **changes: Any) -> NetworkSettings:

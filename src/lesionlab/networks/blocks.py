@@ -63,6 +63,29 @@ def conv_block(dimensions: int, inputs: int, outputs: int, kind: Norm, kernel: i
     )
 
 
+class CarefulConv3d(nn.Conv3d):
+    """A 3D convolution whose weights get the right gradient in bfloat16 on a CPU.
+
+    There torch 2.13 gives wrong ones, some infinite, where the image has fewer slices than the kernel has;
+    so this is done in float32.
+    """
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """As a convolution."""
+        thin = image.shape[2] < self.kernel_size[0] and image.device.type == "cpu"
+        if not (thin and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
+            return super().forward(image)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(image.float())
+
+
+def make_careful(network: nn.Module) -> None:
+    """Turn every 3D convolution of a network into a `CarefulConv3d`; its weights stay as they are."""
+    for module in network.modules():
+        if type(module) is nn.Conv3d:
+            module.__class__ = CarefulConv3d
+
+
 def enlarge(tensor: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Linear interpolation of (n, c, ...) to a size of its grid."""
     return functional.interpolate(tensor, size=tuple(size), mode=LINEAR[tensor.ndim - 2], align_corners=False)

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from lesionlab.core.errors import BundleError
+from lesionlab.networks.blocks import make_careful
 from lesionlab.networks.registry import NETWORKS
 
 LIBRARY = "dynamic_network_architectures"
@@ -47,6 +48,7 @@ def build_network(
         network: nn.Module = _class(named, subject)(channels, num_classes=classes, **arguments)
     except (TypeError, ValueError, AssertionError) as error:
         raise BundleError(subject, f"{named}: {error}", "arguments that this network takes") from None
+    make_careful(network)
     if initialise and hasattr(network, "initialize"):
         network.apply(network.initialize)
     return network
