@@ -35,6 +35,7 @@ from lesionlab.core.registry import find_recipe
 from lesionlab.core.results import Findings, Prediction
 from lesionlab.core.units import ONE, SUVBW
 from lesionlab.core.volume import Geometry, Volume
+from lesionlab.demo.dicom_series import StudyFacts
 from lesionlab.measure import measure
 from lesionlab.pipeline import write_dicom
 from lesionlab.pipeline.exports import dicom_source
@@ -190,6 +191,44 @@ def test_a_multi_frame_source_is_referred_to_by_frame(tmp_path: Path, kind: str)
         place = enhanced.PerFrameFunctionalGroupsSequence[int(source.ReferencedFrameNumber) - 1]
         ours, theirs = (p.PlanePositionSequence[0].ImagePositionPatient for p in (frame, place))
         np.testing.assert_allclose(np.array(ours, float), np.array(theirs, float), atol=1e-6)
+
+
+@pytest.mark.parametrize("reference", ["pre", "post1"])
+@pytest.mark.parametrize("timed", [True, False])
+def test_the_frames_of_the_phase_that_was_read_are_referred_to(
+    tmp_path: Path, reference: str, timed: bool
+) -> None:
+    legacy = pytest.importorskip("highdicom.legacy")
+    files = []
+    for phase, time in enumerate(("100000", "100130")):
+        written = write_mr(tmp_path / "classic" / str(phase), mr_volume(seed=phase), StudyFacts(seed=phase))
+        one = {"SeriesInstanceUID": "1.2.3.99", "FrameOfReferenceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3"}
+        edit_all(written, AcquisitionTime=time if timed else "100000", **one)
+        files += written
+    (tmp_path / "scan").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        legacy.LegacyConvertedEnhancedMRImage(
+            [pydicom.dcmread(f) for f in files],
+            series_instance_uid="1.2.3.5",
+            series_number=7,
+            sop_instance_uid="1.2.3.4.5",
+            instance_number=1,
+        ).save_as(tmp_path / "scan" / "enhanced.dcm")
+    recipe = parse_recipe(
+        {"name": "phase", "channels": {reference: {}}, "reference": reference, "method": "none"}, "phase"
+    )
+    findings = results.findings_on(tmp_path / "scan", results.two_lesions(), recipe=recipe)
+    seg = pydicom.dcmread(write_dicom(findings, None, tmp_path / "out")["seg"])
+    pixels = pydicom.dcmread(tmp_path / "scan" / "enhanced.dcm").pixel_array
+    meant = mr_volume(seed=int(reference == "post1")).array
+    frames = [
+        int(frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber)
+        for frame in seg.PerFrameFunctionalGroupsSequence
+    ]
+    assert len(set(frames)) == 5
+    for z, frame in zip((1, 2, 3, 4, 5), sorted(frames), strict=True):
+        np.testing.assert_array_equal(pixels[frame - 1], meant[z])
 
 
 def test_slices_left_out_between_lesions_stay_empty(tmp_path: Path) -> None:

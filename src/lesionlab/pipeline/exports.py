@@ -7,6 +7,7 @@ Finds the source's headers again and keeps the record of what was written; the f
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +117,7 @@ def dicom_source(findings: Findings, given: Path | None = None) -> DicomSource:
     with telling_warnings([]):
         series = [part for s in scan(files).series for part in volumes_of(s, [])]
         own = [s for s in series if s.uid == uid] or (series if given is not None else [])
-        sources = [_source(s, findings) for s in _this_phase(own, facts)]
+        sources = [_source(s, findings) for s in _this_phase(own, facts, case.reference)]
     found = [source for source in sources if source is not None]
     if not found:
         raise ReadError(given or case.id, "no image series", "the DICOM series that the case was read from")
@@ -130,13 +131,19 @@ def _files(given: Path) -> list[Path]:
     return files_below(given) if given.is_dir() else [given]
 
 
-def _this_phase(series: Sequence[Series], facts: ChannelFacts) -> list[Series]:
-    """Of the phases of one series those that the channel was read from, where the headers tell them apart."""
+def _this_phase(series: Sequence[Series], facts: ChannelFacts, channel: str) -> list[Series]:
+    """Of the phases of one series the one that the channel was read from.
+
+    By what its first slice says; a multi-frame file may say the same of all its frames, then by the
+    channel's name (pre, post1, ...).
+    """
     if len(series) < 2 or not facts.slices:
         return list(series)
     first = dict(facts.slices[0])
-    same = [s for s in series if any(dict(slice_facts(item)) == first for item in s.slices)]
-    return same or list(series)
+    same = [s for s in series if any(dict(slice_facts(item)) == first for item in s.slices)] or list(series)
+    named = re.search(r"(pre|post(\d+))$", channel)
+    phase = int(named[2] or 0) if named else None
+    return [s for s in same if s.phase == phase] or same
 
 
 def _source(series: Series, findings: Findings) -> DicomSource | None:

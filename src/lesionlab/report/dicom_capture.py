@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from lesionlab.core.results import Findings
 from lesionlab.report import canvas, figures
@@ -46,6 +47,7 @@ def capture(findings: Findings, source: DicomSource, uids: Uids) -> Dataset:
         manufacturer_model_name=MODEL,
         software_versions=version_of(findings),
         patient_orientation=("L", "F"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
         series_description="LesionLab picture: research only",
     )
     built.PatientOrientation = ""  # several views side by side have no one orientation
