@@ -32,7 +32,7 @@ STATED = {"mean": 0.0, "std": 1.0, "percentile_00_5": -3.0, "percentile_99_5": 3
 
 @dataclass(frozen=True)
 class Setting:
-    """One scan and one network: sizes (z, y, x), features of the stages, the network's spacing in scan voxels."""
+    """One scan and one network: sizes (z, y, x), features of the stages, the network's spacing in voxels."""
 
     shape: tuple[int, int, int]
     patch: tuple[int, int, int]
@@ -145,7 +145,9 @@ def our_road(setting: Setting, precision: str, caches: Path) -> tuple[np.ndarray
     plans, configuration = plan_of(setting)
     wish = Wish("auto", precision, torch.device("cpu"), 2, 2, setting.patch, False, (caches,))
     backends, notes = make_backends([lambda: network_of(setting)], [repr(setting.features)], wish)
-    scan, before = scan_of(setting), memory_gb("VmRSS")
+    scan = scan_of(setting)
+    reset_peak()
+    before = memory_gb("VmRSS")
     sampled = Sampled(backends[0].run, setting.computed)
     backends[0].run = sampled  # type: ignore[method-assign]
     start = time.perf_counter()
@@ -184,7 +186,9 @@ def peer_road(setting: Setting) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
     predictor.configuration_manager, predictor.label_manager = configuration, labels
     predictor.network = network = Network()
     predictor.list_of_parameters = [network.state_dict()]
-    scan, before = scan_of(setting), memory_gb("VmRSS")
+    scan = scan_of(setting)
+    reset_peak()
+    before = memory_gb("VmRSS")
     start = time.perf_counter()
     prepared, _, properties = DefaultPreprocessor(verbose=False).run_case_npy(
         scan, None, {"spacing": [1.0, 1.0, 1.0]}, plans, configuration, {}
@@ -212,6 +216,46 @@ def record(sampled: Sampled, times: tuple[float, float, float], before: float) -
         "peak_gb": memory_gb("VmHWM"),
         "added_gb": memory_gb("VmHWM") - before,
     }
+
+
+def multiplications(setting: Setting) -> int:
+    """Multiplications of one tile's convolutions, counted without computing them."""
+    import torch
+
+    network, total = network_of(setting).to("meta"), 0
+
+    def count(layer: Any, given: Any, answer: Any) -> None:
+        nonlocal total
+        transposed = isinstance(layer, torch.nn.ConvTranspose3d)
+        # each weight is used once per output voxel, or per input voxel of a transposed convolution
+        voxels = (given[0] if transposed else answer)[0, 0].numel()
+        total += layer.weight.numel() * voxels
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv3d | torch.nn.ConvTranspose3d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.empty((1, 2, *setting.patch), device="meta"))
+    return total
+
+
+def product_rate(precision: str, size: int = 3072) -> float:
+    """Multiplications a second of torch's product of two square matrices: the best of five."""
+    import torch
+
+    kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    first, second = (torch.randn(size, size).to(kind) for _ in range(2))
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        first @ second
+        best = min(best, time.perf_counter() - start)
+    return size**3 / best
+
+
+def reset_peak() -> None:
+    """Let VmHWM begin anew at what the process holds now (proc(5), clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def memory_gb(field: str) -> float:

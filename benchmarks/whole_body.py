@@ -2,9 +2,10 @@
 
     python benchmarks/whole_body.py -o benchmarks/results
 
-A synthetic scan of 2 x 326 x 400 x 400 voxels and a 3D U-Net of 31 million random weights, patches of 128 x 128 x
-128, no flips; at the scan's own spacing and at 5/4 of it. Three tiles of each run are computed, and the others are
-counted like them (`--computed 0` computes all: about three quarters of an hour). About six minutes on two cores.
+A synthetic scan of 2 x 326 x 400 x 400 voxels and a 3D U-Net of 31 million random weights, patches of 128 x
+128 x 128, no flips; at the scan's own spacing and at 5/4 of it. Three tiles of each run are computed, and the
+others are counted like them (`--computed 0` computes all, for more than an hour). About six minutes on two
+cores. The floor is the network's multiplications over what the machine does in a large matrix product.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from road import TUNED, Setting, agreement, ask, environment, table
+from road import TUNED, Setting, agreement, ask, environment, multiplications, product_rate, table
 
 from lesionlab.core.files import write_text
 
@@ -52,6 +53,18 @@ def cells(facts: dict[str, float]) -> list[str]:
     return [f"{facts['tiles']} ({facts['computed']})", *seconds, *memory]
 
 
+def floor() -> str:
+    """The least that a tile can take on this machine, in a sentence."""
+    work = multiplications(WHOLE_BODY) / 1e9
+    peaks = {precision: product_rate(precision) / 1e9 for precision in LEAST}
+    each = "; ".join(
+        f"{precision} {peak:.0f} a second, so {work / peak:.1f} s a tile" for precision, peak in peaks.items()
+    )
+    return (
+        f"Floor: {work:.0f} GMAC (10**9 multiplications) a tile. In a matrix product, this machine: {each}."
+    )
+
+
 def main() -> int:
     """Compare both spacings; 1 where answers disagree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -76,8 +89,10 @@ def main() -> int:
         "",
         *table(head, rows),
         "",
-        "The network's seconds are those of the computed tiles and, for each other tile, their median. Starting of",
-        "processes and reading of files are left out on both sides, and nnU-Net runs in one process.",
+        "The network's seconds are those of the computed tiles and, for each other tile, their median.",
+        "Starting of processes and reading of files are left out on both sides; nnU-Net runs in one process.",
+        "",
+        floor(),
     ]
     print("\n".join(lines))
     if agreed and options.out is not None:
