@@ -1,5 +1,5 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
-.PHONY: install demo test tools lint sts clean
+.PHONY: install demo test tools lint sts bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -48,6 +48,16 @@ tools:
 # Cross-validation on the 36 sarcoma patients, resumable; about an hour on two cores.
 sts: install
 	$(RUN)python benchmarks/sts_crossvalidation.py $(DATA) -w $(WORKSPACE) -o benchmarks/results
+
+# Ours beside nnU-Net, about half an hour on two cores with nothing else running. WORKSPACE is what make sts made.
+bench: install
+	$(RUN)python benchmarks/resampling.py --repeats 1 -o benchmarks/results
+	$(RUN)python benchmarks/logits_to_mask.py -o benchmarks/results
+	$(RUN)python benchmarks/scaling.py -o benchmarks/results
+	$(RUN)python benchmarks/whole_body.py -o benchmarks/results
+	$(RUN)python benchmarks/prediction.py -w $(WORKSPACE) -o benchmarks/results
+	$(RUN)python benchmarks/fingerprint.py $(DATA)/.. -o benchmarks/results
+	$(RUN)python benchmarks/training_step.py $(DATA)/.. -o benchmarks/results
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
