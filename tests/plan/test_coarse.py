@@ -1,0 +1,106 @@
+import json
+
+import numpy as np
+import pytest
+
+from lesionlab.core.errors import RecipeError
+from lesionlab.core.workspace import open_workspace
+from lesionlab.plan.coarse import pinned_steps, plan_coarse
+from networks_phantom import plan_tiny, tiny_recipe
+
+CASCADE = {"configuration": "3d_cascade_fullres"}
+
+
+class Planner:
+    """Stands for nnU-Net's planner: says what it was asked for."""
+
+    def __init__(self):
+        self.dataset_json = {"numTraining": 7}
+
+    def generate_data_identifier(self, name):
+        return f"plans_{name}"
+
+    def get_plans_for_configuration(self, spacing, shape, name, voxels, cache):
+        return {
+            "spacing": spacing,
+            "median_image_size_in_voxels": shape,
+            "data_identifier": name,
+            "n": voxels,
+        }
+
+
+def full_plans(**more):
+    full = {"spacing": [2.0, 1.0, 1.5], "median_image_size_in_voxels": [40.0, 60.0, 51.0]}
+    return {"transpose_forward": [2, 0, 1], "configurations": {"2d": {}, "3d_fullres": full, **more}}
+
+
+def test_twice_the_voxels_where_nothing_says_otherwise():
+    plans = full_plans()
+    plan_coarse(Planner(), plans, None)
+    low = plans["configurations"]["3d_lowres"]
+    assert low["spacing"] == [4.0, 2.0, 3.0]
+    assert low["median_image_size_in_voxels"] == [20, 30, 26]
+    assert low["n"] == 20 * 30 * 26 * 7
+    assert (low["batch_dice"], low["next_stage"]) == (False, "3d_cascade_fullres")
+    assert plans["configurations"]["3d_fullres"]["batch_dice"] is True
+    cascade = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    assert plans["configurations"]["3d_cascade_fullres"] == cascade
+    json.dumps(plans)
+
+
+def test_nnunets_own_low_resolution_stays_unless_the_recipe_gives_one():
+    plans = full_plans(**{"3d_lowres": {"spacing": [9.0, 9.0, 9.0]}})
+    plan_coarse(Planner(), plans, None)
+    assert plans["configurations"]["3d_lowres"]["spacing"] == [9.0, 9.0, 9.0]
+    plan_coarse(Planner(), plans, (5.0, 6.0, 8.0))
+    assert plans["configurations"]["3d_lowres"]["spacing"] == [8.0, 5.0, 6.0]
+
+
+def test_slices_have_no_low_resolution():
+    plans = {"transpose_forward": [0, 1, 2], "configurations": {"2d": {}}}
+    plan_coarse(Planner(), plans, None)
+    assert list(plans["configurations"]) == ["2d"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "patch"),
+    [([40, 42, 9], [40, 48, 10]), ([300, 65, 3], [64, 64, 8]), ([33.5, 17, 8], [40, 20, 8])],
+)
+def test_a_pinned_patch_is_clipped_to_the_coarse_scan_and_can_be_pooled(sizes, patch):
+    from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
+
+    plans = full_plans(**{"3d_lowres": {"median_image_size_in_voxels": sizes}})
+    recipe = tiny_recipe().changed(network={**CASCADE, "patch_size": [64, 64, 64]})
+    low, full = pinned_steps(plans, recipe)
+    assert list(low.network.patch_size) == patch
+    assert list(get_pool_and_conv_props([1.0] * 3, patch, 4, 999)[3]) == patch
+    assert (full.network.configuration, list(full.network.patch_size)) == ("3d_fullres", [64, 64, 64])
+
+
+def test_steps_of_a_recipe():
+    recipe = tiny_recipe()
+    assert recipe.steps == ("3d_fullres",) and recipe.step("3d_fullres") is recipe
+    cascade = recipe.changed(network={**CASCADE, "lowres_spacing_mm": [8, 8, 8]})
+    assert cascade.steps == ("3d_lowres", "3d_cascade_fullres")
+    assert cascade.step("3d_lowres").network.lowres_spacing_mm == (8, 8, 8)
+    locate = recipe.changed(locate={"spacing_mm": [9, 8, 7]})
+    assert locate.steps == ("3d_lowres", "3d_fullres")
+    first = locate.step("3d_lowres")
+    assert (first.network.lowres_spacing_mm, first.steps) == ((9, 8, 7), ("3d_lowres",))
+    with pytest.raises(RecipeError, match=r"needs network\.configuration '3d_fullres', found '3d_cascade_f"):
+        cascade.changed(locate={"spacing_mm": [9, 8, 7]})
+
+
+def test_a_cascade_is_planned_and_preprocessed_for_both_networks(tmp_path):
+    recipe = tiny_recipe().changed(network=CASCADE)
+    workspace, _ = open_workspace(plan_tiny(tmp_path / "w", recipe))
+    plans = json.loads((workspace.preprocessed / f"{workspace.plans_name}.json").read_text())
+    low, full = (plans["configurations"][name] for name in ("3d_lowres", "3d_fullres"))
+    np.testing.assert_allclose(low["spacing"], 2 * np.array(full["spacing"]))
+    assert (full["patch_size"], low["patch_size"]) == ([16, 16, 16], [12, 14, 14])
+    assert low["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8]
+    assert low["normalization_schemes"] == ["NoNormalization"]
+    for name in ("3d_lowres", "3d_fullres"):
+        assert plans["configurations"][name]["lesionlab_recipe"]["sha256"] == recipe.sha256
+        folder = workspace.preprocessed / f"{workspace.plans_name}_{name}"
+        assert len(list(folder.glob("*.pkl"))) == 6
