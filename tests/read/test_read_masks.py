@@ -223,6 +223,23 @@ def test_broken_dicom_seg(tmp_path: Path) -> None:
         load_mask(path)
 
 
+def test_frames_of_a_seg_may_lie_as_unevenly_as_scanners_round(tmp_path: Path) -> None:
+    masks = np.zeros((*PET_GRID.shape, 1), np.uint8)
+    masks[:, 2:5, 3:6, 0] = np.random.default_rng(1).integers(0, 2, (6, 3, 3))
+    path = _segmentation(tmp_path, write_pet(tmp_path / "PT"), masks)
+
+    def shift(dataset: pydicom.Dataset) -> None:
+        for frame, off in zip(
+            dataset.PerFrameFunctionalGroupsSequence, (0, 0.2, -0.2, 0.2, -0.2, 0), strict=True
+        ):
+            place = frame.PlanePositionSequence[0]
+            x, y, z = (float(v) for v in place.ImagePositionPatient)
+            place.ImagePositionPatient = [x, y, z + off]
+
+    edit(path, shift)
+    np.testing.assert_array_equal(load_mask(path, PET_GRID).array, masks[..., 0])
+
+
 MASK_GRID = Geometry((4, 6, 5), (3.0, 2.0, 2.0), (10.0, 20.0, 30.0))
 
 
