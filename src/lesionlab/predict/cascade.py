@@ -6,14 +6,13 @@ and its labels become channels of 0 and 1 behind those of the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lesionlab.networks.nnunet import FastConfiguration
 from lesionlab.predict.space import Space
 
 NOTHING = -1
@@ -40,7 +39,15 @@ def with_previous(
     seen = mask.transpose(space.forward)[space.box].astype(np.int16)
     seen[(seen == 0) & ~inside] = NOTHING
     if seen.shape != space.inner:
-        resample = FastConfiguration(space.configuration.configuration).resampling_fn_seg
+        resample = _resampling(space.configuration)
         seen = np.asarray(resample(seen[None], space.inner, space.spacing, space.target))[0]
     added = np.stack([seen == label for label in labels]).astype(np.float32)
     return np.concatenate([prepared, added])
+
+
+def _resampling(configuration: Any) -> Callable[..., Any]:
+    """The plan's resampling of segmentations, ours where it is nnU-Net's default."""
+    from lesionlab.networks.nnunet import FastConfiguration  # slow to import
+
+    found: Callable[..., Any] = FastConfiguration(configuration.configuration).resampling_fn_seg
+    return found

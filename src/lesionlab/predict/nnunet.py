@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
 from lesionlab.core.case import Case
@@ -49,6 +47,7 @@ from lesionlab.predict.crops import candidates, crops_of, refined, share_of
 from lesionlab.predict.decide import FloatArray, Rule, regions_rule
 from lesionlab.predict.engine import Slab, TileDone, Window, slide
 from lesionlab.predict.need import Extent, slab_axis
+from lesionlab.predict.plans import Reading, read_plain
 from lesionlab.predict.space import Space
 from lesionlab.predict.threshold import body_mask
 
@@ -84,7 +83,7 @@ class Model:
 
     backends: list[Backend]
     window: Window
-    plans: PlansManager
+    plans: Any
     configuration: Any
     rule: Rule | None
     labels: tuple[int, ...]
@@ -241,18 +240,15 @@ def _load(
 ) -> Model:
     """The model of a bundle; its hash is part of the key, so that new weights in old files are read again."""
     states = [safe_load(file) for file in checkpoints]
-    plans = PlansManager(str(folder / "plans.json"))
-    dataset = json.loads((folder / "dataset.json").read_text())
-    configuration = plans.get_configuration(states[0]["init_args"]["configuration"])
-    labels = plans.get_label_manager(dataset)
-    channels = determine_num_input_channels(plans, configuration, dataset)
+    reading = _reading(folder, states[0]["init_args"]["configuration"])
+    configuration, labels = reading.configuration, reading.labels
     patch = [int(n) for n in configuration.patch_size]
     flat, patch = len(patch) == 2, [1, *patch][-3:]
     wish = Wish(
         settings.backend,
         settings.precision,
         pick_device(device_name),
-        channels,
+        reading.channels,
         labels.num_segmentation_heads,
         (patch[0], patch[1], patch[2]),
         flat,
@@ -270,7 +266,22 @@ def _load(
     window = Window(wish.patch, settings.step, flips, labels.has_regions)
     rule = regions_rule(labels.regions_class_order) if labels.has_regions else None
     foreground = tuple(int(label) for label in labels.foreground_labels)
-    return Model(backends, window, plans, configuration, rule, foreground, tuple(notes))
+    return Model(backends, window, reading.plans, configuration, rule, foreground, tuple(notes))
+
+
+def _reading(folder: Path, name: str) -> Reading:
+    """What the folder's plan says of the configuration `name`; nnU-Net reads what we do not."""
+    plans, dataset = (json.loads((folder / f"{one}.json").read_text()) for one in ("plans", "dataset"))
+    plain = read_plain(plans, dataset, name)
+    if plain is not None:
+        return plain
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    manager = PlansManager(plans)
+    configuration, labels = manager.get_configuration(name), manager.get_label_manager(dataset)
+    channels = determine_num_input_channels(manager, configuration, dataset)
+    return Reading(manager, configuration, labels, channels)
 
 
 def _network(configuration: Any, wish: Wish, weights: dict[str, Any], folder: Path) -> torch.nn.Module:
