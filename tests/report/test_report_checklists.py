@@ -62,6 +62,11 @@ def test_items_are_numbered_and_say_what_to_add(items: tuple, count: int) -> Non
     assert all(item.topic and item.add and item.section for item in items)
 
 
+def test_a_data_sets_own_folds_are_named_and_counted() -> None:
+    found = by_number(claim(Study([run_of(network_recipe())], SUMMARY, PATIENTS, ("BUS-BRA", 3))))
+    assert "in 3 folds, the data set's own (BUS-BRA)" in found["19"].answer
+
+
 def test_without_knowledge_everything_is_open() -> None:
     for answers in (claim(Study()), clear(Study())):
         assert {answer.state for answer in answers} == {"open"}

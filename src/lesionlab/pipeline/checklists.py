@@ -16,14 +16,18 @@ RUN_FILE = "run.json"
 
 
 def study_of(
-    folders: Iterable[Path], summary: Mapping[str, Any], patients: Mapping[str, str] | None = None
+    folders: Iterable[Path],
+    summary: Mapping[str, Any],
+    patients: Mapping[str, str] | None = None,
+    official: tuple[str, int] | None = None,
 ) -> Study:
     """The study whose cases `examine` wrote into these folders; a folder without a readable run.json is none.
 
-    `patients` as in `Study`: given where every case was examined by the fold that had not seen its patient.
+    `patients` and `official` as in `Study`: given where every case was examined by the fold that had not seen
+    its patient.
     """
     found = (_run(folder / RUN_FILE) for folder in folders)
-    return Study([run for run in found if run is not None], summary, patients)
+    return Study([run for run in found if run is not None], summary, patients, official)
 
 
 def checklists_of(
@@ -31,9 +35,10 @@ def checklists_of(
     out: str | Path,
     summary: Mapping[str, Any],
     patients: Mapping[str, str] | None = None,
+    official: tuple[str, int] | None = None,
 ) -> list[Path]:
     """Write CLAIM's checklist and, after radiomics, CLEAR's into `out`; returns their paths."""
-    return write_checklists(study_of(folders, summary, patients), Path(out))
+    return write_checklists(study_of(folders, summary, patients, official), Path(out))
 
 
 def _run(file: Path) -> Mapping[str, Any] | None:

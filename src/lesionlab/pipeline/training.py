@@ -32,7 +32,7 @@ from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.quality import remember_training
 from lesionlab.pipeline.record import part
 from lesionlab.pipeline.steps import steps_bundle, train_first_step
-from lesionlab.plan import Gathered, Plan, gather_dataset, nnunet_id, plan_gathered
+from lesionlab.plan import DRAWN, Gathered, Plan, gather_dataset, nnunet_id, plan_gathered
 from lesionlab.predict import Bundle, write_bundle
 from lesionlab.read import find_cases
 from lesionlab.report import save_volume, training_curves
@@ -165,8 +165,10 @@ def cross_validate(
     outcomes = [done[name] for name in sorted(names)]
     scored = [_scored(outcome) for outcome in outcomes]
     summary = write_scored(scored, out)
-    patients = json.loads(workspace.cases_file.read_text(encoding="utf-8"))["patients"]
-    checklists_of([out / outcome.name for outcome in outcomes], out, summary, patients)
+    record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
+    own = record.get("folds", DRAWN)
+    official = None if own == DRAWN else (own, workspace.folds)
+    checklists_of([out / outcome.name for outcome in outcomes], out, summary, record["patients"], official)
     curves = all_curves(workspace.model(recipe.network.configuration))
     report_cohort(outcomes, out, title=f"{recipe.name}: cross-validation by patient", figures=curves)
     return scored

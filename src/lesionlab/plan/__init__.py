@@ -26,9 +26,11 @@ from lesionlab.plan.fingerprint import Fingerprint
 from lesionlab.plan.folds import Folds, official_splits, patient_folds, require_lesions
 from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
 
-__all__ = ["Gathered", "Plan", "gather_dataset", "patient_folds", "plan_dataset", "plan_gathered"]
+__all__ = ["DRAWN", "Gathered", "Plan", "gather_dataset", "patient_folds", "plan_dataset", "plan_gathered"]
 
 SaveVolume = Callable[[Volume, Path], None]
+DRAWN = "drawn by patient"
+"""What cases.json says of folds that are not a data set's own."""
 CHANNEL_NAMES = {"fixed": "noNorm", "none": "noNorm", "ct": "CT"}
 """What nnU-Net's dataset.json calls a channel decides how stock planning would normalise it."""
 
@@ -191,7 +193,7 @@ def _record(
     return {
         "patients": patients,
         "with_lesion": with_lesion,
-        "folds": official.name if official is not None and official.splits else "drawn by patient",
+        "folds": official.name if official is not None and official.splits else DRAWN,
         "look_the_same": [asdict(twin) for twin in twins],
         "dropped": settled.dropped,
         "joined": joined,

@@ -29,12 +29,14 @@ class Study:
     """What is known: run.json of each case, the evaluation's summary, and the plan of a cross-validation.
 
     `patients` maps case to patient of a planned workspace whose cases were each examined by the fold that had
-    not seen the patient; None where this was no cross-validation by us.
+    not seen the patient; None where this was no cross-validation by us. `official` names the data set's own
+    folds, and counts them, where those were taken.
     """
 
     runs: Sequence[Record] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
     patients: Mapping[str, str] | None = None
+    official: tuple[str, int] | None = None
 
 
 def claim(study: Study) -> tuple[Answer, ...]:
@@ -110,13 +112,15 @@ def _partitions(study: Study, *, claim: bool) -> dict[str, Said]:
     if study.patients is None or recipe is None:
         return {}
     people, cases, training = len(set(study.patients.values())), len(study.patients), recipe.training
-    assigned = (
-        f"{cases} cases of {people} patients in {training.folds} folds, drawn at random by patient with seed "
-        f"{training.seed}, balanced in patients with and without lesions"
+    drawn = (
+        f"drawn at random by patient with seed {training.seed}, balanced in patients with and without lesions"
     )
+    count = training.folds
+    if study.official is not None:
+        drawn, count = f"the data set's own ({study.official[0]})", study.official[1]
+    assigned = f"{cases} cases of {people} patients in {count} folds, {drawn}"
     inside = (
-        f"cross-validation with {training.folds} folds: each case examined by the fold that had not seen its "
-        "patient"
+        f"cross-validation with {count} folds: each case examined by the fold that had not seen its patient"
     )
     if not claim:
         return {"15": unknown(f"of the segmentation model: {assigned}")}

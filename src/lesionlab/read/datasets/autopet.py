@@ -174,6 +174,6 @@ def _folds(root: Path) -> OfficialFolds | None:
 DATASET = Dataset(
     "autoPET",
     "https://doi.org/10.7937/gkr0-xv29 (TCIA) or https://doi.org/10.57754/FDAT.6gjsg-zcg93 (with PSMA)",
-    "TCIA Restricted (FDG; signed agreement) or CC BY-NC 4.0; see the page of the copy that you have",
+    "as the page of your copy says (TCIA: restricted, after a signed agreement)",
     find,
 )

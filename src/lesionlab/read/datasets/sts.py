@@ -55,7 +55,7 @@ def _item(folder: Path, scans: tuple[Path, ...]) -> Item:
 
 DATASET = Dataset(
     "STS",
-    "https://doi.org/10.17195/candat.2020.08.1 (IBSI validation set), from TCIA Soft-tissue-Sarcoma, "
+    "validation set of the image biomarker standard (theibsi.github.io), from TCIA Soft-tissue-Sarcoma, "
     "https://doi.org/10.7937/K9/TCIA.2015.7GO2GSKS",
     "CC BY 3.0",
     find,
