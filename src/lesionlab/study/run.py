@@ -24,6 +24,7 @@ from lesionlab.core.recipe import BiomarkerSettings, RadiomicsSettings, Recipe, 
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.core.workspace import open_workspace
 from lesionlab.pipeline.record import part
+from lesionlab.pipeline.steps import train_first_step
 from lesionlab.pipeline.training import fold_bundle
 from lesionlab.predict import Bundle
 from lesionlab.study.data import (
@@ -196,7 +197,9 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
         root = bench.root / "trained" / place_of(bench, run)
         pace = partial(_paced, settings.protocol, settings.amount)
         prepare(data, run.recipe, pace, root, part(progress, 0.0, 0.1))
-        folder = train_fold(root, run.fold, device=bench.device, progress=part(progress, 0.1, 0.85))
+        first = train_first_step(root, device=bench.device, progress=part(progress, 0.1, 0.5))
+        begun = 0.5 if first else 0.1
+        folder = train_fold(root, run.fold, device=bench.device, progress=part(progress, begun, 0.85))
         workspace, recipe = open_workspace(root)
         cost = cost_of(folder, recipe, batch_size_of(workspace, recipe))
         bundle = fold_bundle(workspace, recipe, run.fold)
