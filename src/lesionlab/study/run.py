@@ -83,6 +83,17 @@ class Bench:
             raise found
         return found
 
+    def require_data(self) -> None:
+        """Raise what went wrong with the data where no variant has any, before anything is run."""
+        problems = []
+        for variant in self.study.variants:
+            try:
+                self.data(variant.recipe)
+            except LesionLabError as error:
+                problems.append(error)
+        if len(problems) == len(self.study.variants):
+            raise problems[0]
+
     def cases(self, recipe: Recipe) -> Kept[Case]:
         """The standardised cases of a recipe's data, kept for the last kind of data asked for."""
         key = data_key(self.study, recipe)
@@ -144,12 +155,14 @@ def run_study(
     """Every run of a study in the folder `root`, those that are finished already read back.
 
     Outcomes are in the order of `runs_of`; one that failed holds the reason, and the rest went on. What
-    happens when is noted in `root/study.log`.
+    happens when is noted in `root/study.log`. Raises what is wrong with the data where no variant can be run
+    on them.
     """
     root = Path(root)
     with logged(root / LOG_FILE, progress) as (note, watched):
         note(f"study {study.settings.name}: {len(study.variants)} variants, {len(runs_of(study))} runs")
         bench = Bench(study, root, device, part(watched, 0.0, 0.02, "data"))
+        bench.require_data()
         runs = runs_of(study)
         tasks = [task_of(bench, run, number, len(runs), note, watched) for number, run in enumerate(runs)]
         outcomes = run_tasks(tasks, store=root / FINISHED, progress=silent)

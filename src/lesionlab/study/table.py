@@ -68,9 +68,9 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
     ready = [name for name in names if folds[name]]
     common = sorted(set.intersection(*(folds[name] for name in ready))) if ready else []
     if not common:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        found = f"no test fold that is finished in every variant {reasons}".strip()
-        raise DatasetError(study.settings.name, found, "runs: lesionlab study run")
+        first = next((f"; {name}: {reason}" for name, reason in failed.items()), "")
+        found = f"no test fold that is finished in every variant ({len(failed)} failed{first})"
+        raise DatasetError(study.settings.name, found, "finished runs; `lesionlab study run` makes them")
     used = {n: [f for f in finished if f.run.variant.name == n and f.run.fold in common] for n in ready}
     cases = sorted({case for one in used[ready[0]] for case in one.scores["cases"]})
     data = bench.data(used[ready[0]][0].run.recipe)
