@@ -27,6 +27,14 @@ def test_instances_are_kept_once(store: Store) -> None:
     assert store.study("9.9") is None
 
 
+def test_our_own_results_coming_back_are_no_news(store: Store) -> None:
+    store.put_instance("1.2.3", "1.2.3.1", b"scan")
+    store.mark_own("1.2.3.9")
+    before = store.study("1.2.3")
+    assert not store.put_instance("1.2.3", "1.2.3.9", b"our segmentation")
+    assert store.study("1.2.3") == before
+
+
 def test_the_digest_tells_which_instances_there_are(store: Store) -> None:
     for study, order in (("1.1", "12"), ("1.2", "21"), ("1.3", "13")):
         for number in order:

@@ -135,7 +135,7 @@ def test_workers_that_are_killed_are_replaced_and_every_study_is_done_once(
 def test_a_worker_that_holds_too_much_memory_is_stopped_and_its_job_fails(
     settings: ServeSettings, queue: Queue, pet_study: Path
 ) -> None:
-    limits = settings.limits.model_copy(update={"worker_gb": 0.06, "attempts": 1})
+    limits = settings.limits.model_copy(update={"worker_gb": 0.15, "attempts": 1})
     job = submit_study(settings, queue, pet_study)
     supervisor = Supervisor(settings.model_copy(update={"limits": limits}), queue)
     supervisor.start()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import threading
+import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ from lesionlab.serve.jobs import Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 from lesionlab.serve.supervisor import Supervisor
+
+NODE_STARTS_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +47,28 @@ class Service:
         for part in (self.supervisor, self.arrivals, self.deliverer):
             part.start()
             self.stack.callback(part.stop)
-        self.queue.note("service", "started", str(threading.get_native_id()))
+        try:
+            self._await_node()
+        except ServeError:
+            self.stack.close()
+            raise
+        self.queue.note("service", "started", "")
         return self
+
+    def _await_node(self) -> None:
+        """Return when the DICOM port answers; ServeError when it does not within its time."""
+        node = self.settings.node
+        end = time.monotonic() + NODE_STARTS_S
+        while node.enabled:
+            try:
+                socket.create_connection((node.host, node.port), timeout=1.0).close()
+                return
+            except OSError as error:
+                dying = any(seat.deaths > 1 for seat in self.supervisor.seats)
+                if dying or time.monotonic() > end:
+                    where, found = f"{node.host}:{node.port}", f"no DICOM node starting ({error})"
+                    raise ServeError(where, found, "a port that is free, and PEM files") from None
+                time.sleep(0.1)
 
     def __exit__(
         self,

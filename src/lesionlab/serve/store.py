@@ -3,6 +3,7 @@
     DATA/studies/STUDY/SOP_INSTANCE.dcm     received by DICOM, sender.txt beside; STUDY is its UID
     DATA/uploads/ID/...                     received by REST or from the page
     DATA/results/JOB/                       what `examine` wrote, renamed here when complete
+    DATA/own/SOP_INSTANCE                   objects that we made: when a PACS sends them back they are no news
     DATA/trash/                             what is being deleted
 
 A file appears under its name only when all of it is on disk. Names come from senders: only UIDs and plain
@@ -60,9 +61,9 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.studies, self.uploads = root / "studies", root / "uploads"
-        self.results, self.trash = root / "results", root / "trash"
+        self.results, self.own, self.trash = root / "results", root / "own", root / "trash"
         try:
-            for folder in (self.studies, self.uploads, self.results, self.trash):
+            for folder in (self.studies, self.uploads, self.results, self.own, self.trash):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ServeError(root, error.strerror or str(error), "a folder that can be written") from None
@@ -70,7 +71,7 @@ class Store:
     def put_instance(
         self, study_uid: str, sop_uid: str, content: bytes | memoryview, *, sender: str = ""
     ) -> bool:
-        """Keep one DICOM file; True when it is new, False when that instance was there already.
+        """Keep one DICOM file; True when it is new, False when it was there already or is one of our own.
 
         `sender` is the AE title that it came from, kept with the study. Returns only when the content is on
         disk (synchronised): the sender may forget it then. Raises ServeError for UIDs that are none, and
@@ -78,7 +79,7 @@ class Store:
         """
         folder = self.study_folder(study_uid)
         target = folder / f"{_uid(sop_uid)}.dcm"
-        if target.exists():
+        if target.exists() or (self.own / sop_uid).exists():
             return False
         temporary = folder / f".{uuid.uuid4().hex}.part"
         try:
@@ -96,6 +97,10 @@ class Store:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
         return True
+
+    def mark_own(self, sop_uid: str) -> None:
+        """Remember that we made an object, so that its return from a PACS is no new work."""
+        (self.own / _uid(sop_uid)).touch()
 
     def study_folder(self, study_uid: str) -> Path:
         """Where a study's instances lie; ServeError for a UID that is none."""

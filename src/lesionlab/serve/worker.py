@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pydicom
+
 from lesionlab.core.errors import LesionLabError, ServeError
 from lesionlab.core.files import writing
 from lesionlab.core.results import Findings
@@ -87,7 +89,7 @@ class Worker:
         if "refused" in job.payload:
             raise ServeError(*job.payload["refused"])
         from lesionlab.pipeline import examine
-        from lesionlab.pipeline.exports import Exports, write_exports
+        from lesionlab.pipeline.exports import DICOM_FOLDER, Exports, write_exports
         from lesionlab.report import write_findings
         from lesionlab.report.dicom_source import DicomSettings
 
@@ -98,6 +100,8 @@ class Worker:
         with writing(folder) as temporary:
             write_findings(findings, temporary)
             write_exports(findings, temporary, Exports(DicomSettings(kinds=objects), ("nrrd",)))
+            for file in (temporary / DICOM_FOLDER).glob("*.dcm"):
+                self.store.mark_own(str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID))
 
 
 def from_dicom(findings: Findings) -> bool:

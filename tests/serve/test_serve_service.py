@@ -1,0 +1,112 @@
+"""The whole service: it starts as a whole or says why not, and a kill loses nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lesionlab.core.errors import ServeError
+from lesionlab.serve import service as service_module
+from lesionlab.serve.jobs import Queue
+from lesionlab.serve.service import Service, lock_folder
+from lesionlab.serve.settings import NodeSettings, ServeSettings, load_settings
+from lesionlab.serve.store import Store
+from serve_phantoms import free_port, store_files, until
+
+SETTINGS = """
+data = "{data}"
+device = "cpu"
+node = {{ port = {port}, quiet_s = 1.0 }}
+web = {{ enabled = false }}
+limits = {{ free_disk_gb = 0.0, attempts = 20 }}
+"""
+
+
+def test_a_second_service_on_the_same_folder_is_refused(settings: ServeSettings) -> None:
+    settings.data.mkdir(parents=True)
+    with lock_folder(settings.data), pytest.raises(ServeError, match="another service running on it"):
+        Service(settings)
+
+
+def test_a_service_starts_sweeps_and_stops(settings: ServeSettings) -> None:
+    store = Store(settings.data)
+    (store.results / ".half.part").mkdir()
+    with Service(settings) as service:
+        assert list(store.results.iterdir()) == []
+        assert service.queue.audit(1)[0].what == "started"
+    lock_folder(settings.data).close()
+
+
+def test_a_port_that_is_taken_stops_the_start(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "NODE_STARTS_S", 0.5)
+    with socket.socket() as taken:
+        # bound but not listening: nobody answers there, and nobody else may have it
+        taken.bind(("127.0.0.1", 0))
+        node = NodeSettings(port=taken.getsockname()[1])
+        with (
+            pytest.raises(ServeError, match="no DICOM node starting"),
+            Service(settings.model_copy(update={"node": node})),
+        ):
+            pytest.fail("started")
+    lock_folder(settings.data).close()
+
+
+@pytest.mark.slow
+def test_killed_at_random_nothing_acknowledged_is_lost_and_nothing_done_twice(
+    tmp_path: Path, pet_study: Path
+) -> None:
+    port, file = free_port(), tmp_path / "serve.toml"
+    file.write_text(SETTINGS.format(data=tmp_path / "data", port=port))
+    files, chance = sorted(pet_study.iterdir()), random.Random(7)
+    acknowledged = 0
+    for _ in range(3):
+        process = started(file, port)
+        if acknowledged < len(files):
+            # half of the study at a time, so that a kill finds it incomplete
+            part = files[acknowledged : acknowledged + len(files) // 2]
+            assert set(store_files(port, part)) == {0}
+            acknowledged += len(part)
+        time.sleep(chance.uniform(0.0, 3.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    process = started(file, port)
+    settings = load_settings(file)
+    queue, store = Queue(settings.database_url), Store(settings.data)
+    [study] = store.all_studies()
+    assert len(study.files) == acknowledged
+    key = f"{study.study_uid}:{study.digest}:pet"
+    until(lambda: (job := queue.by_key(key)) is not None and job.state == "done", 90)
+    process.terminate()
+    assert process.wait(30) == 0
+    done = queue.jobs(state="done", kind="examine")
+    assert len({job.key for job in done}) == len(done)
+    assert all((store.result_folder(job.id) / "report.html").is_file() for job in done)
+    assert {folder.name for folder in store.results.iterdir()} == {job.id for job in done}
+    queue.close()
+
+
+def started(file: Path, port: int) -> subprocess.Popen[bytes]:
+    """The service in a process group of its own, listening."""
+    command = [sys.executable, "-m", "lesionlab", "serve", str(file)]
+    process = subprocess.Popen(command, start_new_session=True)
+    until(lambda: listening(port) or process.poll() is not None)
+    assert process.poll() is None
+    return process
+
+
+def listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
