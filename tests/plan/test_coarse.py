@@ -86,6 +86,8 @@ def test_steps_of_a_recipe():
     locate = recipe.changed(locate={"spacing_mm": [9, 8, 7]})
     assert locate.steps == ("3d_lowres", "3d_fullres")
     first = locate.step("3d_lowres")
+    with pytest.raises(RecipeError, match=r"two steps need scans as they are, found standardise\.size"):
+        cascade.changed(standardise={"size": [64, 64]})
     assert (first.network.lowres_spacing_mm, first.steps) == ((9, 8, 7), ("3d_lowres",))
     with pytest.raises(RecipeError, match=r"needs network\.configuration '3d_fullres', found '3d_cascade_f"):
         cascade.changed(locate={"spacing_mm": [9, 8, 7]})

@@ -30,7 +30,7 @@ def model_card(
         "## Training",
         "",
         f"- {len(patients)} cases of {people} patients; folds by patient: {', '.join(folds)}",
-        f"- nnU-Net v2, {recipe.network.configuration}, {recipe.network.architecture} network",
+        f"- nnU-Net v2, {' then '.join(recipe.steps)}, {recipe.network.architecture} network",
         f"- at most {settings.epochs} epochs of {settings.iterations} steps",
         f"- all settings: recipe.toml (hash {recipe.sha256[:12]})",
         "",

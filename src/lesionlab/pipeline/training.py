@@ -169,7 +169,11 @@ def cross_validate(
     own = record.get("folds", DRAWN)
     official = None if own == DRAWN else (own, workspace.folds)
     checklists_of([out / outcome.name for outcome in outcomes], out, summary, record["patients"], official)
-    curves = all_curves(workspace.model(recipe.network.configuration))
+    curves = {
+        caption if name == recipe.steps[-1] else f"{caption} (first step)": picture
+        for name in reversed(recipe.steps)
+        for caption, picture in all_curves(workspace.model(name)).items()
+    }
     report_cohort(outcomes, out, title=f"{recipe.name}: cross-validation by patient", figures=curves)
     return scored
 
