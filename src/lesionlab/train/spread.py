@@ -6,6 +6,7 @@ Asking which process this is loads no torch.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ def under_torchrun() -> bool:
 def joined(device: torch.device) -> Iterator[torch.device]:
     """Join torchrun's other processes, where there are any; gives the device of this one.
 
-    On the way out each waits for all; one that fails does not, and torchrun then ends the others.
+    On the way out each waits for all; one that fails does not, and torchrun then ends the others. They stay
+    connected until the process ends, for the next fold: torchrun's meeting place serves once.
     """
     if not under_torchrun():
         yield device
@@ -42,12 +44,11 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     if on_gpu:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        yield device
-        distributed.barrier()
-    finally:
-        distributed.destroy_process_group()
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if on_gpu else "gloo")
+        atexit.register(distributed.destroy_process_group)
+    yield device
+    distributed.barrier()
 
 
 def summed(values: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ def summed(values: Tensor) -> Tensor:
 
     if not (distributed.is_available() and distributed.is_initialized()):
         return values
-    from torch.distributed.nn.functional import all_reduce
+    from lesionlab.train.exchange import SumOverProcesses
 
-    total: Tensor = all_reduce(values)
+    total: Tensor = SumOverProcesses.apply(values)
     return total
