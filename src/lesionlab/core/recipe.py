@@ -256,7 +256,8 @@ class Recipe(Settings):
                 f"[locate] needs network.configuration '3d_fullres', found {self.network.configuration!r}"
             )
         if len(self.steps) > 1 and self.standardise.size is not None:
-            raise ValueError(f"two steps need scans as they are, found standardise.size {self.standardise.size}")
+            size = self.standardise.size
+            raise ValueError(f"two steps need scans as they are, found standardise.size {size}")
         return self
 
     @property
