@@ -1,9 +1,10 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
-.PHONY: install demo test tools lint sts bench clean
+.PHONY: install demo test tools lint sts bench sts-losses bus-bra clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 DATA ?= ../shared/data/sts
+DATA_ROOT ?= ../shared/data
 WORKSPACE ?= workspace/sts
 RUN := .venv/bin/
 PIP := $(RUN)pip --disable-pip-version-check
@@ -58,6 +59,15 @@ bench: install
 	$(RUN)python benchmarks/prediction.py -w $(WORKSPACE) -o benchmarks/results
 	$(RUN)python benchmarks/fingerprint.py $(DATA)/.. -o benchmarks/results
 	$(RUN)python benchmarks/training_step.py $(DATA)/.. -o benchmarks/results
+
+# Studies: networks x losses on breast ultrasound, and losses on PET. Resumable; progress in study.log.
+bus-bra: install
+	$(RUN)lesionlab study run benchmarks/bus_bra_study.toml -w workspace/bus_bra -o benchmarks/results/bus_bra \
+	  --data $(DATA_ROOT)/bus_bra
+
+sts-losses: install
+	$(RUN)lesionlab study run benchmarks/sts_losses.toml -w workspace/sts_losses -o benchmarks/results/sts_losses \
+	  --data $(DATA_ROOT)/sts
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

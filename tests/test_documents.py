@@ -14,6 +14,7 @@ import phantoms
 from lesionlab.cli import app
 from lesionlab.core.recipe import parse_recipe
 from lesionlab.core.registry import RECIPES
+from lesionlab.study.settings import StudySettings, variants_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -48,7 +49,11 @@ def test_every_command_is_one_that_the_command_line_takes(page: Path) -> None:
 @pages
 def test_every_recipe_in_a_page_is_a_recipe(page: Path) -> None:
     for text in blocks(page, "toml"):
-        parse_recipe(tomllib.loads(text), page.name)
+        data = tomllib.loads(text)
+        if "protocol" in data:
+            variants_of(StudySettings.model_validate(data), page.parent)
+        else:
+            parse_recipe(data, page.name)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda page: page.name)

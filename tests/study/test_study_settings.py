@@ -102,5 +102,9 @@ def test_every_variant_sees_as_many_patches_whatever_its_batch() -> None:
         training = paced(recipe, "patches", 6000, batch).training
         assert training.epochs * training.iterations * batch == pytest.approx(6000, rel=0.2)
     assert paced(recipe, "patches", 6000, 2).training.epochs == 60
+    warm = recipe.changed(training={"warm_up_epochs": 3})
+    assert (
+        paced(warm, "patches", 100, 2).training.epochs == 4
+    )  # the schedule needs an epoch after the warm-up
     timed = paced(recipe, "minutes", 1.5, 2).training
     assert (timed.minutes, timed.epochs) == (1.5, recipe.training.epochs)

@@ -96,7 +96,7 @@ def paced(recipe: Recipe, protocol: str, amount: float, batch_size: int) -> Reci
     if protocol == "minutes":
         return recipe.changed(training={"minutes": amount})
     steps = max(1, round(amount / batch_size))
-    epochs = max(1, round(steps / recipe.training.iterations))
+    epochs = max(1 + recipe.training.warm_up_epochs, round(steps / recipe.training.iterations))
     return recipe.changed(training={"epochs": epochs, "iterations": max(1, round(steps / epochs))})
 
 
