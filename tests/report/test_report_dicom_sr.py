@@ -10,17 +10,20 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import UltrasoundImageStorage
+from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage
 
 import dicom_results as results
 from dicom_phantoms import PET_GRID, pet_volume, write_pet
 from lesionlab.core.errors import WriteError
 from lesionlab.core.recipe import parse_recipe
 from lesionlab.core.registry import find_recipe
+from lesionlab.core.volume import Geometry
 from lesionlab.demo.dicom_series import StudyFacts, save, study_header
 from lesionlab.pipeline import write_dicom
+from lesionlab.pipeline.exports import dicom_source
 from lesionlab.read import load_mask
 from lesionlab.report.dicom_codes import quantity, short
+from lesionlab.report.dicom_files import dicom_objects
 from lesionlab.report.dicom_source import DicomSettings
 
 EVERYTHING = DicomSettings(kinds=("seg", "sr", "rtstruct", "sc"))
@@ -188,9 +191,13 @@ def test_the_picture_shows_the_lesions(tmp_path: Path) -> None:
     assert pictures[1].shape[0] > pictures[0].shape[0]
 
 
-def _ultrasound(path: Path) -> Path:
+def _ultrasound(path: Path, sop_class: str) -> Path:
     study = StudyFacts()
-    header = study_header(study, "US", UltrasoundImageStorage)
+    header = study_header(study, "US", sop_class)
+    if sop_class == UltrasoundMultiFrameImageStorage:
+        header.NumberOfFrames = 1
+        header.FrameTime = "40"
+        header.FrameIncrementPointer = 0x00181063
     del header.FrameOfReferenceUID, header.PositionReferenceIndicator
     header.SOPInstanceUID = study.uid("us")
     header.InstanceNumber = 1
@@ -205,8 +212,11 @@ def _ultrasound(path: Path) -> Path:
     return path
 
 
-def test_a_picture_without_position_has_a_segmentation_but_no_contours(tmp_path: Path) -> None:
-    scan = _ultrasound(tmp_path / "scan" / "us.dcm")
+@pytest.mark.parametrize("sop_class", [UltrasoundImageStorage, UltrasoundMultiFrameImageStorage])
+def test_a_picture_without_position_has_a_segmentation_but_no_contours(
+    tmp_path: Path, sop_class: str
+) -> None:
+    scan = _ultrasound(tmp_path / "scan" / "us.dcm", sop_class)
     recipe = parse_recipe(
         {"name": "us-drawn", "channels": {"us": {}}, "reference": "us", "method": "none"}, "us-drawn"
     )
@@ -220,6 +230,19 @@ def test_a_picture_without_position_has_a_segmentation_but_no_contours(tmp_path:
     np.testing.assert_array_equal(np.squeeze(seg.pixel_array), mask[0])
     with pytest.raises(WriteError, match="a picture without FrameOfReferenceUID"):
         write_dicom(findings, None, tmp_path / "out", DicomSettings(kinds=("rtstruct",)))
+    larger = replace(dicom_source(findings), geometry=Geometry((1, 24, 33), (1.0, 1.0, 1.0)))
+    with pytest.raises(
+        WriteError, match=r"a mask on another grid 1 x 24 x 32 .*needed the picture's own grid"
+    ):
+        dicom_objects(findings, larger, DicomSettings(kinds=("seg",)))
+
+
+def test_frames_need_positions(tmp_path: Path) -> None:
+    findings = results.pet_findings(tmp_path / "scan")
+    source = dicom_source(findings)
+    lost = tuple(replace(plane, frame=n, position=None) for n, plane in enumerate(source.planes, start=1))
+    with pytest.raises(WriteError, match="a multi-frame source without positions"):
+        dicom_objects(findings, replace(source, planes=lost), DicomSettings(kinds=("seg",)))
 
 
 def test_meanings_are_short_and_plain() -> None:

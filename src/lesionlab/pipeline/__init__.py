@@ -1,7 +1,7 @@
 """The stages in order; read `patient.py` first.
 
-`patient` takes one scan all the way, `cohort` many; `training` makes a bundle, `marks` and
-`evaluation` work on mask files.
+`patient` takes one scan all the way, `cohort` many; `exports` hands results to other tools; `training`
+makes a bundle, `marks` and `evaluation` work on mask files.
 Everything here only joins stages and keeps the record of what ran; the work itself is theirs.
 """
 

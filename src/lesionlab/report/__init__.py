@@ -2,7 +2,8 @@
 
 `page` writes one patient, `cohort` many (`cohort_tables` their files), `evaluation` agreement with a truth;
 `tables` and `volumes` the files beside the pages; `figures` chooses the pictures, `canvas` draws them,
-`display` cuts them; `html` knows markup, `folder` how files appear.
+`display` cuts them; `dicom_files` and `research` write for other tools; `html` knows markup, `folder` how
+files appear.
 """
 
 from __future__ import annotations

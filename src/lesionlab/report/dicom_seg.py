@@ -77,6 +77,9 @@ def segmentation(
     built.ContentCreatorName = ""
     if not source.frame_of_reference:
         built.PatientOrientation = ""
+        shared = built.SharedFunctionalGroupsSequence[0]
+        if "PixelSpacing" not in source.header and "PixelMeasuresSequence" in shared:
+            del shared.PixelMeasuresSequence  # the pixels' size is not known
     if source.multiframe:
         _true_references(built, source)
     return built

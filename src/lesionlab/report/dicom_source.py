@@ -203,6 +203,12 @@ def _classic(base: Dataset, source: DicomSource, plane: SourcePlane) -> Dataset:
     item = Dataset()
     item.update(base)
     item.SOPInstanceUID = plane.header.SOPInstanceUID
+    if "NumberOfFrames" in plane.header:
+        item.NumberOfFrames = plane.header.NumberOfFrames
+        shared, measures = Dataset(), Dataset()
+        _place(Dataset(), measures, source.geometry)
+        shared.PixelMeasuresSequence = [measures]
+        item.SharedFunctionalGroupsSequence = [shared]
     if plane.position is not None:
         item.ImagePositionPatient = [decimal(v) for v in plane.position]
         _place(item, item, source.geometry)
