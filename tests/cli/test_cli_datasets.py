@@ -150,8 +150,10 @@ def test_test_cases_are_left_alone_and_readers_are_planned_by_consensus(run: Run
         (mask_file,) = (tmp_path / rule).rglob("labelsTr/c0.nii.gz")
         sizes[rule] = int(load_mask(mask_file).array.sum())
     assert sizes["union"] > sizes["first"] > 0
-    readers = [f"{reader}.nii.gz" for reader in ("anna", "bert")]
-    files = [out / "c0" / "observers" / name for name in readers]
-    result = run("observers", *files, "-o", tmp_path / "readers")
+    result = run("observers", out, "-o", tmp_path / "readers", "--consensus", "staple")
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "readers" / "observers.json").read_text())["cases"] == 1
+    record = json.loads((tmp_path / "readers" / "observers.json").read_text())
+    assert record["cases"] == 4 and {(p["first"], p["second"]) for p in record["pairs"]} == {("anna", "bert")}
+    assert (tmp_path / "readers" / "consensus" / "c3.nii.gz").is_file()
+    alone = run("observers", root, "-o", tmp_path / "none")
+    assert "found 1 of them; needed two or more folders of masks, or one of cases" in alone.stderr

@@ -101,7 +101,8 @@ def observers(
 
     Dice and surface Dice at 2 mm of every two readers with 95 % intervals; with --model, its agreement with
     the readers beside theirs with each other, their difference, and Williams' index (above 1: the model
-    agrees with the readers better than they do). Cases that a reader lacks are listed.
+    agrees with the readers better than they do). Cases that a reader lacks are listed. A single folder is one
+    that `convert` wrote of a data set with several readers.
 
     Example: `lesionlab observers anna/ bert/ cora/ --model out/ --consensus staple -o observers/`
     """

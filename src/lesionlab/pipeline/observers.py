@@ -30,7 +30,7 @@ from lesionlab.evaluate.observers import (
 )
 from lesionlab.evaluate.surface import surface_scores
 from lesionlab.pipeline.pairs import NAMES, mask_files
-from lesionlab.read import load_mask
+from lesionlab.read import OBSERVERS, load_mask
 from lesionlab.report import save_volume
 from lesionlab.report.tables import write_csv
 
@@ -58,13 +58,16 @@ def read_cases(
 ) -> list[Outcome[Read]]:
     """Compare the readers' masks case by case; with `consensus`, write it to `out`/consensus/CASE.nii.gz.
 
-    Readers are folders of masks (or single masks) by name. A case that not all drew fails with that reason,
-    as do masks on two grids; the others go on. A case that the model lacks is one in which it found nothing.
-    Raises DatasetError below two readers and ReadError where a folder holds no mask.
+    Readers are folders of masks (or single masks) by name; a single folder is one of converted cases that
+    keep their readers' masks (`CASE/observers/`). A case that not all drew fails with that reason, as do
+    masks on two grids; the others go on. A case that the model lacks is one in which it found nothing. Raises
+    DatasetError below two readers and ReadError where a folder holds no mask.
     """
-    if len(readers) < 2:
-        raise DatasetError("readers", f"{len(readers)} of them", "two or more folders of masks")
-    files = {name: mask_files(path, NAMES[::-1]) for name, path in readers.items()}
+    files = kept_readers(next(iter(readers.values()))) if len(readers) == 1 else {}
+    if len(readers) < 2 and len(files) < 2:
+        found = f"{max(len(readers), len(files))} of them"
+        raise DatasetError("readers", found, "two or more folders of masks, or one of cases with observers/")
+    files = files or {name: mask_files(path, NAMES[::-1]) for name, path in readers.items()}
     alone = all(path.is_file() for path in readers.values())
     if alone:  # single masks are of one case, whatever their names
         case = next(iter(next(iter(files.values()))))
@@ -79,6 +82,14 @@ def read_cases(
     return run_tasks(
         [task(case) for case in sorted({c for f in files.values() for c in f})], progress=progress
     )
+
+
+def kept_readers(folder: Path) -> dict[str, dict[str, Path]]:
+    """The masks in a folder of converted cases by reader and case, as `convert` keeps them; {} without any."""
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(folder.glob(f"*/{OBSERVERS}/*.nii.gz")):
+        found.setdefault(file.name.removesuffix(".nii.gz"), {})[file.parents[1].name] = file
+    return found
 
 
 def standing(
