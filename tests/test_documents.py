@@ -14,6 +14,7 @@ import phantoms
 from lesionlab.cli import app
 from lesionlab.core.recipe import parse_recipe
 from lesionlab.core.registry import RECIPES
+from lesionlab.serve.settings import parse_settings
 from lesionlab.study.settings import StudySettings, variants_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,8 @@ def test_every_recipe_in_a_page_is_a_recipe(page: Path) -> None:
         data = tomllib.loads(text)
         if "protocol" in data:
             variants_of(StudySettings.model_validate(data), page.parent)
+        elif "routes" in data:
+            parse_settings(data, page.name)
         else:
             parse_recipe(data, page.name)
 

@@ -78,3 +78,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("a = ")
     with pytest.raises(ServeError, match="needed a TOML file"):
         load_settings(tmp_path / "bad.toml")
+
+
+def test_the_settings_for_containers_are_settings() -> None:
+    file = Path(__file__).resolve().parents[2] / "deploy" / "lesionlab.toml"
+    assert load_settings(file).routes[0].send_to == ("pacs",)
