@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 import dicom_results as results
+from lesionlab.core.registry import find_recipe
 from lesionlab.pipeline import examine, write_dicom
 from lesionlab.read import load_mask
 from lesionlab.report.dicom_source import DicomSettings
@@ -36,3 +38,25 @@ def test_lesions_come_back_to_the_voxel(shared_data: Path, tmp_path: Path, scan:
         assert [line for line in errors if not any(words in line for words in inherited)] == []
     groups = results.measurements_by_dcmqi(written["sr"], tmp_path)
     assert len(groups) == len(findings.lesions.rows) + 1
+
+
+def test_a_sagittal_breast_series_with_phases(shared_data: Path, tmp_path: Path) -> None:
+    scan = shared_data / "dce_breast" / "UCSF-BR-06" / "image_dce_3dfgre_orig"
+    mask = np.zeros((60, 256, 256), np.uint8)
+    mask[20:26, 100:110, 100:115] = 1
+    mask[40, 50:60, 50:60] = 1
+    findings = results.findings_on(scan, mask, recipe=find_recipe("dce-measure"))
+    assert findings.case.reference == "pre"
+    written = write_dicom(findings, None, tmp_path, DicomSettings(kinds=("seg", "sr", "rtstruct", "sc")))
+    for kind in ("seg", "rtstruct"):
+        np.testing.assert_array_equal(load_mask(written[kind], findings.case.geometry).array, mask)
+    for path in written.values():
+        assert results.validated(path) == []
+    seg = pydicom.dcmread(written["seg"], stop_before_pixels=True)
+    assert [s.AnatomicRegionSequence[0].CodeMeaning for s in seg.SegmentSequence] == ["Breast", "Breast"]
+    images = {
+        frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        for frame in seg.PerFrameFunctionalGroupsSequence
+    }
+    before = findings.case.facts.channels["pre"].slices
+    assert images == {before[z]["SOPInstanceUID"] for z in (*range(20, 26), 40)}
