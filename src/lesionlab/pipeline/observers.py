@@ -85,7 +85,7 @@ def read_cases(
 
 
 def kept_readers(folder: Path) -> dict[str, dict[str, Path]]:
-    """The masks in a folder of converted cases by reader and case, as `convert` keeps them; {} without any."""
+    """The masks of converted cases by reader and case, as `convert` keeps them; empty without any."""
     found: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.glob(f"*/{OBSERVERS}/*.nii.gz")):
         found.setdefault(file.name.removesuffix(".nii.gz"), {})[file.parents[1].name] = file
