@@ -1,0 +1,196 @@
+"""The table of a study against numbers worked out by hand, and the files made of it."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lesionlab.core.errors import DatasetError
+from lesionlab.core.tasks import Outcome
+from lesionlab.evaluate.statistics import holm
+from lesionlab.report.study import study_markdown, write_study
+from lesionlab.study import load_study
+from lesionlab.study.run import Run, runs_of
+from lesionlab.study.table import Finished, StudyTable, failures, table_record, tabulate
+
+TEXT = """
+name = "s"
+data = "."
+amount = 10
+folds = 2
+seeds = [1, 2]
+recipe = "pet-small"
+[subgroups]
+file = "cases.csv"
+columns = ["scanner"]
+[[variants]]
+name = "good"
+[[variants]]
+name = "fair"
+[[variants]]
+name = "bad"
+[[variants]]
+name = "broken"
+[[variants]]
+name = "late"
+"""
+CASES = {0: ("a1", "a2", "b", "free"), 1: ("c", "d", "e")}
+PATIENTS = {"a1": "a", "a2": "a", "b": "b", "free": "f", "c": "c", "d": "d", "e": "e"}
+GOOD = {"a1": 0.9, "a2": 0.8, "b": 0.7, "c": 0.95, "d": 0.85, "e": 0.75}
+BELOW = {"good": 0.0, "fair": 0.02, "bad": 0.3}
+
+
+@dataclass
+class Data:
+    patients: Mapping[str, str]
+    sources: Mapping[str, Mapping[str, str]]
+
+
+class FakeBench:
+    def __init__(self, root: Path, text: str = TEXT) -> None:
+        (root / "study.toml").write_text(text)
+        rows = "\n".join(f"{case},{'x' if case < 'c' else 'y'}" for case in PATIENTS)
+        (root / "cases.csv").write_text(f"case,scanner\n{rows}\n")
+        self.study = load_study(root / "study.toml")
+
+    def data(self, recipe: object) -> Data:
+        return Data(PATIENTS, {})
+
+
+def scores(dice: float, empty: bool) -> dict[str, float]:
+    if empty:
+        nan = math.nan
+        return {"dice": nan, "iou": nan, "lesion_sensitivity": nan, "fp_volume_ml": dice, "truth_ml": 0.0,
+                "predicted_ml": dice}  # fmt: skip
+    return {"dice": dice, "iou": dice / (2 - dice), "lesion_sensitivity": 1.0, "fp_volume_ml": 0.0,
+            "truth_ml": 2.0, "predicted_ml": 2.0}  # fmt: skip
+
+
+def finished(run: Run, labels: tuple[str, ...] = ("all",)) -> Finished:
+    """Seed 2 is 0.1 worse than seed 1 where the variant is `fair`, and leaves the lesion-free case alone."""
+    minus = BELOW[run.variant.name] + 0.1 * (run.variant.name == "fair") * (run.seed == 2)
+    cases = {
+        case: {
+            label: scores(GOOD[case] - minus, False) if case in GOOD else scores(float(run.seed == 1), True)
+            for label in labels
+        }
+        for case in CASES[run.fold]
+    }
+    cost = {"minutes": 1.0 + run.fold, "epochs": 3, "patches": 30, "parameters": 2_500_000}
+    cost |= {"seconds_per_case": 0.25 if run.fold else None, "failed": {}}
+    choice = "largest component" if run.fold else "none"
+    return Finished(run, cost, {"choice": choice, "cases": cases})
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> StudyTable:
+    bench = FakeBench(tmp_path_factory.mktemp("table"))
+    done = [finished(run) for run in runs_of(bench.study) if run.variant.name in BELOW]
+    return tabulate(bench, done, {"broken": "fold 0, seed 1: found NaN; needed numbers"})
+
+
+def test_the_numbers_of_the_table_by_hand(table: StudyTable) -> None:
+    assert [row["variant"] for row in table.rows] == ["good", "fair", "bad"]
+    good = np.array([GOOD[case] for case in ("a1", "a2", "b", "c", "d", "e")])
+    values = {"good": good, "fair": good - 0.07, "bad": good - 0.3}  # the mean over the two seeds
+    for row in table.rows:
+        assert row["dice"] == pytest.approx(values[row["variant"]].mean())
+        assert (row["cases"], row["dice_n"]) == (7, 6)
+        assert row["dice_low"] < row["dice"] < row["dice_high"]
+        # lesion-free: the second seed left it empty; the first's 1 ml is a false positive in 1 of 7 cases
+        assert (row["lesion_free"], row["left_empty"], row["left_empty_share"]) == (2, 1, 0.5)
+        assert row["fp_volume_ml"] == pytest.approx(0.5 / 7)
+        assert row["minutes"] == 1.5
+        assert row["seconds_per_case"] == 0.25
+        assert row["post_processing"] in ("none (2x); largest component (2x)",)
+    # patients: a (mean of two), b, c, d, e; every one of five differences has the same sign
+    plain = stats.wilcoxon([-0.07, -0.07, -0.07, -0.07, -0.07], method="exact").pvalue
+    assert [row["p_wilcoxon"] for row in table.rows[1:]] == pytest.approx([plain, plain])
+    assert [row["p_holm"] for row in table.rows[1:]] == pytest.approx(holm([plain, plain]))
+    assert math.isnan(table.rows[0]["p_holm"])
+    assert [row["rank"] for row in table.rows] == [1.0, 2.0, 3.0]
+    assert [row["first_share"] for row in table.rows] == [1.0, 0.0, 0.0]
+    assert table.tau == 1.0
+    assert [row["seed_sd"] for row in table.rows] == pytest.approx([0.0, 0.1 / math.sqrt(2), 0.0])
+
+
+def test_subgroups_are_those_of_the_table_beside_the_data(table: StudyTable) -> None:
+    found = {(g["variant"], g["value"]): g["dice"] for g in table.groups}
+    assert found["good", "x"] == pytest.approx(0.8)
+    assert found["good", "y"] == pytest.approx(0.85)
+    assert {g["column"] for g in table.groups} == {"scanner"}
+
+
+def test_what_failed_or_waits_is_listed(table: StudyTable) -> None:
+    assert table.failed == {"broken": "fold 0, seed 1: found NaN; needed numbers"}
+    assert table.waiting == ("late",)
+    assert table_record(table)["pairs"][0][0] != table_record(table)["pairs"][0][0]
+
+
+def test_only_folds_that_all_have_finished_are_compared(tmp_path: Path) -> None:
+    bench = FakeBench(tmp_path)
+    runs = [run for run in runs_of(bench.study) if run.variant.name in ("good", "bad")]
+    # the bad one lacks a seed of fold 1
+    done = [finished(run) for run in runs if (run.variant.name, run.fold, run.seed) != ("bad", 1, 2)]
+    found = tabulate(bench, done, {})
+    assert found.facts["test folds"] == "0 of 2 folds by patient"
+    assert found.rows[0]["dice"] == pytest.approx(0.8)
+    with pytest.raises(DatasetError, match=r"no test fold .* \(1 failed; broken: no\)"):
+        tabulate(bench, done[:1], {"broken": "no"})
+
+
+def test_the_first_reason_of_a_variant_is_kept(tmp_path: Path) -> None:
+    runs = runs_of(FakeBench(tmp_path).study)
+    outcomes = [Outcome("run", None, f"reason {k}", 0.0) if r.variant.name == "bad" else
+                Outcome("run", {}, None, 0.0) for k, r in enumerate(runs)]  # fmt: skip
+    assert failures(runs, outcomes) == {"bad": "fold 0, seed 1: reason 2"}
+
+
+def test_a_column_of_subgroups_that_is_not_there(tmp_path: Path) -> None:
+    text = TEXT.replace('["scanner"]', '["colour"]')
+    bench = FakeBench(tmp_path, text)
+    done = [finished(run) for run in runs_of(bench.study) if run.variant.name == "good"]
+    with pytest.raises(DatasetError, match="no column colour"):
+        tabulate(bench, done, {})
+    (tmp_path / "cases.csv").unlink()
+    with pytest.raises(DatasetError, match="a CSV file with a column case"):
+        tabulate(bench, done, {})
+
+
+def test_page_markdown_and_csv_say_the_same(table: StudyTable, tmp_path: Path) -> None:
+    parts = {field.name: getattr(table, field.name) for field in fields(table)}
+    page = write_study(tmp_path / "out", "A <study>", parts).read_text(encoding="utf-8")
+    assert "A &lt;study&gt;" in page
+    assert page.count("<img") == 4
+    for words in ("broken", "late", "not run yet", "1 of 2", "2.50 M", "largest component", "scanner"):
+        assert words in page
+    markdown = study_markdown("A", parts)
+    assert "| good | 0.825 [" in markdown
+    assert "- broken: fold 0, seed 1: found NaN" in markdown
+    with (tmp_path / "out" / "study.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["variant"] for row in rows] == ["good", "fair", "bad"]
+    assert float(rows[1]["dice"]) == pytest.approx(table.rows[1]["dice"])
+    assert (tmp_path / "out" / "subgroups.csv").is_file()
+    assert not (tmp_path / "out" / "classes.csv").exists()
+
+
+def test_a_single_variant_and_labels_of_their_own(tmp_path: Path) -> None:
+    bench = FakeBench(tmp_path)
+    done = [finished(r, ("all", "core", "rim")) for r in runs_of(bench.study) if r.variant.name == "good"]
+    found = tabulate(bench, done, {})
+    assert [(c["label"], c["dice"]) for c in found.classes] == [
+        ("core", pytest.approx(0.825)), ("rim", pytest.approx(0.825)),
+    ]  # fmt: skip
+    parts = {field.name: getattr(found, field.name) for field in fields(found)}
+    page = write_study(tmp_path / "out", "one", parts).read_text(encoding="utf-8")
+    assert page.count("<img") == 1
+    assert "Per label" in page
+    assert (tmp_path / "out" / "classes.csv").is_file()
