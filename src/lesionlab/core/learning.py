@@ -45,7 +45,9 @@ class NetworkSettings(Settings):
     patch_size: tuple[Count, ...] | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None
     first_features: Count | None = None
+    """Number of features at full resolution; see docs/reference/networks.md for each network."""
     max_features: Count | None = None
+    """Where features stop doubling from level to level; in `unetr` and `transunet` the width of a token."""
     stages: Annotated[int, Field(ge=2)] | None = None
 
 
