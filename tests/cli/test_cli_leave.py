@@ -7,8 +7,9 @@ import sys
 import pytest
 
 PROGRAM = """
-import atexit, sys, threading, time
+import sys, threading, time
 from lesionlab.cli.leave import run_and_leave
+import atexit
 
 class Torn:
     def __del__(self):
@@ -20,8 +21,10 @@ def late():
     time.sleep(0.2)
     print("thread done")
 
+atexit.register(print, "handler ran")
+
 def program():
-    atexit.register(print, "handler ran")
+    atexit.register(print, "late handler ran")
     print("x" * 200_000)
     threading.Thread(target=late).start()
     {end}
@@ -46,7 +49,7 @@ def test_threads_handlers_and_output_are_finished_and_nothing_is_torn_down(
     command = [sys.executable, "-c", PROGRAM.replace("{end}", end)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == code
-    assert found.stdout.split() == ["x" * 200_000, "thread", "done", "handler", "ran"]
+    assert found.stdout.splitlines() == ["x" * 200_000, "thread done", "late handler ran", "handler ran"]
     assert found.stderr.endswith(told)
     assert "torn down" not in found.stderr
 
@@ -61,3 +64,8 @@ def test_output_that_nobody_reads_is_told_by_the_exit_code() -> None:
     found = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, env=buffered)
     os.close(writer)
     assert found.returncode == 120
+
+
+def test_a_process_that_only_imports_it_ends_as_ever() -> None:
+    code = "import sys, lesionlab.cli.leave\nsys.exit(7)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 7
