@@ -266,8 +266,8 @@ def test_a_pinned_patch_that_does_not_fit_says_which_do() -> None:
     with pytest.raises(RecipeError, match=r"multiples of 32, at least one of them 64, such as \[32, 64\]"):
         fitting_patch(swin, settings("swin-unetr", patch_size=(32, 32)), [64, 64], "r")
     assert fitting_patch(swin, settings("swin-unetr", patch_size=(32, 64)), [64, 64], "r") == [32, 64]
-    # what nnU-Net planned is cut down, and never to nothing
-    assert fitting_patch(entry, settings("transunet"), [90, 12], "r") == [80, 16]
+    # what nnU-Net planned is brought to the nearest that fits, never to nothing
+    assert fitting_patch(entry, settings("transunet"), [90, 6], "r") == [96, 16]
     assert fitting_patch(swin, settings("swin-unetr"), [40, 20, 20], "r") == [32, 32, 64]
 
 

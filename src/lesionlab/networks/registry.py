@@ -164,7 +164,7 @@ def widths_as_unet(settings: NetworkSettings) -> bool:
 
 
 def fitting_patch(entry: Entry, settings: NetworkSettings, planned: Sequence[int], name: str) -> list[int]:
-    """A patch that fits a network with a fixed `multiple`: the recipe's, else the planned one cut down.
+    """A patch that fits a network with a fixed `multiple`: the recipe's, else the nearest to the planned.
 
     Raises RecipeError, saying which sizes fit, when the recipe's does not.
     """
@@ -173,7 +173,9 @@ def fitting_patch(entry: Entry, settings: NetworkSettings, planned: Sequence[int
     fits = f"multiples of {step}" + (
         f", at least one of them {entry.cells * step}" if entry.cells > 1 else ""
     )
-    patch = [max(step, edge // step * step) for edge in (*wanted, *planned[len(wanted) :])][: len(planned)]
+    patch = [max(step, (edge + step // 2) // step * step) for edge in (*wanted, *planned[len(wanted) :])][
+        : len(planned)
+    ]
     if math.prod(edge // step for edge in patch) < entry.cells:
         patch[-1] = entry.cells * step
     if settings.patch_size is not None and (patch != wanted or len(patch) != len(planned)):

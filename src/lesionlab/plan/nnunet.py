@@ -92,7 +92,7 @@ def _pin(plans: dict[str, Any], recipe: Recipe) -> None:
 def _choose_network(
     configuration: dict[str, Any], entry: Entry, settings: NetworkSettings, name: str
 ) -> None:
-    """Put a network of ours in the place of nnU-Net's, and cut the patch to what it takes."""
+    """Put a network of ours in the place of nnU-Net's, and bring the patch to what it takes."""
     planned = configuration["patch_size"]
     if entry.stages is None:
         strides: list[list[int]] = []
