@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lesionlab.core.errors import DatasetError
+from lesionlab.demo.cohort import draw_patient
 from lesionlab.plan.leaks import SAME, Seen, find_twins, joined_names, look, settle
 
 
@@ -55,12 +56,20 @@ def test_a_copy_is_near_and_another_image_far(how):
 
 def test_volumes_are_looked_at_from_three_sides():
     volume = np.random.default_rng(3).gamma(1.0, 2.0, (20, 24, 28))
-    assert look(volume).size == 3 * look(volume[:1]).size
+    assert look(volume).size == 6 * look(volume[:1]).size
     coarse = volume.repeat(2, axis=1)
     found = find_twins(
         [seen("a", "p", volume), seen("b", "q", coarse * 3.0 + 1.0), seen("c", "r", volume[::-1])]
     )
     assert [(twin.first, twin.second) for twin in found] == [("a", "b")]
+
+
+def test_bodies_of_one_build_are_not_taken_for_copies():
+    torsos = [draw_patient(1, number).suv.array for number in (1, 2, 3)]
+    everyone = [seen(str(number), str(number), torso) for number, torso in enumerate(torsos)]
+    assert find_twins(everyone) == []
+    (twin,) = find_twins([*everyone, seen("copy", "x", torsos[2] * 1.2 + 0.1)])
+    assert (twin.first, twin.second) == ("2", "copy")
 
 
 def test_blank_images_resemble_nothing():
