@@ -78,6 +78,15 @@ def test_a_pinned_patch_that_does_not_fit_is_refused_when_planning(tmp_path: Pat
         plan_dataset(cases, recipe_of("unet", patch_size=[42, 32]), tmp_path / "b", save_volume)
 
 
+def test_both_steps_of_a_cascade_get_a_patch_that_fits(tmp_path: Path) -> None:
+    cases = [sphere_case(number) for number in range(3)]
+    recipe = recipe_of("unetr", configuration="3d_cascade_fullres")
+    plans = plan_dataset(cases, recipe, tmp_path / "work", save_volume).plans["configurations"]
+    for name in ("3d_lowres", "3d_fullres"):
+        assert plans[name]["patch_size"] == [16, 16, 16]
+        assert plans[name]["architecture"]["network_class_name"] == NETWORKS["unetr"].path
+
+
 def test_a_plan_that_names_another_class_is_refused(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path / "work", recipe_of("unet"))
     file = bundle.folder / "plans.json"

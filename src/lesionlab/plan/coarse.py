@@ -13,6 +13,7 @@ import numpy as np
 
 from lesionlab.core.files import jsonable
 from lesionlab.core.recipe import Recipe
+from lesionlab.networks.registry import NETWORKS
 
 COARSE, FULL, CASCADE = "3d_lowres", "3d_fullres", "3d_cascade_fullres"
 USUAL_FACTOR = 2.0
@@ -60,14 +61,17 @@ def _configuration(
 def pinned_steps(plans: dict[str, Any], recipe: Recipe) -> list[Recipe]:
     """For each configuration that a recipe trains, the recipe to pin it by: one without inheritance.
 
-    A patch pinned for the full resolution is clipped, for the coarse one, to the size of its scans.
+    A patch pinned for the full resolution is clipped, for the coarse one, to the size of its scans; not for a
+    network that takes multiples of a fixed size only.
     """
+    entry = NETWORKS.get(recipe.network.architecture)
+    clipped = entry is None or entry.multiple is None
     steps = []
     for name in recipe.steps:
         step = recipe.step(name)
         if name == CASCADE:
             step = recipe.changed(network={"configuration": FULL})
-        elif name == COARSE and step.network.patch_size is not None and COARSE in plans["configurations"]:
+        elif name == COARSE and clipped and step.network.patch_size and COARSE in plans["configurations"]:
             scan = plans["configurations"][COARSE]["median_image_size_in_voxels"]
             sizes = zip(step.network.patch_size, scan, strict=False)
             step = step.changed(network={"patch_size": [_poolable(min(size, round(n))) for size, n in sizes]})
