@@ -53,7 +53,7 @@ loss = { dice = 1.0, cross_entropy = 1.0 }
 [grid.losses.tversky]
 loss = { dice = 0.0, cross_entropy = 0.0, tversky = 1.0, fp_weight = 0.3, fn_weight = 0.7 }
 """
-TRAINED = ("small + dice + ce", "small + tversky")
+TRAINED = ("small, dice + ce", "small, tversky")
 CASES = [f"sphere_{number}" for number in range(6)]
 
 

@@ -30,7 +30,7 @@ def test_the_grid_multiplies_its_lists_behind_the_named_variants(tmp_path: Path)
         + "[grid.networks.plain]\n[grid.networks.residual]\nnetwork = { architecture = 'residual' }\n"
         + "[grid.losses.ce]\nloss = { dice = 0.0 }\n[grid.losses.both]\n",
     )
-    names = ["threshold", "plain + ce", "plain + both", "residual + ce", "residual + both"]
+    names = ["threshold", "plain, ce", "plain, both", "residual, ce", "residual, both"]
     assert [v.name for v in found.variants] == names
     recipes = [v.recipe for v in found.variants]
     assert recipes[0] == find_recipe("pet-threshold")

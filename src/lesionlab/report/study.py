@@ -60,7 +60,7 @@ def study_page(title: str, parts: Mapping[str, Any]) -> Html:
     cards = [
         ("main", three(best["dice"]), f"mean Dice of the best: {best['variant']}"),
         (None, len(rows), "variant" if len(rows) == 1 else "variants"),
-        (None, parts["facts"]["cases"], "tested, each by networks that had not seen the patient"),
+        (None, parts["facts"]["tested"], "each by networks that had not seen the patient"),
     ]
     head = tag(
         "header",

@@ -208,7 +208,7 @@ def variants_of(settings: StudySettings, folder: Path) -> tuple[Variant, ...]:
     for chosen in itertools.product(*(entries.items() for entries in settings.grid.values())):
         if chosen:
             changes = [settings.common, *(change for _, change in chosen)]
-            found.append(_variant(" + ".join(name for name, _ in chosen), base, changes))
+            found.append(_variant(", ".join(name for name, _ in chosen), base, changes))
     names = [one.name for one in found]
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:

@@ -240,7 +240,7 @@ def _facts(study: Study, folds: Sequence[int], cases: Sequence[str], whose: Sequ
         "an inner part of the training patients" if study.learns_inside else "patients of the other folds"
     )
     return {
-        "cases": f"{len(cases)} of {len(set(whose))} patients",
+        "tested": f"{len(cases)} cases of {len(set(whose))} patients",
         "test folds": f"{', '.join(map(str, folds))} of {settings.folds} folds by patient",
         "seeds": ", ".join(map(str, settings.seeds)),
         "protocol": f"the same for every variant: {amount} in each fold",
