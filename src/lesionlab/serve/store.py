@@ -69,7 +69,7 @@ class Store:
             raise ServeError(root, error.strerror or str(error), "a folder that can be written") from None
 
     def put_instance(
-        self, study_uid: str, sop_uid: str, content: bytes | memoryview, *, sender: str = ""
+        self, study_uid: str, sop_uid: str, content: bytes | bytearray | memoryview, *, sender: str = ""
     ) -> bool:
         """Keep one DICOM file; True when it is new, False when it was there already or is one of our own.
 
