@@ -86,7 +86,7 @@ def finished(run: Run, labels: tuple[str, ...] = ("all",)) -> Finished:
     cost = {"minutes": 1.0 + run.fold, "epochs": 3, "patches": 30, "parameters": 2_500_000}
     cost |= {"seconds_per_case": 0.25 if run.fold else None, "failed": {}}
     choice = "largest component" if run.fold else "none"
-    return Finished(run, cost, {"choice": choice, "cases": cases})
+    return Finished(run, cost, {"choice": choice, "cases": cases, "learnt_on": 3 * run.fold})
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,7 @@ def test_subgroups_are_those_of_the_table_beside_the_data(table: StudyTable) -> 
 
 
 def test_what_failed_or_waits_is_listed(table: StudyTable) -> None:
+    assert "; 6 of 12 runs still as the recipe says" in table.facts["post-processing"]
     assert table.failed == {"broken": "fold 0, seed 1: found NaN; needed numbers"}
     assert table.waiting == ("late",)
     assert table_record(table)["pairs"][0][0] != table_record(table)["pairs"][0][0]

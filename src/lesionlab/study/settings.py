@@ -126,6 +126,14 @@ class StudySettings(Settings):
             raise ValueError(f"seeds that differ are needed, found {list(self.seeds)}")
         if self.test_folds is not None and (not self.test_folds or max(self.test_folds) >= self.folds):
             raise ValueError(f"test_folds are some of 0 to {self.folds - 1}, found {list(self.test_folds)}")
+        chosen, tested = self.post_processing, self.test_folds
+        if (
+            chosen.choose
+            and chosen.learn_on == "other_folds"
+            and tested is not None
+            and len(set(tested)) == 1
+        ):
+            raise ValueError("post_processing.learn_on 'other_folds' needs two test_folds or more")
         return self
 
 

@@ -100,7 +100,7 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
         for name in ready
     ]
     return StudyTable(
-        facts=_facts(study, common, cases, whose),
+        facts=_facts(study, common, (cases, whose), [one for runs in used.values() for one in runs]),
         rows=tuple(rows),
         classes=tuple(classes),
         groups=tuple(_groups(study, data.sources, cases, whose, dict(zip(ready, dice.T, strict=True)))),
@@ -231,22 +231,26 @@ def _groups(
     ]
 
 
-def _facts(study: Study, folds: Sequence[int], cases: Sequence[str], whose: Sequence[str]) -> dict[str, str]:
-    """What the reader must know beside the numbers."""
-    settings = study.settings
+def _facts(
+    study: Study, folds: Sequence[int], tested: tuple[Sequence[str], Sequence[str]], runs: Sequence[Finished]
+) -> dict[str, str]:
+    """What the reader must know beside the numbers; `tested` are the cases and their patients."""
+    settings, (cases, whose) = study.settings, tested
     amount = f"{settings.amount:g} {'patches' if settings.protocol == 'patches' else 'minutes of training'}"
-    chosen = settings.post_processing
-    learnt = (
-        "an inner part of the training patients" if study.learns_inside else "patients of the other folds"
-    )
+    choice = "as each recipe says"
+    if settings.post_processing.choose:
+        inside = "an inner part of the training patients"
+        learnt = inside if study.learns_inside else "patients of the other folds"
+        choice = f"chosen on {learnt}, never on the test fold"
+        alone = sum(not one.scores["learnt_on"] for one in runs)
+        if alone:
+            choice += f"; {alone} of {len(runs)} runs still as the recipe says, as no other fold is finished"
     return {
         "tested": f"{len(cases)} cases of {len(set(whose))} patients",
         "test folds": f"{', '.join(map(str, folds))} of {settings.folds} folds by patient",
         "seeds": ", ".join(map(str, settings.seeds)),
         "protocol": f"the same for every variant: {amount} in each fold",
-        "post-processing": f"chosen on {learnt}, never on the test fold"
-        if chosen.choose
-        else "as each recipe says",
+        "post-processing": choice,
     }
 
 
