@@ -40,11 +40,19 @@ lint: install
 test: lint tools
 	$(RUN)pytest
 
-# Debian's programs that tests ask for a second opinion; tests that miss one say so and are skipped.
+# Debian's programs that tests use: a validator of DICOM, a PACS, a browser. As root what is missing is installed;
+# tests that miss one say so and are skipped. A PACS that we brought does not stay running.
+TOOLS := dciodvfy:dicom3tools Orthanc:orthanc Orthanc:orthanc-dicomweb chromium:chromium openssl:openssl
 tools:
-	@command -v dciodvfy >/dev/null \
-	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq dicom3tools >/dev/null; } \
-	  || echo "found no dciodvfy; needed Debian's package dicom3tools for the tests that validate DICOM"
+	@missing=; for tool in $(TOOLS); do \
+	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq || true; \
+	  for package in $$missing; do apt-get install -y -qq $$package >/dev/null 2>&1 || true; done; \
+	  case "$$missing" in *orthanc*) service orthanc stop >/dev/null 2>&1 || true; \
+	    systemctl disable orthanc >/dev/null 2>&1 || true;; esac; fi; \
+	for tool in $(TOOLS); do command -v $${tool%%:*} >/dev/null \
+	  || echo "found no $${tool%%:*}; needed Debian's package $${tool##*:} for some tests"; done
 
 # Cross-validation on the 36 sarcoma patients, resumable; about an hour on two cores.
 sts: install
