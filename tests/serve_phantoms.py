@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +32,11 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def started(file: Path) -> subprocess.Popen[bytes]:
+    """`lesionlab serve` with these settings, in a process group of its own."""
+    return subprocess.Popen([sys.executable, "-m", "lesionlab", "serve", str(file)], start_new_session=True)
 
 
 def free_port() -> int:

@@ -84,7 +84,9 @@ def test_a_nifti_is_examined_without_dicom_results(
     [
         ("a.txt", b"hello", "neither an image nor a ZIP"),
         ("a.zip", b"PK\x03\x04 broken", "a ZIP that cannot be read"),
+        ("a.zip", b"PK\x05\x06" + bytes(18), "neither an image nor a ZIP"),
         ("a.nii.gz", b"", "an empty file"),
+        ("a.png", b"\xff\xd8\xff and so on", "another content than its name says"),
     ],
 )
 def test_what_is_no_scan_is_refused_and_leaves_nothing(
@@ -120,7 +122,7 @@ def test_bounds_of_size_number_and_unpacked_size(
 def test_names_within_a_zip_lead_nowhere_else(client: TestClient, settings: ServeSettings) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as out:
-        out.writestr("../../../escaped.dcm", b"x")
+        out.writestr("../../../escaped.dcm", bytes(128) + b"DICM")
         out.writestr("/absolute.dcm", b"x")
     submitted(client, "../../name.zip", content.getvalue())
     assert not list(settings.data.parent.rglob("*escaped*"))

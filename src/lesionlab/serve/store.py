@@ -86,11 +86,14 @@ class Store:
             if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
                 (folder / SENDER).write_text(sender, encoding="utf-8")
+                sync(self.studies)
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
+            # the name must survive a loss of power like the content
+            sync(folder)
         except OSError as error:
             raise WriteError(target, error.strerror or str(error), "a disk with enough space") from error
         finally:
@@ -101,6 +104,11 @@ class Store:
     def mark_own(self, sop_uid: str) -> None:
         """Remember that we made an object, so that its return from a PACS is no new work."""
         (self.own / _uid(sop_uid)).touch()
+
+    def settle(self, folder: Path) -> None:
+        """Synchronise a folder of results with the disk, before it appears under its name."""
+        for path in [*folder.rglob("*"), folder, self.own]:
+            sync(path)
 
     def study_folder(self, study_uid: str) -> Path:
         """Where a study's instances lie; ServeError for a UID that is none."""
@@ -170,6 +178,15 @@ class Store:
     def free_gb(self) -> float:
         """Free space of the disk, in 10^9 bytes."""
         return shutil.disk_usage(self.root).free / 1e9
+
+
+def sync(path: Path) -> None:
+    """Return when a file's content, or a folder's names, are on disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _uid(text: str) -> str:

@@ -17,7 +17,21 @@ from lesionlab.serve.settings import LimitSettings
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
 """Image files that are taken as they are; anything else must be a ZIP or a DICOM file."""
+SIGNATURES: dict[str, tuple[bytes, ...]] = {
+    ".nii.gz": (b"\x1f\x8b",),
+    ".nii": tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")),
+    ".nrrd": (b"NRRD",),
+    ".mha": (b"ObjectType", b"NDims", b"Comment"),
+    ".png": (b"\x89PNG",),
+    ".jpg": (b"\xff\xd8\xff",),
+    ".jpeg": (b"\xff\xd8\xff",),
+    ".tif": (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+"),
+    ".tiff": (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+"),
+    ".dcm": (b"\x08\0", b"\0\x08"),
+}
+"""How files of each suffix begin; DICOM without its mark begins with group 0008, in either byte order."""
 CHUNK = 1 << 20
+HEAD = 132
 ZIP_START, DICOM_MARK = b"PK\x03\x04", b"DICM"
 NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -45,7 +59,17 @@ def keep_upload(name: str, chunks: Iterable[bytes], folder: Path, limits: LimitS
         raise ServeError(
             safe, "neither an image nor a ZIP", f"a ZIP of DICOM files, or {', '.join(SUFFIXES)}"
         )
+    if not plausible(file.name, first):
+        raise ServeError(safe, "another content than its name says", "a whole image file of that kind")
     return file
+
+
+def plausible(name: str, first: bytes) -> bool:
+    """True when a file's first bytes are those of its kind; what follows may still be broken."""
+    if first[128:HEAD] == DICOM_MARK:
+        return True
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return suffix in SIGNATURES and first.startswith(SIGNATURES[suffix])
 
 
 def _write(file: Path, chunks: Iterable[bytes], most: int, name: str) -> bytes:
@@ -56,8 +80,8 @@ def _write(file: Path, chunks: Iterable[bytes], most: int, name: str) -> bytes:
             size += len(chunk)
             if size > most:
                 raise ServeError(name, f"more than {most / 1e6:g} MB", f"at most {most / 1e6:g} MB")
-            if len(first) < 132:
-                first += chunk[: 132 - len(first)]
+            if len(first) < HEAD:
+                first += chunk[: HEAD - len(first)]
             out.write(chunk)
     if size == 0:
         raise ServeError(name, "an empty file", "an image or a ZIP")
@@ -83,8 +107,16 @@ def _unpack(archive: Path, target: Path, limits: LimitSettings) -> None:
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         found = f"a ZIP that cannot be read ({error})"
         raise ServeError(archive.name, found, "a whole ZIP without a password") from None
-    if not any(target.iterdir()):
+    files = list(target.iterdir())
+    if not files:
         raise ServeError(archive.name, "an empty ZIP", "a ZIP of DICOM files")
+    if not any(plausible(file.name, _head(file)) for file in files):
+        raise ServeError(archive.name, "no image in it", "a ZIP of DICOM files")
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return content.read(HEAD)
 
 
 def _hidden(name: str) -> bool:
