@@ -86,7 +86,7 @@ def test_a_receiver_killed_while_it_receives_and_a_pacs_that_is_away(
     route = Route(name="pet", bundle="pet-threshold", send_to=("pacs",))
     chosen = settings.model_copy(
         update={
-            "node": NodeSettings(port=port, quiet_s=2.0),
+            "node": NodeSettings(port=port, quiet_s=600.0, instances=len(files)),
             "destinations": {"pacs": Destination(kind="dicom", port=away, ae_title="PACS")},
             "routes": (route,),
         }
