@@ -18,15 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pydicom
-
-from lesionlab.core.errors import LesionLabError, ServeError
-from lesionlab.core.files import writing
-from lesionlab.core.results import Findings
+from lesionlab.core.errors import LesionLabError
 from lesionlab.core.tasks import Progress
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
-from lesionlab.serve.store import Store
+from lesionlab.serve.store import Store, sync
 
 LEASE_S = 60.0
 """How long a job stays a silent worker's."""
@@ -60,13 +56,15 @@ class Worker:
 
     def run_one(self) -> bool:
         """Claim one job and run it; False when none is waiting. A failing job is kept with its reason."""
-        job = self.queue.claim(self.name, ("examine",), LEASE_S)
+        job = self.queue.claim(self.name, ("examine", "compare"), LEASE_S)
         if job is None:
             return False
         began = time.monotonic()
         try:
             with _Lease(self.queue, job, self.settings.limits.job_minutes) as lease:
                 self._examine(job, lease.progress)
+            # a loss of power must not take away results of a job that counts as done
+            sync(self.store.results)
         except JobLost:
             log.info("job %s is no longer ours", job.id)
         except Stopping:
@@ -86,29 +84,13 @@ class Worker:
         if folder.is_dir():
             # a worker was killed after its results were complete and before it could say so
             return
-        if "refused" in job.payload:
-            raise ServeError(*job.payload["refused"])
-        from lesionlab.pipeline import examine
-        from lesionlab.pipeline.exports import DICOM_FOLDER, Exports, write_exports
-        from lesionlab.report import write_findings
-        from lesionlab.report.dicom_source import DicomSettings
+        # loaded with the first job: a worker that waits needs little memory
+        from lesionlab.serve.examining import compare_job, examine_job
 
-        source = self.store.root / str(job.payload["source"])
-        findings = examine(source, str(job.payload["bundle"]), device=self.settings.device, progress=progress)
-        progress("writing", 1.0)
-        objects = tuple(job.payload.get("objects", ())) if from_dicom(findings) else ()
-        with writing(folder) as temporary:
-            write_findings(findings, temporary)
-            write_exports(findings, temporary, Exports(DicomSettings(kinds=objects), ("nrrd",)))
-            for file in (temporary / DICOM_FOLDER).glob("*.dcm"):
-                self.store.mark_own(str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID))
-
-
-def from_dicom(findings: Findings) -> bool:
-    """True when the scan came as DICOM, so that results can be DICOM objects of the same study."""
-    facts = findings.case.facts
-    channel = None if facts is None else facts.channels.get(findings.case.reference)
-    return channel is not None and bool(channel.header.get("SeriesInstanceUID"))
+        if job.kind == "compare":
+            compare_job(self.store, job, progress)
+        else:
+            examine_job(self.store, job, self.settings.device, progress)
 
 
 class _Lease:
@@ -162,6 +144,7 @@ def main(arguments: list[str]) -> int:
     file, name = arguments
     settings = ServeSettings.model_validate_json(Path(file).read_text(encoding="utf-8"))
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
+    logging.getLogger("highdicom").setLevel(logging.WARNING)
     worker = Worker(settings, name)
 
     def stop(_: int, frame: FrameType | None) -> Any:

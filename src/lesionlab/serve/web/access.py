@@ -23,12 +23,12 @@ def user_of(request: Request, tokens: Mapping[str, str]) -> str:
     asks is our own: other sites' pages carry the cookie too.
     """
     if not tokens:
-        _same_origin(request)
+        same_origin(request)
         return NOBODY
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         token = request.cookies.get(COOKIE, "")
-        _same_origin(request)
+        same_origin(request)
     name = named(token, tokens)
     if name is None:
         raise HTTPException(401, "a token is needed", headers={"WWW-Authenticate": "Bearer"})
@@ -45,7 +45,7 @@ def named(token: str, tokens: Mapping[str, str]) -> str | None:
     return found
 
 
-def _same_origin(request: Request) -> None:
+def same_origin(request: Request) -> None:
     """Refuse a changing request that another site's page makes in the user's name."""
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return

@@ -9,6 +9,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Query, Request, UploadFile
@@ -39,8 +40,9 @@ class JobView(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
     id: str
-    kind: Literal["examine", "deliver"]
+    kind: Literal["examine", "compare", "deliver"]
     state: JobState
+    title: str
     route: str
     created: float
     changed: float
@@ -72,6 +74,7 @@ def view(job: Job) -> JobView:
         id=job.id,
         kind=job.kind,
         state=job.state,
+        title=str(job.payload.get("title", "")),
         route=str(job.payload.get("route", "")),
         created=job.created,
         changed=job.changed,
@@ -132,9 +135,10 @@ def submit(
         raise HTTPException(503, reason, headers={"Retry-After": "60"})
     name, folder = here.store.new_upload()
     try:
-        source = keep_upload(file.filename or "upload", _chunks(file), folder, here.settings.limits)
+        source = keep_upload(file.filename or "upload", chunks_of(file), folder, here.settings.limits)
         payload = {
             "source": str(source.relative_to(here.store.root)),
+            "title": PurePath(file.filename or "upload").name[:100],
             "route": chosen.name,
             "bundle": chosen.bundle,
             "objects": list(chosen.objects),
@@ -224,9 +228,9 @@ def known(queue: Queue, job_id: str) -> Job:
 
 
 def done(queue: Queue, job_id: str) -> Job:
-    """A finished examination; HTTPException 404 or 409 for anything else."""
+    """A finished examination or comparison; HTTPException 404 or 409 for anything else."""
     job = known(queue, job_id)
-    if job.state != "done" or job.kind != "examine":
+    if job.state != "done" or job.kind == "deliver":
         raise HTTPException(409, f"the job is {job.state}; results come with a finished examination")
     return job
 
@@ -246,6 +250,7 @@ def _route(routes: tuple[Route, ...], name: str) -> Route:
     raise HTTPException(422, f"found route {name!r}; needed one of {names}")
 
 
-def _chunks(file: UploadFile) -> Iterator[bytes]:
+def chunks_of(file: UploadFile) -> Iterator[bytes]:
+    """An uploaded file piece by piece."""
     while chunk := file.file.read(CHUNK):
         yield chunk

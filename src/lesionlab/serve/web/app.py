@@ -1,4 +1,4 @@
-"""The web application of one service: REST interface, bounds on requests, headers that browsers obey."""
+"""The web application of one service: pages and REST interface, bounds on requests, careful headers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from types import TracebackType
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
 
 from lesionlab.core.errors import LesionLabError, ServeError
 from lesionlab.serve.jobs import Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 from lesionlab.serve.web.api import Parts, api
+from lesionlab.serve.web.decisions import decisions
+from lesionlab.serve.web.pages import STATIC, pages
 
 SECURITY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
     "style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; connect-src 'self' blob: data:; "
     "frame-ancestors 'self'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 FORM_MB = 1.0
@@ -41,7 +44,9 @@ def make_app(settings: ServeSettings, store: Store, queue: Queue) -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     app.state.parts = Parts(settings, store, queue)
-    app.include_router(api)
+    for routes in (api, decisions, pages):
+        app.include_router(routes)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
     most = (settings.limits.upload_mb + FORM_MB) * 1e6
 
     @app.middleware("http")
@@ -52,6 +57,9 @@ def make_app(settings: ServeSettings, store: Store, queue: Queue) -> FastAPI:
         if length.isdigit() and int(length) > most:
             return JSONResponse({"detail": f"more than {most / 1e6:g} MB"}, status_code=413)
         response = await go_on(request)
+        if request.url.path.startswith("/static/"):
+            # code, not patients: kept by the browser, asked after each time
+            response.headers["Cache-Control"] = "no-cache"
         for name, value in SECURITY.items():
             response.headers.setdefault(name, value)
         return response

@@ -1,0 +1,190 @@
+"""What people decide about a finished examination: accept or reject it, correct its mask, compare it.
+
+Part of the REST interface. A review is written beside the results and into the audit log; a corrected mask
+and a comparison become jobs of their own, and what they came from stays as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import SimpleITK as sitk
+from fastapi import APIRouter, File, Form, HTTPException, UploadFile
+from pydantic import BaseModel, ConfigDict, Field
+
+from lesionlab.core.errors import LesionLabError, ServeError
+from lesionlab.core.files import write_json
+from lesionlab.core.grid import require_same_grid
+from lesionlab.read import load_mask
+from lesionlab.serve.jobs import Job, Order
+from lesionlab.serve.room import no_room
+from lesionlab.serve.uploads import keep_upload
+from lesionlab.serve.web.api import (
+    CONFLICT,
+    REFUSED,
+    Here,
+    JobId,
+    JobView,
+    Parts,
+    Problem,
+    Who,
+    chunks_of,
+    done,
+    view,
+)
+
+REVIEWS = "reviews.json"
+MASK = "mask.nii.gz"
+LONGEST_NOTE = 2000
+CARRIED = ("source", "route", "bundle", "objects")
+"""What a correction takes over from the job that it corrects."""
+CORRECTED = ", corrected"
+Note = Annotated[str, Field(max_length=LONGEST_NOTE)]
+Verdict = Literal["accepted", "rejected"]
+writing_reviews = threading.Lock()
+decisions = APIRouter(prefix="/api", responses=REFUSED)
+UNUSABLE: dict[int | str, dict[str, Any]] = {**CONFLICT, 413: {"model": Problem}, 422: {"model": Problem}}
+
+
+class Review(BaseModel):
+    """What somebody says of a result."""
+
+    model_config = ConfigDict(extra="forbid")
+    verdict: Verdict
+    note: Note = ""
+
+
+class ReviewView(Review):
+    """A review as it was recorded; time is seconds since 1970."""
+
+    who: str
+    time: float
+
+
+class Comparison(BaseModel):
+    """Two finished examinations of one patient, the earlier one first."""
+
+    model_config = ConfigDict(extra="forbid")
+    baseline: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    followup: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+@decisions.get("/jobs/{job_id}/reviews", responses=CONFLICT)
+def reviews(_: Who, here: Here, job_id: JobId) -> list[ReviewView]:
+    """Who accepted or rejected a result, the oldest first."""
+    return recorded(here, examined(here, job_id))
+
+
+@decisions.post("/jobs/{job_id}/reviews", status_code=201, responses=CONFLICT)
+def review(who: Who, here: Here, job_id: JobId, said: Review) -> list[ReviewView]:
+    """Accept or reject a result, with a note; earlier reviews stay."""
+    job = examined(here, job_id)
+    new = ReviewView(verdict=said.verdict, note=said.note.strip(), who=who, time=time.time())
+    with writing_reviews:
+        known = [*recorded(here, job), new]
+        write_json(here.store.result_folder(job.id) / REVIEWS, [item.model_dump() for item in known])
+    here.queue.note(who, said.verdict, job.id)
+    return known
+
+
+@decisions.post("/jobs/{job_id}/corrections", status_code=202, responses=UNUSABLE)
+def correct(
+    who: Who,
+    here: Here,
+    job_id: JobId,
+    file: Annotated[UploadFile, File(description="the corrected mask as NIfTI, on the grid of mask.nii.gz")],
+    note: Annotated[str, Form(max_length=LONGEST_NOTE)] = "",
+) -> JobView:
+    """Keep a corrected mask and measure it in a new job; the examination that it corrects stays."""
+    job = examined(here, job_id)
+    _room(here)
+    name, folder = here.store.new_upload()
+    try:
+        mask = keep_upload(MASK, chunks_of(file), folder, here.settings.limits)
+        check_mask(mask, here.store.result_folder(job.id) / MASK)
+        kept: dict[str, Any] = {key: value for key, value in job.payload.items() if key in CARRIED}
+        payload: dict[str, Any] = {
+            **kept,
+            "title": title_of(job).removesuffix(CORRECTED) + CORRECTED,
+            "mask": str(mask.relative_to(here.store.root)),
+            "correction": {"corrects": job.id, "who": who, "time": time.time(), "note": note.strip()},
+            "send_to": [],
+        }
+        made = here.queue.submit(Order("examine", f"correction:{name}", payload), who=who)
+    except LesionLabError as error:
+        here.store.discard(folder)
+        raise HTTPException(422, str(error)) from None
+    except BaseException:
+        here.store.discard(folder)
+        raise
+    here.queue.note(who, "corrected", job.id)
+    return view(made)
+
+
+@decisions.post("/comparisons", status_code=202, responses=CONFLICT)
+def compare(who: Who, here: Here, two: Comparison) -> JobView:
+    """Compare two timepoints in a new job; asked for again, the same job is told."""
+    earlier, later = examined(here, two.baseline), examined(here, two.followup)
+    if earlier.id == later.id:
+        raise HTTPException(409, "found one examination twice; needed two")
+    _room(here)
+    payload = {
+        "title": f"{title_of(earlier)} → {title_of(later)}",
+        "route": earlier.payload.get("route", ""),
+        "bundle": earlier.payload["bundle"],
+        "baseline": earlier.id,
+        "followup": later.id,
+        "send_to": [],
+    }
+    return view(here.queue.submit(Order("compare", f"compare:{earlier.id}:{later.id}", payload), who=who))
+
+
+def examined(here: Parts, job_id: str) -> Job:
+    """A finished examination; HTTPException 404 or 409 for anything else, a comparison included."""
+    job = done(here.queue, job_id)
+    if job.kind != "examine":
+        raise HTTPException(409, f"found a job of kind {job.kind}; needed an examination")
+    return job
+
+
+def title_of(job: Job) -> str:
+    """What people know a job by: the name of what was uploaded, or that it was received."""
+    return str(job.payload.get("title") or "received study")
+
+
+def recorded(here: Parts, job: Job) -> list[ReviewView]:
+    """The reviews beside a job's results; none where nobody said anything."""
+    file = here.store.result_folder(job.id) / REVIEWS
+    if not file.is_file():
+        return []
+    return [ReviewView.model_validate(item) for item in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def check_mask(mask: Path, like: Path) -> None:
+    """Raise LesionLabError unless `mask` holds labels on the very grid of the mask `like`.
+
+    The size is compared before a voxel is unpacked: a small file can claim to be a huge image.
+    """
+    if not mask.is_file() or _size(mask) != _size(like):
+        raise ServeError(MASK, "a file of another size", f"a NIfTI mask of {_size(like)} voxels (x, y, z)")
+    require_same_grid(MASK, load_mask(like), load_mask(mask))
+
+
+def _size(file: Path) -> tuple[int, ...]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return ()
+    return tuple(reader.GetSize())
+
+
+def _room(here: Parts) -> None:
+    reason = no_room(here.settings, here.store, here.queue)
+    if reason:
+        raise HTTPException(503, reason, headers={"Retry-After": "60"})
