@@ -21,6 +21,7 @@ LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC",
 UNDEFINED = 0xFFFFFFFF
 PREAMBLE = 132
 TRANSFER_SYNTAX = 0x00020010
+GROUP_LENGTH = b"\2\0\0\0"
 
 
 def file_values(content: bytes, tags: Collection[int]) -> dict[int, str]:
@@ -64,9 +65,9 @@ def _decoded(content: bytes, tags: Collection[int]) -> dict[int, str]:
 
 def _after_meta(content: bytes) -> int:
     """Where the data set begins: the file header says its own length in its first element (PS3.10)."""
-    tag, length = struct.unpack_from("<I4xI", content, PREAMBLE)
-    if tag != 0x00000002:
+    if content[PREAMBLE : PREAMBLE + 4] != GROUP_LENGTH or len(content) < PREAMBLE + 12:
         raise ValueError("no length of the file header")
+    (length,) = struct.unpack_from("<I", content, PREAMBLE + 8)
     return PREAMBLE + 12 + int(length)
 
 
