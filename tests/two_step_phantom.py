@@ -149,7 +149,14 @@ def two_channel_case() -> Case:
 
 
 def stock_predict(folder: Path, case: Case, previous: np.ndarray | None = None) -> np.ndarray:
-    """The mask of nnU-Net's own predictor, `previous` being the first network's mask.
+    """The mask of nnU-Net's own predictor, `previous` being the first network's mask."""
+    return stock_prediction(folder, case, previous)[0]
+
+
+def stock_prediction(
+    folder: Path, case: Case, previous: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mask and the probabilities (label, z, y, x) of nnU-Net's own predictor.
 
     It keeps sums in half precision; float32 here, so that no voxel is on the other side for rounding.
     """
@@ -157,12 +164,17 @@ def stock_predict(folder: Path, case: Case, previous: np.ndarray | None = None) 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+            predictor = nnUNetPredictor(
+                device=torch.device("cpu"), allow_tqdm=False, perform_everything_on_device=False
+            )
             folds = tuple(range(len(list(folder.glob("fold_*")))))
             predictor.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
             data = np.stack([volume.array for volume in case.channels.values()])
             properties = {"spacing": list(case.geometry.spacing)}
             seen = None if previous is None else previous[None].astype(np.float32)
-            return np.asarray(predictor.predict_single_npy_array(data, properties, seen))
+            mask, probabilities = predictor.predict_single_npy_array(
+                data, properties, seen, save_or_return_probabilities=True
+            )
+            return np.asarray(mask), np.asarray(probabilities)
     finally:
         torch.half = half

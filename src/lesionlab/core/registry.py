@@ -17,10 +17,26 @@ RECIPES = (
     "pet",
     "petct",
     "pet-small",
+    "dce-mri",
+    "ultrasound-2d",
+    "ultrasound-3d",
+    "pet-focal-tversky",
+    "ultrasound-specimen-2d",
+    "ultrasound-specimen-3d",
+    "petct-unet",
+    "petct-nnunet",
+    "petct-unetr",
+    "petct-two-step",
+    "petct-locate",
+    "imbalance-transunet",
+    "breastdm-2d",
+    "breastdm-3d",
+    "breastdm-cascade",
     "demo",
     "dce-measure",
     "ultrasound-measure",
 )
+"""docs/reference/recipes.md says what each is for."""
 
 
 def recipe_folder() -> Path:
