@@ -1,5 +1,5 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
-.PHONY: install demo test tools lint sts bench sts-losses bus-bra clean
+.PHONY: install demo test tools niivue lint sts bench sts-losses bus-bra clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -10,6 +10,11 @@ RUN := .venv/bin/
 PIP := $(RUN)pip --disable-pip-version-check
 
 install: .venv/installed
+	@$(PYTHON) scripts/fetch_niivue.py || true
+
+# The viewer of the web page, from the npm registry that this machine is set up for. Without it the page says so.
+niivue:
+	@$(PYTHON) scripts/fetch_niivue.py || true
 
 # Debian and Ubuntu ship venv as a package of its own; as root it is installed, otherwise named.
 .venv/bin/python:
@@ -37,7 +42,7 @@ lint: install
 	$(RUN)mypy
 	$(RUN)lint-imports
 
-test: lint tools
+test: lint tools niivue
 	$(RUN)pytest
 
 # Debian's programs that tests use: a validator of DICOM, a PACS, a browser. As root what is missing is installed;

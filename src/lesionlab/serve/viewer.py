@@ -146,7 +146,8 @@ def _light(array: NDArray[Any], unit: str) -> NDArray[Any]:
         return array
     finite = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
     if unit == units.HOUNSFIELD:
-        return np.rint(np.clip(finite, -32768, 32767)).astype(np.int16)
-    bits: NDArray[np.uint32] = np.ascontiguousarray(finite).view(np.uint32)
-    rounded: NDArray[np.uint32] = (bits + ADDED) & KEPT
-    return np.frombuffer(rounded.tobytes(), np.float32).reshape(array.shape)
+        whole: NDArray[Any] = np.rint(np.clip(finite, -32768, 32767)).astype(np.int16)
+        return whole
+    bits = np.ascontiguousarray(finite).view(np.uint32)
+    rounded: NDArray[Any] = np.bitwise_and(bits + ADDED, KEPT)
+    return rounded.view(np.float32)

@@ -27,7 +27,7 @@ function numbers(text) {
 
 function go(change, shown) {
   for (const side of Object.keys(SIDES)) {
-    const [first] = numbers(change[side]);
+    const [first] = numbers(change[`${side}_lesions`]);
     const lesion = shown[side]?.record.lesions.find(({ number }) => number === first);
     lesion && shown[side].go(lesion.at_lps_mm);
   }
@@ -49,9 +49,9 @@ function table(record, shown) {
   const names = Object.keys(record.totals).filter((name) => name.endsWith("_change")).map((name) => name.slice(0, -7));
   const units = record.units;
   const head = element("tr", {}, element("th", { scope: "col" }, "Lesions"), element("th", { scope: "col" }, "Kind"),
-    ...names.map((name) => heading({ name, unit: units[`${name}_baseline`] === "1" ? "" : units[`${name}_baseline`], meaning: "" })));
+    ...names.map((name) => heading({ name, unit: (units[`${name}_baseline`] ?? "").replace(/^1$|\{.*\}/g, ""), meaning: "" })));
   const rows = record.changes.map((change) => {
-    const pair = `${change.baseline || "–"} → ${change.followup || "–"}`;
+    const pair = `${change.baseline_lesions || "–"} → ${change.followup_lesions || "–"}`;
     const button = element("button", { type: "button", "aria-label": `Go to ${pair}` }, pair);
     return element("tr", { class: "pick", onclick: () => go(change, shown) },
       element("th", { scope: "row" }, button), element("td", {}, change.kind), ...cells(change, names));

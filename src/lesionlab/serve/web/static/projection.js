@@ -51,7 +51,8 @@ export class Projection {
     const [px, py, pz] = this.shape;
     const [sx, sy] = [0, 1].map((axis) => this.spacing[axis] * this.factor[axis]);
     const bin = Math.max(sx, sy);
-    const width = Math.ceil(Math.hypot(px * sx, py * sy) / bin) + 1;
+    // the corners of the square that a scan is are empty: a turn of its longer side is wide enough
+    const width = Math.ceil(Math.max(px * sx, py * sy) / bin);
     const made = {
       width, height: pz, bin,
       values: new Float32Array(width * pz).fill(-Infinity),
@@ -63,7 +64,7 @@ export class Projection {
       for (let x = 0; x < px; x++) {
         // seen from the front: the patient's right, x = 0, on the left
         const u = Math.round((x - (px - 1) / 2) * cos + (y - (py - 1) / 2) * sin + (width - 1) / 2);
-        for (let z = 0; z < pz; z++) {
+        for (let z = 0; z < pz && u >= 0 && u < width; z++) {
           const from = (z * py + y) * px + x;
           const to = (pz - 1 - z) * width + u;
           if (this.values[from] > made.values[to]) {

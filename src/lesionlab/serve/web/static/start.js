@@ -52,7 +52,7 @@ async function send(files) {
     let [{ file, name }] = wanted;
     if (wanted.length > 1) {
       said.textContent = `Packing ${wanted.length} files …`;
-      name = `${name.includes("/") ? name.split("/")[0] : "files"}.zip`;
+      name = `${name.includes("/") ? name.split("/")[0] : `${wanted.length} files`}.zip`;
       file = await zipped(wanted, (share) => progress(share / 3));
     }
     said.textContent = "Sending …";

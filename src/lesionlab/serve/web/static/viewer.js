@@ -10,7 +10,10 @@ const KEYS = {
   PageUp: [0, 0, 1], PageDown: [0, 0, -1],
 };
 // Uptake over anatomy: nothing where there is none
-const UPTAKE = { R: [0, 200, 255, 255], G: [0, 20, 160, 255], B: [0, 0, 0, 160], A: [0, 150, 220, 255], I: [0, 90, 180, 255] };
+const UPTAKE = {
+  R: [120, 120, 220, 255, 255], G: [0, 0, 40, 170, 255], B: [0, 0, 0, 0, 170],
+  A: [0, 0, 140, 220, 255], I: [0, 38, 100, 180, 255],
+};
 const WHITE_TO_BLACK = { R: [255, 0], G: [255, 0], B: [255, 0], A: [0, 255], I: [0, 255] };
 
 export class Viewer {
@@ -20,8 +23,8 @@ export class Viewer {
     this.onmove = () => {};
     canvas.addEventListener("keydown", (event) => this.key(event));
     this.nv = new niivue.Niivue({
-      dragAndDropEnabled: false, isColorbar: false, show3Dcrosshair: false, crosshairWidth: 1,
-      crosshairColor: [1, 0.69, 0, 0.9], backColor: [0, 0, 0, 1], textHeight: 0.03, logLevel: "error",
+      dragAndDropEnabled: false, isColorbar: false, show3Dcrosshair: false, crosshairWidth: 0.35, crosshairGap: 5,
+      crosshairColor: [1, 0.69, 0, 0.9], backColor: [0, 0, 0, 1], fontMinPx: 15, logLevel: "error",
       multiplanarShowRender: 0, multiplanarPadPixels: 4, sliceType: PLANES.all, isRadiologicalConvention: true,
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", loadingText: "",
       isNearestInterpolation: false, yoke3Dto2DZoom: true, maxDrawUndoBitmaps: 16,
@@ -84,8 +87,9 @@ export class Viewer {
   async styled(channel, over) {
     const image = await this.image(channel.file, { colormap: "gray" });
     channel.window ??= [channel.low, channel.high];
-    [image.cal_min, image.cal_max] = channel.window;
+    // a new colour map would choose a window of its own: ours comes after it
     image.colormap = over ? "uptake" : channel.kind === "pet" ? "white_to_black" : "gray";
+    [image.cal_min, image.cal_max] = channel.window;
     image.opacity = over ? this.opacity.above : 1;
     return image;
   }
