@@ -58,17 +58,17 @@ web = {{ port = {web} }}
 
 PAGE = """# The service under load
 
-{w.studies} studies of {w.slices} PET slices ({w.pixels} x {w.pixels}, {total} instances in all) pushed by {w.senders}
-senders at once over loopback, an association for each study. `benchmarks/service_load.py`, {where},
-load {load:.1f} at the end.
+{w.studies} studies of {w.slices} PET slices ({w.pixels} x {w.pixels}, {total} instances in all) pushed by
+{w.senders} senders at once over loopback, an association for each study. `benchmarks/service_load.py`,
+{where}, load {load:.1f} at the end.
 
 | receiver | instances per second | seconds | acknowledged | refused |
 |---|---|---|---|---|
 {orthanc}
 {ours}
 
-- Ratio: {ratio}, with {w.processes} receiving process(es). LesionLab acknowledges an instance when its content and
-  its name are synchronised with the disk.
+- Ratio: {ratio}, with {w.processes} receiving process(es). LesionLab acknowledges an instance when its
+  content and its name are synchronised with the disk.
 - Lost: none; doubled: none. Every instance was found once, every study examined once.
 - Page (`GET /api/jobs`) while receiving: median {median}, 95 % under {most:.0f} ms, {errors} errors; over the
   whole run: median {whole:.0f} ms.
