@@ -33,18 +33,7 @@ MOST_CHANNELS = 8
 ADDED = np.uint32(1 << 11)
 KEPT = np.uint32(0xFFFFF000)
 """Of a float's 23 bits of fraction 11 are kept: an error below 1 in 4,000, and files of half the size."""
-SHOWN = (
-    "SUVmax",
-    "SUVmean",
-    "SUVpeak",
-    "MTV",
-    "TLG",
-    "max",
-    "mean",
-    "volume",
-    "diameter_3d",
-    "diameter_in_slice",
-)
+SHOWN = ("SUVmax", "SUVpeak", "MTV", "TLG", "max", "volume", "diameter_3d", "SUVmean", "mean")
 """Columns of the page's table, as far as the lesions have them, in this order."""
 
 

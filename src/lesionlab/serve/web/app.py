@@ -17,6 +17,7 @@ from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 from lesionlab.serve.web.api import Parts, api
 from lesionlab.serve.web.decisions import decisions
+from lesionlab.serve.web.fetching import fetching
 from lesionlab.serve.web.pages import STATIC, pages
 
 SECURITY = {
@@ -44,7 +45,7 @@ def make_app(settings: ServeSettings, store: Store, queue: Queue) -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     app.state.parts = Parts(settings, store, queue)
-    for routes in (api, decisions, pages):
+    for routes in (api, fetching, decisions, pages):
         app.include_router(routes)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     most = (settings.limits.upload_mb + FORM_MB) * 1e6

@@ -62,8 +62,8 @@ export class Projection {
     const [cos, sin] = [Math.cos(angle) * sx / bin, Math.sin(angle) * sy / bin];
     for (let y = 0; y < py; y++) {
       for (let x = 0; x < px; x++) {
-        // seen from the front: the patient's right, x = 0, on the left
-        const u = Math.round((x - (px - 1) / 2) * cos + (y - (py - 1) / 2) * sin + (width - 1) / 2);
+        // x grows towards the patient's right, which is on the left when seen from the front
+        const u = Math.round(((px - 1) / 2 - x) * cos + (y - (py - 1) / 2) * sin + (width - 1) / 2);
         for (let z = 0; z < pz && u >= 0 && u < width; z++) {
           const from = (z * py + y) * px + x;
           const to = (pz - 1 - z) * width + u;
