@@ -110,6 +110,11 @@ def plan_of(setting: Setting) -> tuple[Any, Any]:
     return PlansManager(plans), ConfigurationManager(configuration)
 
 
+def _copied(logits: Any) -> Any:
+    """Our backends' arrays or the peer's tensors in memory of their own."""
+    return logits.copy() if isinstance(logits, np.ndarray) else logits.clone()
+
+
 class Sampled:
     """Calls a function for the first tiles only, notes their seconds, then gives the last answer again."""
 
@@ -125,9 +130,9 @@ class Sampled:
             start = time.perf_counter()
             self.last = self.function(tile)
             self.seconds.append(time.perf_counter() - start)
-            self.last = self.last.clone()
+            self.last = _copied(self.last)
         assert self.last is not None  # noqa: S101
-        return self.last.clone()
+        return _copied(self.last)
 
     def missing(self) -> float:
         """Seconds of the tiles that were not computed, each like the median of those that were."""
@@ -143,7 +148,7 @@ def our_road(setting: Setting, precision: str, caches: Path) -> tuple[np.ndarray
     from lesionlab.predict.space import Space
 
     plans, configuration = plan_of(setting)
-    wish = Wish("auto", precision, torch.device("cpu"), 2, 2, setting.patch, False, (caches,))
+    wish = Wish("auto", precision, "cpu", 2, 2, setting.patch, False, (caches,))
     backends, notes = make_backends([lambda: network_of(setting)], [repr(setting.features)], wish)
     scan = scan_of(setting)
     reset_peak()

@@ -121,7 +121,7 @@ def test_an_untrained_model_cannot_become_a_bundle(tmp_path, tiny_recipe):
 
 
 def test_pickled_code_is_never_executed(copy):
-    from lesionlab.predict.nnunet import safe_load
+    from lesionlab.predict.checkpoints import safe_load
 
     class Trap:
         def __reduce__(self):
@@ -141,7 +141,7 @@ def test_pickled_code_is_never_executed(copy):
 
 def test_a_stock_checkpoint_with_numpy_scalars_loads(copy):
     """nnU-Net's own trainer keeps its curves as numpy scalars and its device in the checkpoint."""
-    from lesionlab.predict.nnunet import safe_load
+    from lesionlab.predict.checkpoints import safe_load
 
     file = copy / "fold_0" / "checkpoint_final.pth"
     state = torch.load(file, weights_only=True)

@@ -8,8 +8,9 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from lesionlab.core.errors import BundleError
-from lesionlab.predict.backends import TorchBackend, Wish, make_backends
+from lesionlab.predict.backends import Wish, make_backends
 from lesionlab.predict.engine import OUTSIDE_LOGIT, Window, slide, tile_starts, tile_weights
+from lesionlab.predict.torch_backend import TorchBackend
 
 CPU = torch.device("cpu")
 
@@ -37,7 +38,7 @@ def network(seed, *, channels=2, classes=2, flat=False):
 
 
 def wish_of(patch, *, classes=2, backend="torch", precision="fp32", caches=()):
-    return Wish(backend, precision, CPU, 2, classes, patch, patch[0] == 1, tuple(caches))
+    return Wish(backend, precision, "cpu", 2, classes, patch, patch[0] == 1, tuple(caches))
 
 
 def backends_of(networks, wish, names=None):
@@ -166,12 +167,12 @@ def test_slabs_hold_what_one_pass_over_the_whole_scan_gives():
     data = np.random.default_rng(2).normal(size=(2, 21, 8, 16)).astype(np.float32)
     window = Window((8, 8, 16), 0.15)
     backends, _ = backends_of([network(8)], wish_of(window.patch))
-    weights = tile_weights(window.patch).numpy()
+    weights = tile_weights(window.patch)
     sums, total = np.zeros(data.shape[1:]), np.zeros(data.shape[1:])
     starts = [tile_starts(n, p, 0.15) for n, p in zip(data.shape[1:], window.patch, strict=True)]
     for corner in itertools.product(*starts):
         box = tuple(slice(c, c + p) for c, p in zip(corner, window.patch, strict=True))
-        logits = backends[0].run(torch.from_numpy(data[(slice(None), *box)][None].copy()))[0].numpy()
+        logits = backends[0].run(data[(slice(None), *box)][None].copy())[0]
         sums[box] += (logits[1] - logits[0]) * weights
         total[box] += weights
     calls = []
@@ -206,7 +207,7 @@ def test_logits_that_are_not_finite_name_the_case():
 
 
 def test_openvino_for_another_device_is_refused():
-    wish = Wish("openvino", "fp32", torch.device("cuda"), 2, 2, (8, 8, 8), False)
+    wish = Wish("openvino", "fp32", "cuda", 2, 2, (8, 8, 8), False)
     with pytest.raises(BundleError, match="found openvino on cuda; needed the device cpu"):
         backends_of([network(1)], wish)
 
@@ -246,11 +247,11 @@ def test_rows_leave_in_pieces_and_tiles_may_start_at_the_same_row():
     backends, _ = backends_of([network(9)], wish_of((40, 8, 16)))
     slabs = list(slide(data, backends, Window((40, 8, 16), 0.02), subject="c"))
     assert [slab.start for slab in slabs] == [0, 1, 2, 3, 35]
-    weights = tile_weights((40, 8, 16)).numpy()
+    weights = tile_weights((40, 8, 16))
     sums, total = np.zeros(data.shape[1:]), np.zeros(data.shape[1:])
     for start in tile_starts(43, 40, 0.02):
-        tile = torch.from_numpy(data[None, :, start : start + 40].copy())
-        logits = backends[0].run(tile)[0].numpy()
+        tile = data[None, :, start : start + 40].copy()
+        logits = backends[0].run(tile)[0]
         sums[start : start + 40] += (logits[1] - logits[0]) * weights
         total[start : start + 40] += weights
     np.testing.assert_allclose(whole(slabs)[0], sums / total, atol=1e-5)

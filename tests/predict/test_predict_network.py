@@ -111,10 +111,13 @@ def test_network_output_that_is_not_finite_names_the_case(tiny_bundle, tmp_path)
 class LostBackend:
     """A GPU that disappears after its first tile."""
 
-    name, classes, work, device = "torch on cuda in fp32", 2, 0, torch.device("cpu")
+    name, classes, work, keeps, device = "torch on cuda in fp32", 2, 0, False, "cuda"
 
     def __init__(self):
         self.calls = 0
+
+    def held(self, array):
+        return torch.from_numpy(array)
 
     def run(self, batch):
         self.calls += 1
@@ -129,7 +132,7 @@ def test_a_gpu_that_disappears_is_replaced_by_the_cpu(tiny_bundle, monkeypatch):
     lost = LostBackend()
 
     def make(builders, names, wish):
-        return ([lost], []) if wish.device.type == "cuda" else make_backends(builders, names, wish)
+        return ([lost], []) if wish.device == "cuda" else make_backends(builders, names, wish)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("lesionlab.networks.device._lost", {})

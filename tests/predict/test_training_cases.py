@@ -45,10 +45,11 @@ def mask_of(root, folder):
 
 
 def test_the_mask_for_the_second_network_equals_nnunets(tmp_path, places, monkeypatch):
-    monkeypatch.setattr(torch, "half", torch.float32)
     folder = model_folder(tmp_path / "low", "3d_lowres", PLAIN)
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(folder), (0,), "checkpoint_final.pth")
+    # nnU-Net sums in half precision; torch itself must have read a checkpoint with its own types before
+    monkeypatch.setattr(torch, "half", torch.float32)
     data, _ = load_prepared(places / "low", "a")
     logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data))
     plans = PlansManager(json.loads((folder / "plans.json").read_text()))

@@ -15,7 +15,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from lesionlab.core.inputs import network_input
 from lesionlab.pipeline import open_standardised
 from lesionlab.predict import predict
-from lesionlab.predict.nnunet import safe_load
+from lesionlab.predict.checkpoints import safe_load
 from lesionlab.predict.space import Space
 
 pytestmark = pytest.mark.real

@@ -69,9 +69,17 @@ def jsonable(value: Any) -> Any:
     return value if isinstance(value, str | int | bool | type(None)) else str(value)
 
 
+def digest_of(path: Path) -> bytes:
+    """The SHA-256 digest of one file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def sha256_joined(digests: Iterable[bytes]) -> str:
+    """One hash over several files, given their digests in order."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
 def sha256_of(paths: Iterable[Path]) -> str:
     """One hash over the content of several files, in the given order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return digest.hexdigest()
+    return sha256_joined(map(digest_of, paths))

@@ -97,6 +97,6 @@ def device_of(bundle: Bundle, device: str) -> str:
     """The device that a bundle's prediction runs on: cpu for methods without a network."""
     if bundle.recipe.method != "network" or not bundle.checkpoints:
         return "cpu"
-    from lesionlab.networks.device import pick_device
+    from lesionlab.networks.device import device_name
 
-    return str(pick_device(device))
+    return device_name(device)

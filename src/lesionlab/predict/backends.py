@@ -1,7 +1,7 @@
 """What runs one tile through one network: torch anywhere, OpenVINO on the processor.
 
 A backend holds the weights of one fold. Tiles, flips and averaging belong to `engine.py`, finding model
-folders to `nnunet.py`.
+folders to `nnunet.py`. Torch is loaded by the backend that needs it.
 """
 
 from __future__ import annotations
@@ -11,36 +11,46 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from lesionlab.core.errors import BundleError
-from lesionlab.core.memory import keep_freed_memory
-from lesionlab.networks.device import autocast_dtype
-from lesionlab.predict.live import torch_bytes
 
-BuildNetwork = Callable[[], torch.nn.Module]
+if TYPE_CHECKING:
+    import torch
+
+BuildNetwork = Callable[[], "torch.nn.Module"]
 """Builds the network of one fold in evaluation mode, with its weights, on the CPU."""
+FloatArray = NDArray[np.float32]
 
 
 class Backend(Protocol):
-    """One network that turns tiles into logits."""
+    """One network that turns tiles into logits.
+
+    Logits are numpy arrays where the network runs on a CPU, and torch's tensors on a GPU, which stay there.
+    """
 
     name: str
     """What ran, for the record: backend, device and precision."""
     classes: int
     """Number of logits per voxel, background included."""
-    device: torch.device
-    """Where the logits are left."""
+    device: str
+    """Where the logits are left, `cpu` for numpy arrays."""
     work: int
     """Bytes of main memory that the next run takes beyond what is held; 0 from the second run on."""
+    keeps: bool
+    """True where that memory stays taken, False where the next backend may have it."""
 
-    def run(self, batch: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes, z, y, x) float32 of a batch (n, c, z, y, x) float32 on the CPU.
+    def run(self, batch: FloatArray) -> Any:
+        """Logits (n, classes, z, y, x) float32 of a batch (n, c, z, y, x), which lies in one piece.
 
         The result may be overwritten by the next call.
         """
+
+    def held(self, array: FloatArray) -> Any:
+        """An array of the kind and in the place of the logits; on a CPU the same."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class Wish:
 
     backend: str
     precision: str
-    device: torch.device
+    device: str
     channels: int
     classes: int
     patch: tuple[int, int, int]
@@ -58,55 +68,51 @@ class Wish:
     caches: tuple[Path, ...] = ()
 
 
-class TorchBackend:
-    """A torch module on any device, under autocast unless the precision is float32."""
-
-    def __init__(self, network: torch.nn.Module, wish: Wish) -> None:
-        self.device, self.classes, self.flat = wish.device, wish.classes, wish.flat
-        self.dtype = autocast_dtype(wish.precision, wish.device)
-        self.layout = torch.channels_last if wish.flat else torch.channels_last_3d
-        self.network = network.to(wish.device).eval()
-        self.packed = wish.device.type == "cuda" and self.dtype is not None
-        if self.packed:
-            self.network = self.network.to(memory_format=self.layout)
-        self.work = 0
-        if wish.device.type == "cpu":
-            keep_freed_memory()
-            shape = (1, wish.channels, *(wish.patch[1:] if wish.flat else wish.patch))
-            self.work = torch_bytes(self.network, shape, 4 if self.dtype is None else 2)
-        words = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-        self.name = f"torch on {wish.device} in {words[self.dtype]}"
-
-    def run(self, batch: torch.Tensor) -> torch.Tensor:
-        """See `Backend.run`."""
-        tile = (batch[:, :, 0] if self.flat else batch).to(self.device)
-        if self.packed:
-            tile = tile.contiguous(memory_format=self.layout)
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, self.dtype is not None):
-            logits = self.network(tile).float()
-        self.work = 0
-        return logits[:, :, None] if self.flat else logits
-
-
 class TurnedBackend:
     """Another backend for tiles whose axes (z, y, x) stand in another order: `axes` says which is where."""
 
     def __init__(self, inner: Backend, axes: tuple[int, int, int]) -> None:
-        self.inner = inner
-        self.name, self.classes, self.device, self.work = inner.name, inner.classes, inner.device, inner.work
-        self.there = [0, 1, *(axis + 2 for axis in axes)]
+        self.inner, self.held = inner, inner.held
+        self.name, self.classes, self.device = inner.name, inner.classes, inner.device
+        self.work, self.keeps = inner.work, inner.keeps
+        self.there = tuple(axis + 2 for axis in axes)
         self.back = [0, 1, *(axes.index(axis) + 2 for axis in range(3))]
 
-    def run(self, batch: torch.Tensor) -> torch.Tensor:
+    def run(self, batch: FloatArray) -> Any:
         """See `Backend.run`."""
-        return self.inner.run(batch.permute(self.back).contiguous()).permute(self.there)
+        logits = self.inner.run(np.ascontiguousarray(batch.transpose(self.back)))
+        # numpy and torch both know this name
+        return _library(logits).moveaxis(logits, self.there, (2, 3, 4))
+
+
+def flipped(array: Any, axes: Sequence[int]) -> Any:
+    """Logits of either kind turned around along some axes."""
+    return _library(array).flip(array, tuple(axes))
+
+
+def copied(array: Any) -> Any:
+    """Logits of either kind in memory of their own."""
+    return array.copy() if isinstance(array, np.ndarray) else array.clone()
+
+
+def fetched(array: Any) -> FloatArray:
+    """Logits of either kind in main memory."""
+    found: FloatArray = array if isinstance(array, np.ndarray) else array.cpu().numpy()
+    return found
+
+
+def _library(array: Any) -> Any:
+    if isinstance(array, np.ndarray):
+        return np
+    import torch
+
+    return torch
 
 
 def work_of(backends: Sequence[Backend]) -> int:
     """Bytes that a first tile takes: torch gives them back after each fold, OpenVINO keeps them."""
-    passing = [backend.work for backend in backends if isinstance(backend, TorchBackend)]
-    kept = [backend.work for backend in backends if not isinstance(backend, TorchBackend)]
-    return max(passing, default=0) + sum(kept)
+    passing = max((backend.work for backend in backends if not backend.keeps), default=0)
+    return passing + sum(backend.work for backend in backends if backend.keeps)
 
 
 def make_backends(
@@ -120,7 +126,7 @@ def make_backends(
     for and is not installed, or for another device than the CPU.
     """
     if not wants_openvino(wish):
-        return [TorchBackend(build(), wish) for build in builders], []
+        return _in_torch(builders, wish), []
     from lesionlab.predict.openvino import OpenVinoBackend
 
     try:
@@ -130,8 +136,14 @@ def make_backends(
     except RuntimeError as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         note = f"OpenVINO could not take this network ({reason}), so torch runs it"
-        return [TorchBackend(build(), wish) for build in builders], [note]
+        return _in_torch(builders, wish), [note]
     return found, list(dict.fromkeys(note for b in found for note in getattr(b, "notes", ())))
+
+
+def _in_torch(builders: Sequence[BuildNetwork], wish: Wish) -> list[Backend]:
+    from lesionlab.predict.torch_backend import TorchBackend
+
+    return [TorchBackend(build(), wish) for build in builders]
 
 
 def wants_openvino(wish: Wish) -> bool:
@@ -140,9 +152,9 @@ def wants_openvino(wish: Wish) -> bool:
     if wish.backend == "openvino":
         if not installed:
             raise BundleError("backend", "no openvino", "pip install 'lesionlab[nn]', or the backend torch")
-        if wish.device.type != "cpu":
+        if wish.device != "cpu":
             raise BundleError("backend", f"openvino on {wish.device}", "the device cpu, or the backend torch")
-    return wish.backend == "openvino" or (wish.backend == "auto" and installed and wish.device.type == "cpu")
+    return wish.backend == "openvino" or (wish.backend == "auto" and installed and wish.device == "cpu")
 
 
 def user_cache() -> Path:

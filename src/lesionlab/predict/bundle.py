@@ -10,16 +10,19 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lesionlab.core.errors import BundleError, RecipeError
-from lesionlab.core.files import sha256_of, write_text, writing
+from lesionlab.core.files import digest_of, sha256_joined, write_text, writing
 from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 from lesionlab.core.registry import RECIPES, find_recipe
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+PLAN = ("plans.json", "dataset.json")
+"""What of a model folder decides, with the weights, what it answers."""
 SUV_NAMES = frozenset({"pet", "suv", "pt", "fdg", "fdg-pet"})
 
 
@@ -36,6 +39,8 @@ class Bundle:
     checkpoints: tuple[Path, ...]
     sha256: str
     earlier: Bundle | None = None
+    folds: tuple[str, ...] = ()
+    """Content hash of each fold with its plan, where they were computed when the bundle was opened."""
 
 
 def load_bundle(source: str | Path, channels: tuple[str, ...] | None = None) -> Bundle:
@@ -72,10 +77,19 @@ def _from_folder(folder: Path, channels: tuple[str, ...] | None) -> Bundle:
         raise BundleError(
             folder, f"a model of {len(names)} channels", f"{len(recipe.channels)} as in recipe.toml"
         )
-    files = [folder / "plans.json", folder / "dataset.json", *checkpoints]
-    bundle = Bundle(recipe.name, recipe, folder, checkpoints, sha256_of(files))
+    plan = [digest_of(folder / name) for name in PLAN]
+    digests = [digest_of(file) for file in checkpoints]
+    folds = tuple(sha256_joined([*plan, one]) for one in digests)
+    whole = sha256_joined([*plan, *digests])
+    bundle = Bundle(recipe.name, recipe, folder, checkpoints, whole, folds=folds)
     first = _first_folder(folder, recipe if recipe_file.is_file() else None, plans)
     return bundle if first is None else after(_from_folder(first, channels), bundle)
+
+
+def fold_hashes(folder: Path, checkpoints: Sequence[Path]) -> tuple[str, ...]:
+    """Content hash of each fold of a model folder: its plan, its data set and one checkpoint."""
+    plan = [digest_of(folder / name) for name in PLAN]
+    return tuple(sha256_joined([*plan, digest_of(file)]) for file in checkpoints)
 
 
 def after(earlier: Bundle, bundle: Bundle) -> Bundle:

@@ -2,7 +2,8 @@
 
 The positions, the weights and the order of addition are those of nnU-Net v2 (`nnunetv2.inference`), so that
 the same network gives the same answer. Finished rows leave as soon as no further tile reaches them: memory
-is bounded by one patch's depth of the scan. What runs a tile is a backend's business (`backends.py`).
+is bounded by one patch's depth of the scan. What runs a tile is a backend's business (`backends.py`); sums
+lie where its logits do, as numpy arrays or on a GPU.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional
 
 from lesionlab.core.errors import BundleError
-from lesionlab.predict.backends import Backend
+from lesionlab.predict.backends import Backend, FloatArray, copied, fetched, flipped
 
 SIGMA_SHARE = 1 / 8
 """Standard deviation of the tile weights as a share of the patch (nnU-Net's `sigma_scale`)."""
@@ -86,7 +86,7 @@ def tile_starts(size: int, patch: int, step: float) -> list[int]:
 
 
 @lru_cache(maxsize=2)
-def tile_weights(patch: tuple[int, int, int]) -> torch.Tensor:
+def tile_weights(patch: tuple[int, int, int]) -> FloatArray:
     """The weight of each voxel of a tile, float32 (z, y, x): a Gaussian around the centre.
 
     Rounded to half precision, as nnU-Net keeps it, with the smallest positive half where that gives zero.
@@ -98,7 +98,8 @@ def tile_weights(patch: tuple[int, int, int]) -> torch.Tensor:
     weights *= PEAK_WEIGHT / weights.max()
     half = weights.astype(np.float16)
     half[half == 0] = half[half > 0].min()
-    return torch.from_numpy(half.astype(np.float32)).reshape(patch)
+    kept: FloatArray = half.astype(np.float32).reshape(patch)
+    return kept
 
 
 def slide(
@@ -117,7 +118,7 @@ def slide(
     shorter than the patch are padded with zeros on both sides. Raises BundleError naming `subject` when
     logits are not finite.
     """
-    padded, inner = _padded(torch.from_numpy(data), window.patch)
+    padded, inner = _padded(data, window.patch)
     if wanted is not None:
         room = [(s.start, n - s.stop) for s, n in zip(inner, padded.shape[1:], strict=True)]
         wanted = np.pad(wanted, room)
@@ -133,12 +134,13 @@ def slide(
             done(number, count)
         start, stop = max(row, inner[0].start), min(following, inner[0].stop)
         for first in range(start, stop, PIECE):
-            finished = sums.means(first - row, min(first + PIECE, stop) - row)[:, :, inner[1], inner[2]]
-            if not bool(torch.isfinite(finished).all()):
+            finished = fetched(sums.means(first - row, min(first + PIECE, stop) - row))
+            finished = finished[:, :, inner[1], inner[2]]
+            if not np.isfinite(finished).all():
                 raise BundleError(
                     subject, "network output that is not finite", "finite logits; check the input"
                 )
-            yield Slab(first - inner[0].start, finished.cpu().numpy())
+            yield Slab(first - inner[0].start, finished)
         sums.forget(following - row)
 
 
@@ -147,22 +149,24 @@ class _Sums:
 
     def __init__(self, plane: Sequence[int], window: Window, backend: Backend) -> None:
         self.patch = window.patch
-        self.kernel = tile_weights(self.patch).to(backend.device)
-        self.background = torch.tensor(window.background(backend.classes), device=backend.device)
+        background = np.array(window.background(backend.classes), np.float32)
         rows = (self.patch[0], *plane)
-        self.logits = torch.zeros((len(self.background), *rows), device=backend.device)
-        self.weights = torch.zeros(rows, device=backend.device)
+        self.kernel, self.background = backend.held(tile_weights(self.patch)), backend.held(background)
+        self.logits = backend.held(np.zeros((len(background), *rows), np.float32))
+        self.weights = backend.held(np.zeros(rows, np.float32))
 
-    def add(self, logits: torch.Tensor, y: int, x: int) -> None:
+    def add(self, logits: Any, y: int, x: int) -> None:
         """Add a tile whose corner in the plane is (y, x)."""
         place = (slice(None), slice(y, y + self.patch[1]), slice(x, x + self.patch[2]))
         self.logits[(slice(None), *place)] += logits * self.kernel
         self.weights[place] += self.kernel
 
-    def means(self, first: int, last: int) -> torch.Tensor:
+    def means(self, first: int, last: int) -> Any:
         """Some rows divided by their weights; background where no tile was run."""
         weights = self.weights[first:last]
-        found = self.logits[:, first:last] / weights
+        with np.errstate(invalid="ignore"):
+            # 0 / 0 where no tile was run
+            found = self.logits[:, first:last] / weights
         if bool((empty := weights == 0).any()):
             found[:, empty] = self.background[:, None]
         return found
@@ -178,28 +182,31 @@ class _Sums:
             sums[:, max(depth - rows, 0) :] = 0.0
 
 
-def _tile_logits(tile: torch.Tensor, backends: Sequence[Backend], window: Window) -> torch.Tensor:
+def _tile_logits(tile: FloatArray, backends: Sequence[Backend], window: Window) -> Any:
     """Logits (k, z, y, x) of one tile (1, c, z, y, x), averaged over flips and folds; see `Slab` for k."""
-    total: torch.Tensor | None = None
+    total: Any = None
     choices = [c for n in range(len(window.flips) + 1) for c in itertools.combinations(window.flips, n)]
     for backend in backends:
         for axes in choices:
-            turned = [axis + 2 for axis in axes]
-            logits = backend.run(torch.flip(tile, turned).contiguous())
+            turned = tuple(axis + 2 for axis in axes)
+            logits = backend.run(np.ascontiguousarray(np.flip(tile, turned)))
             paired = backend.classes == 2 and not window.regions
             logits = logits[:, 1:] - logits[:, :1] if paired else logits
-            logits = torch.flip(logits, turned) if turned else logits
-            total = logits.clone() if total is None else total.add_(logits)
+            logits = flipped(logits, turned) if turned else logits
+            if total is None:
+                total = logits if paired else copied(logits)
+            else:
+                total += logits
     if total is None:
         raise ValueError("found no backend; needed one per fold")
-    return total[0] / (len(choices) * len(backends))
+    total /= len(choices) * len(backends)
+    return total[0]
 
 
-def _padded(data: torch.Tensor, patch: Sequence[int]) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
+def _padded(data: FloatArray, patch: Sequence[int]) -> tuple[FloatArray, tuple[slice, slice, slice]]:
     """`data` with zeros around where an axis is shorter than the patch, and where it lies in the result."""
     missing = [max(0, p - n) for p, n in zip(patch, data.shape[1:], strict=True)]
     z, y, x = (slice(m // 2, m // 2 + n) for m, n in zip(missing, data.shape[1:], strict=True))
     if not any(missing):
         return data, (z, y, x)
-    sides = [(m // 2, m - m // 2) for m in reversed(missing)]
-    return functional.pad(data, [side for pair in sides for side in pair]), (z, y, x)
+    return np.pad(data, [(0, 0), *((m // 2, m - m // 2) for m in missing)]), (z, y, x)

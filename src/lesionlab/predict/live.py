@@ -1,12 +1,11 @@
-"""How much memory a network's activations take, counted before it runs.
+"""How much memory a torch network's activations take, counted before it runs.
 
 Each operation's results live until the last operation that reads them: the largest sum of what lives at once.
-What else a prediction needs is in `need.py`.
+What else a prediction needs is in `need.py`; OpenVINO's networks are counted in `openvino.py`.
 """
 
 from __future__ import annotations
 
-import math
 import weakref
 from typing import Any
 
@@ -62,24 +61,3 @@ class _Living(TorchDispatchMode):  # type: ignore[misc]
     def _gone(self, name: int, size: int) -> None:
         self.known.discard(name)
         self.now -= size
-
-
-def openvino_bytes(model: Any, element_bytes: int = 4) -> int:
-    """The same of an OpenVINO model (Openvino's own object) whose activations have so many bytes each."""
-    sizes: dict[str, int] = {}
-    readers: dict[str, int] = {}
-    now = peak = 0
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "Constant":
-            continue
-        name = node.get_friendly_name()
-        sizes[name] = sum(math.prod(out.get_shape()) for out in node.outputs()) * element_bytes
-        readers[name] = sum(len(out.get_target_inputs()) for out in node.outputs())
-        now += sizes[name]
-        peak = max(peak, now)
-        for given in node.inputs():
-            source = given.get_source_output().get_node().get_friendly_name()
-            if source in readers:
-                readers[source] -= 1
-                now -= sizes[source] if readers[source] == 0 else 0
-    return peak

@@ -1,7 +1,7 @@
 """Running an nnU-Net v2 model folder in this process: its plan and weights, our own sliding window.
 
-Checkpoints are read without executing pickled code; the trainer class they name is never looked up, because
-the plans tell the architecture.
+The trainer class that a checkpoint names is never looked up, because the plans tell the architecture.
+Checkpoints (`checkpoints.py`) are opened, and torch is loaded, only where no converted network is kept.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
-from lesionlab.core.files import sha256_of
 from lesionlab.core.inputs import NetworkArrays
 from lesionlab.core.learning import LocateSettings
 from lesionlab.core.memory import available_memory
@@ -30,8 +28,7 @@ from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress
 from lesionlab.core.units import ONE
 from lesionlab.core.warned import without_warnings
-from lesionlab.networks.build import build_network
-from lesionlab.networks.device import on_device, pick_device
+from lesionlab.networks.device import device_name, on_device, thread_count
 from lesionlab.predict.backends import (
     Backend,
     BuildNetwork,
@@ -39,10 +36,12 @@ from lesionlab.predict.backends import (
     Wish,
     make_backends,
     user_cache,
+    wants_openvino,
     work_of,
 )
-from lesionlab.predict.bundle import Bundle
+from lesionlab.predict.bundle import Bundle, fold_hashes
 from lesionlab.predict.cascade import with_previous
+from lesionlab.predict.checkpoints import Told, keep_words, kept_words, safe_load, told_by
 from lesionlab.predict.crops import candidates, crops_of, refined, share_of
 from lesionlab.predict.decide import FloatArray, Rule, regions_rule
 from lesionlab.predict.engine import Slab, TileDone, Window, slide
@@ -51,19 +50,12 @@ from lesionlab.predict.plans import Reading, read_plain
 from lesionlab.predict.space import Space
 from lesionlab.predict.threshold import body_mask
 
+if TYPE_CHECKING:
+    import torch
+
 BoolArray = NDArray[np.bool_]
 FAINT_UPTAKE = 0.1
 """SUVbw above which there may be a patient; air of a reconstructed PET lies below, skin above."""
-
-NUMPY_SCALARS: list[Any] = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
-]
-"""Stock checkpoints keep their curves as numpy scalars; these harmless types are all that is allowed."""
 
 
 @contextlib.contextmanager
@@ -115,13 +107,12 @@ def predict_network(
         raise BundleError(bundle.name, "no model folder", "a bundle with weights")
     inputs = NetworkArrays(case, bundle.recipe)
     settings = bundle.recipe.prediction
-    folder = bundle.folder
 
-    def run(chosen: torch.device) -> tuple[Model, tuple[Any, Any, tuple[str, ...]]]:
-        model = _load(folder, bundle.checkpoints, bundle.sha256, settings, str(chosen))
+    def run(chosen: str) -> tuple[Model, tuple[Any, Any, tuple[str, ...]]]:
+        model = _load(bundle_weights(bundle), settings, chosen)
         if model.cascaded and before is None:
             needed = f"the folder of {model.configuration.previous_stage_name} beside it or in it"
-            raise BundleError(folder, "the second network of a cascade alone", needed)
+            raise BundleError(bundle.folder, "the second network of a cascade alone", needed)
         body = _body(case) if settings.skip_outside_body else None
         job = _Job(case, inputs, body, before, bundle.recipe.locate, progress)
         return model, _run(model, job, probability or inputs.grid != case.geometry)
@@ -157,7 +148,7 @@ class _Job:
 def _run(model: Model, job: _Job, probability: bool) -> tuple[Any, Any, tuple[str, ...]]:
     """Mask (uint8) of a case and, if asked for, the probability of the first label (float32); notes."""
     data, subject, spacing = job.data, job.case.id, job.data.grid.spacing
-    space = Space(model.plans, model.configuration, subject, spacing, torch.get_num_threads())
+    space = Space(model.plans, model.configuration, subject, spacing, thread_count())
     job.progress(f"{subject}: preparing", 0.05)
     axes, short = _axes(model, job, space, probability)
     if model.cascaded and job.before is not None:
@@ -186,7 +177,7 @@ def _axes(
     """The order of axes in which memory suffices, the one that slabs lie across first; a note if changed."""
     window, backend = model.window, model.backends[0]
     scan, inner = space.expected(job.data.grid.shape)
-    logits = len(window.background(backend.classes)) if backend.device.type == "cpu" else -1
+    logits = len(window.background(backend.classes)) if backend.device == "cpu" else -1
     extent = Extent(scan, inner, window.patch, len(job.data), logits, work_of(model.backends), probability)
     turning = window.patch[0] > 1 and job.before is None
     first = slab_axis(job.case.id, extent, available_memory(), (0, 1, 2) if turning else (0,))
@@ -227,46 +218,83 @@ def _body(case: Case) -> BoolArray:
 
 def load_model(bundle: Bundle, device: str) -> Model:
     """The model of a bundle, ready to run; BundleError when it has no weights or they do not fit."""
+    with _quiet():
+        return _load(bundle_weights(bundle), bundle.recipe.prediction, device)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Files of a model folder and what they held when the bundle was opened: a hash for each fold."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+
+    def state(self, number: int) -> dict[str, Any]:
+        """A fold's checkpoint; BundleError when it is not what it was."""
+        file = self.files[number]
+        state = safe_load(file)
+        if fold_hashes(self.folder, (file,))[0] != self.names[number]:
+            raise BundleError(file, "weights that changed since the bundle was opened", "to open it again")
+        return state
+
+
+def bundle_weights(bundle: Bundle) -> Weights:
+    """The weights of a bundle; BundleError when it has none."""
     if bundle.folder is None:
         raise BundleError(bundle.name, "no model folder", "a bundle with weights")
-    with _quiet():
-        return _load(bundle.folder, bundle.checkpoints, bundle.sha256, bundle.recipe.prediction, device)
+    names = bundle.folds or fold_hashes(bundle.folder, bundle.checkpoints)
+    return Weights(bundle.folder, bundle.checkpoints, names)
 
 
 @lru_cache(maxsize=2)
 @_quiet()
-def _load(
-    folder: Path, checkpoints: tuple[Path, ...], sha256: str, settings: PredictionSettings, device_name: str
-) -> Model:
-    """The model of a bundle; its hash is part of the key, so that new weights in old files are read again."""
-    states = [safe_load(file) for file in checkpoints]
-    reading = _reading(folder, states[0]["init_args"]["configuration"])
-    configuration, labels = reading.configuration, reading.labels
-    patch = [int(n) for n in configuration.patch_size]
-    flat, patch = len(patch) == 2, [1, *patch][-3:]
-    wish = Wish(
-        settings.backend,
-        settings.precision,
-        pick_device(device_name),
-        reading.channels,
-        labels.num_segmentation_heads,
-        (patch[0], patch[1], patch[2]),
-        flat,
-        (folder / "converted", user_cache()),
-    )
+def _load(weights: Weights, settings: PredictionSettings, device: str) -> Model:
+    """The model of a bundle; hashes are part of the key, so that new weights in old files are read again."""
+    folder, device = weights.folder, device_name(device)
+    caches = (folder / "converted", user_cache())
+    told = kept_words(weights.names[0], caches)
+    first = None if told is not None else weights.state(0)
+    told = told or told_by(first or {})
+    reading = _reading(folder, told.configuration)
+    wish = _wish(reading, settings, device, caches)
 
-    def builder(state: dict[str, Any]) -> BuildNetwork:
-        return lambda: _network(configuration, wish, state["network_weights"], folder)
+    def builder(number: int) -> BuildNetwork:
+        def build() -> torch.nn.Module:
+            state = first if number == 0 and first is not None else weights.state(number)
+            return _network(reading.configuration, wish, state["network_weights"], folder)
 
-    parts = [folder / "plans.json", folder / "dataset.json"]
-    names = [sha256_of([*parts, file]) for file in checkpoints]
-    backends, notes = make_backends([builder(state) for state in states], names, wish)
-    axes = states[0].get("inference_allowed_mirroring_axes") if settings.mirror else None
-    flips = tuple(int(axis) + flat for axis in axes or ())
-    window = Window(wish.patch, settings.step, flips, labels.has_regions)
+        return build
+
+    backends, notes = make_backends(list(map(builder, range(len(weights.files)))), weights.names, wish)
+    if first is not None and wants_openvino(wish):
+        keep_words(told, weights.names[0], caches)
+    labels = reading.labels
+    window = Window(wish.patch, settings.step, _flips(told, wish, settings), labels.has_regions)
     rule = regions_rule(labels.regions_class_order) if labels.has_regions else None
     foreground = tuple(int(label) for label in labels.foreground_labels)
-    return Model(backends, window, reading.plans, configuration, rule, foreground, tuple(notes))
+    return Model(backends, window, reading.plans, reading.configuration, rule, foreground, tuple(notes))
+
+
+def _wish(reading: Reading, settings: PredictionSettings, device: str, caches: tuple[Path, ...]) -> Wish:
+    """What a plan and the recipe's settings ask of the backends."""
+    patch = [int(n) for n in reading.configuration.patch_size]
+    flat, patch = len(patch) == 2, [1, *patch][-3:]
+    return Wish(
+        settings.backend,
+        settings.precision,
+        device,
+        reading.channels,
+        reading.labels.num_segmentation_heads,
+        (patch[0], patch[1], patch[2]),
+        flat,
+        caches,
+    )
+
+
+def _flips(told: Told, wish: Wish, settings: PredictionSettings) -> tuple[int, ...]:
+    """The axes (0 is z) that tiles are flipped along."""
+    return tuple(axis + wish.flat for axis in told.mirroring) if settings.mirror else ()
 
 
 def _reading(folder: Path, name: str) -> Reading:
@@ -286,6 +314,8 @@ def _reading(folder: Path, name: str) -> Reading:
 
 def _network(configuration: Any, wish: Wish, weights: dict[str, Any], folder: Path) -> torch.nn.Module:
     """The network of the plans with the weights of one fold."""
+    from lesionlab.networks.build import build_network
+
     network = build_network(
         configuration.configuration["architecture"],
         wish.channels,
@@ -299,17 +329,3 @@ def _network(configuration: Any, wish: Wish, weights: dict[str, Any], folder: Pa
         found = f"weights that do not fit: {str(error)[:200]}"
         raise BundleError(folder, found, "plans.json's network") from None
     return network.eval()
-
-
-def safe_load(file: Path) -> dict[str, Any]:
-    """A checkpoint's tensors and plain values; BundleError when it is damaged or would execute code."""
-    try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise BundleError(
-            file, f"{type(error).__name__}", "a checkpoint of tensors and plain values"
-        ) from error
-    if not isinstance(state, dict) or "network_weights" not in state or "init_args" not in state:
-        raise BundleError(file, "no network_weights", "an nnU-Net v2 checkpoint")
-    return state

@@ -1,30 +1,31 @@
 """The OpenVINO backend: converting a torch network once, keeping the result, running it on the processor.
 
 Nothing here leaves the machine: importing OpenVINO reports to its maker unless the package that does so is
-missing, so to this process it is.
+missing, so to this process it is. Torch is loaded only to convert: a network that was kept runs without it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 import warnings
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from lesionlab.core.errors import WriteError
 from lesionlab.core.files import writing
-from lesionlab.predict.backends import BuildNetwork, Wish
-from lesionlab.predict.live import openvino_bytes
+from lesionlab.networks.device import thread_count
+from lesionlab.predict.backends import BuildNetwork, FloatArray, Wish
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino  # noqa: E402
-from openvino.frontend import FrontEndManager  # noqa: E402
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
+
+if TYPE_CHECKING:
+    import torch
 
 TOLERANCE = {"f32": 1e-3, "bf16": 0.1}
 """Largest difference from torch, as a share of its largest logit, that a fresh conversion may show."""
@@ -33,7 +34,8 @@ TOLERANCE = {"f32": 1e-3, "bf16": 0.1}
 class OpenVinoBackend:
     """A network in OpenVINO, in bf16 or fp32, for tiles of one size."""
 
-    device = torch.device("cpu")
+    device = "cpu"
+    keeps = True
 
     def __init__(self, build: BuildNetwork, name: str, wish: Wish) -> None:
         self.classes, self.flat = wish.classes, wish.flat
@@ -54,23 +56,29 @@ class OpenVinoBackend:
         self._check(network, shape, TOLERANCE[hint])
         _keep(model, name, shape, wish.caches)
 
-    def run(self, batch: torch.Tensor) -> torch.Tensor:
+    def run(self, batch: FloatArray) -> FloatArray:
         """See `Backend.run`."""
-        tile = batch[:, :, 0] if self.flat else batch
-        logits = torch.from_numpy(self._infer(tile))
+        logits = self._infer(batch[:, :, 0] if self.flat else batch)
         return logits[:, :, None] if self.flat else logits
 
-    def _infer(self, tile: torch.Tensor) -> Any:
-        results = self.request.infer([tile.numpy()], share_inputs=True, share_outputs=True)
+    def held(self, array: FloatArray) -> FloatArray:
+        """See `Backend.held`."""
+        return array
+
+    def _infer(self, tile: FloatArray) -> FloatArray:
+        results = self.request.infer([tile], share_inputs=True, share_outputs=True)
         self.work = 0
-        return results[0]
+        logits: FloatArray = results[0]
+        return logits
 
     def _check(self, network: torch.nn.Module, shape: tuple[int, ...], tolerance: float) -> None:
         """RuntimeError unless the converted network gives torch's logits on noise."""
+        import torch
+
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             expected = network(noise)
-        found = torch.from_numpy(self._infer(noise))
+        found = torch.from_numpy(self._infer(noise.numpy()))
         if found.shape != expected.shape:
             raise RuntimeError(f"converted to shape {tuple(found.shape)} for {tuple(expected.shape)}")
         worst, scale = float((found - expected).abs().max()), float(expected.abs().max())
@@ -97,13 +105,17 @@ def _compiled(model: Any, hint: str) -> Any:
         "INFERENCE_PRECISION_HINT": hint,
         "PERFORMANCE_HINT": "LATENCY",
         # the user's limit for torch (OMP_NUM_THREADS) holds here too
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": thread_count(),
     }
     return _core().compile_model(model, "CPU", options).create_infer_request()
 
 
 def _convert(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:
     """The network as an OpenVINO model for one input shape; RuntimeError where it cannot be."""
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
     with warnings.catch_warnings(), torch.no_grad():
         # torch calls its tracer deprecated, and it is what the frontend builds on
         warnings.simplefilter("ignore")
@@ -118,7 +130,7 @@ def _convert(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:
 
 def _file_name(name: str, shape: tuple[int, ...]) -> str:
     """Content address: the weights and plans (`name`), the tile, and both versions that made the file."""
-    text = "|".join([name, str(shape), torch.__version__, openvino.get_version()])
+    text = "|".join([name, str(shape), version("torch"), openvino.get_version()])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -138,3 +150,27 @@ def _keep(model: Any, name: str, shape: tuple[int, ...], caches: tuple[Path, ...
         except (WriteError, RuntimeError):
             continue
         return
+
+
+def openvino_bytes(model: Any, element_bytes: int = 4) -> int:
+    """Bytes of activations that live at once in a model, each element taking so many.
+
+    Each operation's results live until the last operation that reads them, as `live.torch_bytes` counts.
+    """
+    sizes: dict[str, int] = {}
+    readers: dict[str, int] = {}
+    now = peak = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Constant":
+            continue
+        name = node.get_friendly_name()
+        sizes[name] = sum(math.prod(out.get_shape()) for out in node.outputs()) * element_bytes
+        readers[name] = sum(len(out.get_target_inputs()) for out in node.outputs())
+        now += sizes[name]
+        peak = max(peak, now)
+        for given in node.inputs():
+            source = given.get_source_output().get_node().get_friendly_name()
+            if source in readers:
+                readers[source] -= 1
+                now -= sizes[source] if readers[source] == 0 else 0
+    return peak
