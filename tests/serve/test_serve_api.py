@@ -196,7 +196,7 @@ def test_the_server_starts_and_stops(settings: ServeSettings, queue: Queue) -> N
 def test_whatever_comes_the_answer_is_as_documented(client: TestClient) -> None:
     schema = schemathesis.openapi.from_asgi("/api/openapi.json", client.app)
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 13
+    assert len(operations) == 14
     for operation in operations:
 
         @hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))

@@ -17,7 +17,8 @@ from lesionlab.serve.jobs import Job, Queue
 from lesionlab.serve.settings import Destination, ServeSettings
 from lesionlab.serve.store import Store
 
-LEASE_S = 300.0
+LEASE_S = 86400.0
+"""A day: the work is the service's own thread's, and a service that starts takes everything back."""
 POLL_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
 DICOM_FOLDER = "dicom"

@@ -17,6 +17,7 @@ from typing import IO
 from lesionlab.core.errors import ServeError
 from lesionlab.serve.arrivals import Arrivals
 from lesionlab.serve.deliver import Deliverer
+from lesionlab.serve.fetching import Fetcher
 from lesionlab.serve.jobs import Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
@@ -38,13 +39,14 @@ class Service:
         self.supervisor = Supervisor(settings, self.queue)
         self.arrivals = Arrivals(settings, self.store, self.queue)
         self.deliverer = Deliverer(settings, self.store, self.queue)
+        self.fetcher = Fetcher(settings, self.store, self.queue)
         self.stack = ExitStack()
 
     def __enter__(self) -> Service:
         self.store.sweep()
         self.stack.callback(self.lock.close)
         self.stack.callback(self.queue.close)
-        for part in (self.supervisor, self.arrivals, self.deliverer):
+        for part in (self.supervisor, self.arrivals, self.deliverer, self.fetcher):
             part.start()
             self.stack.callback(part.stop)
         try:

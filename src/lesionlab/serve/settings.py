@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -73,8 +73,8 @@ class LimitSettings(Settings):
     """A job whose worker dies is tried again, so often in all."""
 
 
-class Destination(Settings):
-    """Where results are sent: a DICOM node by C-STORE, or a DICOMweb server by STOW-RS."""
+class Peer(Settings):
+    """Another system: a DICOM node, or a DICOMweb server."""
 
     kind: Literal["dicom", "dicomweb"]
     host: str = "127.0.0.1"
@@ -84,14 +84,23 @@ class Destination(Settings):
     url: str = ""
     """Of the DICOMweb service, e.g. http://127.0.0.1:8042/dicom-web."""
     headers: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "dicomweb" and not re.match(r"https?://", self.url):
+            raise ValueError("kind 'dicomweb' needs url = 'http...'")
+        return self
+
+
+class Destination(Peer):
+    """Where results are sent: by C-STORE, or by STOW-RS."""
+
     retry_minutes: NonNegative = 1440.0
     """How long delivery is tried again while the destination does not answer."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Destination:
-        if self.kind == "dicomweb" and not re.match(r"https?://", self.url):
-            raise ValueError("a dicomweb destination needs url = 'http...'")
-        return self
+
+class Source(Peer):
+    """Where studies are fetched from: by C-FIND and C-MOVE to our node, or by QIDO-RS and WADO-RS."""
 
 
 class Route(Settings):
@@ -131,6 +140,7 @@ class ServeSettings(Settings):
     web: WebSettings = WebSettings()
     limits: LimitSettings = LimitSettings()
     destinations: dict[Name, Destination] = Field(default_factory=dict)
+    sources: dict[Name, Source] = Field(default_factory=dict)
     routes: tuple[Route, ...] = (Route(name="pet", bundle="pet-threshold", modalities=("PT",)),)
 
     @model_validator(mode="after")
