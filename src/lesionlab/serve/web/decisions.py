@@ -117,7 +117,8 @@ def correct(
         made = here.queue.submit(Order("examine", f"correction:{name}", payload), who=who)
     except LesionLabError as error:
         here.store.discard(folder)
-        raise HTTPException(422, str(error)) from None
+        # the subject is a path of ours, which is nobody's business
+        raise HTTPException(422, f"{MASK}: found {error.found}; needed {error.needed}") from None
     except BaseException:
         here.store.discard(folder)
         raise
