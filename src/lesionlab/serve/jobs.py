@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lesionlab.core.errors import ServeError
@@ -235,6 +235,17 @@ class Queue:
             wanted = wanted.where(JOBS.c.kind == kind)
         with self.engine.begin() as connection:
             return [_job(row) for row in connection.execute(wanted)]
+
+    def forget(self, job_ids: Sequence[str]) -> list[str]:
+        """Delete jobs that have ended, and note it; returns the ids of those that were deleted."""
+        gone = []
+        with self.engine.begin() as connection:
+            for job_id in job_ids:
+                ended = delete(JOBS).where(JOBS.c.id == job_id, JOBS.c.state.in_(FINISHED))
+                if connection.execute(ended).rowcount:
+                    self._note(connection, "service", "deleted", job_id)
+                    gone.append(job_id)
+        return gone
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state; states without a job are left out."""

@@ -19,6 +19,7 @@ from lesionlab.serve.arrivals import Arrivals
 from lesionlab.serve.deliver import Deliverer
 from lesionlab.serve.fetching import Fetcher
 from lesionlab.serve.jobs import Queue
+from lesionlab.serve.retention import Retention
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 from lesionlab.serve.supervisor import Supervisor
@@ -40,13 +41,14 @@ class Service:
         self.arrivals = Arrivals(settings, self.store, self.queue)
         self.deliverer = Deliverer(settings, self.store, self.queue)
         self.fetcher = Fetcher(settings, self.store, self.queue)
+        self.retention = Retention(settings, self.store, self.queue)
         self.stack = ExitStack()
 
     def __enter__(self) -> Service:
         self.store.sweep()
         self.stack.callback(self.lock.close)
         self.stack.callback(self.queue.close)
-        for part in (self.supervisor, self.arrivals, self.deliverer, self.fetcher):
+        for part in (self.supervisor, self.arrivals, self.deliverer, self.fetcher, self.retention):
             part.start()
             self.stack.callback(part.stop)
         try:

@@ -69,6 +69,8 @@ class LimitSettings(Settings):
     unpacked_files: Count = 20000
     free_disk_gb: NonNegative = 2.0
     """Nothing is received while less of the disk is free."""
+    keep_days: NonNegative = 0.0
+    """Studies and results that ended longer ago are deleted; 0 = kept for ever."""
     attempts: Count = 3
     """A job whose worker dies is tried again, so often in all."""
 

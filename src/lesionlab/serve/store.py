@@ -106,9 +106,12 @@ class Store:
         (self.own / _uid(sop_uid)).touch()
 
     def settle(self, folder: Path) -> None:
-        """Synchronise a folder of results with the disk, before it appears under its name."""
-        for path in [*folder.rglob("*"), folder, self.own]:
-            sync(path)
+        """Synchronise a folder of results or uploads with the disk, before anybody relies on it."""
+        try:
+            for path in [*folder.rglob("*"), folder, folder.parent, self.own]:
+                sync(path)
+        except OSError as error:
+            raise WriteError(folder, error.strerror or str(error), "a disk with enough space") from error
 
     def study_folder(self, study_uid: str) -> Path:
         """Where a study's instances lie; ServeError for a UID that is none."""
@@ -164,6 +167,20 @@ class Store:
         with suppress(FileNotFoundError):
             folder.replace(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+    def discard_study(self, study: Received) -> bool:
+        """Delete a study; False, and nothing is lost, when an instance came just now."""
+        gone = self.trash / uuid.uuid4().hex
+        with suppress(FileNotFoundError):
+            study.folder.replace(gone)
+        late = sorted({file.name for file in gone.glob("*.dcm")} - {file.name for file in study.files})
+        if late:
+            study.folder.mkdir(exist_ok=True)
+            for file in gone.iterdir():
+                file.replace(study.folder / file.name)
+            sync(study.folder)
+        shutil.rmtree(gone, ignore_errors=True)
+        return not late
 
     def sweep(self) -> None:
         """Remove what a kill left behind: half-written files and half-deleted folders."""

@@ -136,6 +136,7 @@ def submit(
     name, folder = here.store.new_upload()
     try:
         source = keep_upload(file.filename or "upload", chunks_of(file), folder, here.settings.limits)
+        here.store.settle(folder)
         payload = {
             "source": str(source.relative_to(here.store.root)),
             "title": PurePath(file.filename or "upload").name[:100],
