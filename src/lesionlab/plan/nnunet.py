@@ -49,7 +49,13 @@ def make_plans(workspace: Workspace, recipe: Recipe) -> dict[str, Any]:
     kind = residual if settings.architecture == "residual" else ExperimentPlanner
     spacing = None if settings.spacing_mm is None else list(settings.spacing_mm)
     with workspace.environment(loaders=1), _nnunet_output(workspace.root / "plan.log"):
-        planner = kind(workspace.dataset, plans_name=workspace.plans_name, overwrite_target_spacing=spacing)
+        planner = kind(
+            workspace.dataset,
+            plans_name=workspace.plans_name,
+            overwrite_target_spacing=spacing,
+            # resized slices have pixels of 1 mm, so their spacing does not tell which axis is the coarse one
+            suppress_transpose=recipe.standardise.size is not None,
+        )
         if settings.first_features is not None and widths_as_unet(settings):
             planner.UNet_base_num_features = settings.first_features
         if settings.max_features is not None and widths_as_unet(settings):

@@ -95,10 +95,16 @@ class Bench:
             raise problems[0]
 
     def cases(self, recipe: Recipe) -> Kept[Case]:
-        """The standardised cases of a recipe's data, kept for the last kind of data asked for."""
+        """The standardised cases of a recipe's data, kept for the last kind of data asked for.
+
+        Their truth is what is scored against, which may be another reader's than the recipe learns from.
+        """
         key = data_key(self.study, recipe)
         if key not in self._cases:
-            self._cases = {key: kept_cases(self.data(recipe), data_recipe(self.study, recipe))}
+            wanted, truth = data_recipe(self.study, recipe), self.study.settings.truth
+            if truth is not None:
+                wanted = wanted.changed(standardise={"truth": truth})
+            self._cases = {key: kept_cases(self.data(recipe), wanted)}
         return self._cases[key]
 
     def inputs(self, run: Run) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def score_runs(
             "post_processing": bench.study.settings.post_processing.model_dump(mode="json"),
             "learnt_on": sorted((name, bench.key(one)) for name, one in learn.items()),
             "rules": RULES,
+            **({} if bench.study.settings.truth is None else {"truth": bench.study.settings.truth}),
         }
         owners = learn if bench.study.learns_inside else owners_of(bench, run, runs)
         share = part(progress, number / len(runs), (number + 1) / len(runs))

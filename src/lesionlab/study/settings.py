@@ -101,7 +101,10 @@ class StudySettings(Settings):
     variants: tuple[VariantSettings, ...] = ()
     grid: dict[str, dict[str, Changes]] = Field(default_factory=dict)
     """Lists of named changes, such as grid.networks and grid.losses; every combination is a variant."""
-    folds: Annotated[int, Field(ge=2)] = 5
+    truth: str | None = None
+    """Whose contours every variant is scored against, and its post-processing chosen on, where several
+    readers drew: as `standardise.truth` of a recipe. None = each variant's own."""
+    folds: Annotated[int, Field(ge=1)] = 5
     """Folds by patient; a data set that comes with folds of its own keeps those."""
     fold_seed: int = 12345
     """Of the draw of the folds."""
