@@ -27,6 +27,8 @@ from lesionlab.serve.store import Store, sync
 LEASE_S = 60.0
 """How long a job stays a silent worker's."""
 RENEWAL_S = 10.0
+TELL_S = 1.0
+"""Progress is told to the database no more often than this."""
 POLL_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -113,10 +115,15 @@ class _Lease:
         self.thread.join()
 
     def _renew(self) -> None:
-        while not self.over.wait(RENEWAL_S):
+        told, last = ("", 0.0), time.monotonic()
+        while not self.over.wait(min(RENEWAL_S, TELL_S)):
             if os.getppid() != self.parent:
                 # the service was killed; another one will give this job to another worker
                 os._exit(1)
+            news = (self.message, self.share)
+            if news == told and time.monotonic() - last < RENEWAL_S:
+                continue
+            told, last = news, time.monotonic()
             # a job that hangs without a word of progress is let go when its time is up
             if time.monotonic() > self.until or not self.queue.renew(
                 self.job, LEASE_S, self.share, self.message

@@ -28,6 +28,8 @@ export class Viewer {
       multiplanarShowRender: 0, multiplanarPadPixels: 4, sliceType: PLANES.all, isRadiologicalConvention: true,
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", loadingText: "",
       isNearestInterpolation: false, yoke3Dto2DZoom: true, maxDrawUndoBitmaps: 16,
+      // a picture without a place in the body has no left and right
+      isOrientationTextVisible: !record.flat,
     });
     this.nv.onLocationChange = (place) => this.moved(place);
   }
@@ -79,8 +81,10 @@ export class Viewer {
     }
     wanted.forEach((image) => this.nv.addVolume(image));
     Object.assign(this, { below, above, labels });
-    this.nv.opts.backColor = this.channel(below).kind === "pet" ? [1, 1, 1, 1] : [0, 0, 0, 1];
-    this.nv.opts.fontColor = this.channel(below).kind === "pet" ? [0.1, 0.2, 0.3, 1] : [0.85, 0.85, 0.85, 1];
+    const white = this.channel(below).kind === "pet";
+    this.nv.opts.backColor = white ? [1, 1, 1, 1] : [0, 0, 0, 1];
+    this.nv.opts.fontColor = white ? [0.1, 0.2, 0.3, 1] : [0.85, 0.85, 0.85, 1];
+    this.canvas.parentElement.style.backgroundColor = white ? "white" : "black";
     this.nv.drawScene();
   }
 
