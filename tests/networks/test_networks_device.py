@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from lesionlab.core.errors import TrainingError
 from lesionlab.networks import device as devices
-from lesionlab.networks.device import device_name, on_device, pick_device
+from lesionlab.networks.device import device_name, may_have_gpu, on_device, pick_device
 
 
 @pytest.fixture
@@ -60,3 +63,40 @@ def test_what_fails_on_the_cpu_is_raised(cuda) -> None:
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(TrainingError, match="device: found tpu; needed one of auto"):
         pick_device("tpu")
+
+
+def test_a_gpu_is_looked_for_before_torch_is_asked(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    bus = tmp_path / "sys" / "bus" / "pci" / "devices"
+    for number, vendor in enumerate(("0x8086", "0x1002")):
+        (bus / str(number)).mkdir(parents=True)
+        (bus / str(number) / "vendor").write_text(f"{vendor}\n")
+    (tmp_path / "dev").mkdir()
+    assert not may_have_gpu(tmp_path)
+    for name in ("nvidia0", "kfd", "dxg", "nvhost-gpu"):
+        (tmp_path / "dev" / name).touch()
+        assert may_have_gpu(tmp_path)
+        (tmp_path / "dev" / name).unlink()
+    (bus / "0" / "vendor").write_text("0x10de\n")
+    assert may_have_gpu(tmp_path)
+    (bus / "0" / "vendor").write_text("0x8086\n")
+    assert not may_have_gpu(tmp_path)
+    for other in ("darwin", "win32"):
+        monkeypatch.setattr(sys, "platform", other)
+        assert may_have_gpu(tmp_path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere torch is always asked")
+@pytest.mark.parametrize("limits", [{}, {"OMP_NUM_THREADS": "1,4"}, {"OMP_NUM_THREADS": "64"}])
+def test_threads_are_counted_as_torch_does(limits) -> None:
+    program = (
+        "import sys; from lesionlab.networks.device import thread_count; ours = thread_count(); "
+        "assert 'torch' not in sys.modules; import torch; "
+        "print(ours, torch.get_num_threads(), thread_count())"
+    )
+    clean = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**clean, **limits}, capture_output=True, text=True, check=True
+    )
+    ours, torchs, after = done.stdout.split()
+    assert ours == torchs == after

@@ -71,18 +71,19 @@ def may_have_gpu(root: Path = Path("/")) -> bool:
 def thread_count() -> int:
     """How many threads torch computes with, or would if it were loaded.
 
-    By default one for each core that this process may use, a core that runs two threads counting once;
-    MKL_NUM_THREADS, then OMP_NUM_THREADS, say otherwise.
+    One for each core that this process may use, a core that runs two threads counting once; fewer where
+    MKL_NUM_THREADS or, without it, OMP_NUM_THREADS says so.
     """
     if "torch" in sys.modules or not sys.platform.startswith("linux"):
         import torch
 
         return int(torch.get_num_threads())
+    cores = len({_core(number) for number in os.sched_getaffinity(0)})
     for variable in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         first = os.environ.get(variable, "").split(",")[0].strip()
         if first.isdecimal() and int(first) > 0:
-            return int(first)
-    return len({_core(number) for number in os.sched_getaffinity(0)})
+            return min(int(first), cores)
+    return cores
 
 
 def _core(number: int) -> str:

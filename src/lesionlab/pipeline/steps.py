@@ -15,7 +15,7 @@ from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.workspace import Workspace, open_workspace
 from lesionlab.pipeline.record import part
 from lesionlab.predict import Bundle
-from lesionlab.predict.bundle import CHECKPOINTS, after
+from lesionlab.predict.bundle import CHECKPOINTS, after, bundle_of
 from lesionlab.train import train_fold
 
 TRAINING_SHARE = 0.85
@@ -103,6 +103,5 @@ def step_bundle(workspace: Workspace, recipe: Recipe, *folds: int | str) -> Bund
     """Finished folds of one network of a workspace as a bundle; `recipe` is that of the step."""
     folder = workspace.model(recipe.network.configuration)
     checkpoints = tuple(folder / f"fold_{fold}" / CHECKPOINTS[0] for fold in folds)
-    files = [folder / "plans.json", folder / "dataset.json", *checkpoints]
     name = f"{recipe.name} fold {' '.join(map(str, folds))}"
-    return Bundle(name, recipe, folder, checkpoints, sha256_of(files))
+    return bundle_of(name, recipe, folder, checkpoints)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ class Bundle:
     sha256: str
     earlier: Bundle | None = None
     folds: tuple[str, ...] = ()
-    """Content hash of each fold with its plan, where they were computed when the bundle was opened."""
+    """Content hash of each fold with its plan, when the bundle was opened."""
 
 
 def load_bundle(source: str | Path, channels: tuple[str, ...] | None = None) -> Bundle:
@@ -77,19 +76,22 @@ def _from_folder(folder: Path, channels: tuple[str, ...] | None) -> Bundle:
         raise BundleError(
             folder, f"a model of {len(names)} channels", f"{len(recipe.channels)} as in recipe.toml"
         )
-    plan = [digest_of(folder / name) for name in PLAN]
-    digests = [digest_of(file) for file in checkpoints]
-    folds = tuple(sha256_joined([*plan, one]) for one in digests)
-    whole = sha256_joined([*plan, *digests])
-    bundle = Bundle(recipe.name, recipe, folder, checkpoints, whole, folds=folds)
+    bundle = bundle_of(recipe.name, recipe, folder, checkpoints)
     first = _first_folder(folder, recipe if recipe_file.is_file() else None, plans)
     return bundle if first is None else after(_from_folder(first, channels), bundle)
 
 
-def fold_hashes(folder: Path, checkpoints: Sequence[Path]) -> tuple[str, ...]:
-    """Content hash of each fold of a model folder: its plan, its data set and one checkpoint."""
-    plan = [digest_of(folder / name) for name in PLAN]
-    return tuple(sha256_joined([*plan, digest_of(file)]) for file in checkpoints)
+def bundle_of(name: str, recipe: Recipe, folder: Path, checkpoints: tuple[Path, ...]) -> Bundle:
+    """A bundle of some folds of a model folder; each file is read once for its hashes."""
+    plan = [digest_of(folder / part) for part in PLAN]
+    digests = [digest_of(file) for file in checkpoints]
+    folds = tuple(sha256_joined([*plan, one]) for one in digests)
+    return Bundle(name, recipe, folder, checkpoints, sha256_joined([*plan, *digests]), folds=folds)
+
+
+def fold_hash(folder: Path, checkpoint: Path) -> str:
+    """Content hash of one fold of a model folder: its plan, its data set and its checkpoint."""
+    return sha256_joined([*(digest_of(folder / part) for part in PLAN), digest_of(checkpoint)])
 
 
 def after(earlier: Bundle, bundle: Bundle) -> Bundle:

@@ -39,7 +39,7 @@ from lesionlab.predict.backends import (
     wants_openvino,
     work_of,
 )
-from lesionlab.predict.bundle import Bundle, fold_hashes
+from lesionlab.predict.bundle import Bundle, fold_hash
 from lesionlab.predict.cascade import with_previous
 from lesionlab.predict.checkpoints import Told, keep_words, kept_words, safe_load, told_by
 from lesionlab.predict.crops import candidates, crops_of, refined, share_of
@@ -234,7 +234,7 @@ class Weights:
         """A fold's checkpoint; BundleError when it is not what it was."""
         file = self.files[number]
         state = safe_load(file)
-        if fold_hashes(self.folder, (file,))[0] != self.names[number]:
+        if fold_hash(self.folder, file) != self.names[number]:
             raise BundleError(file, "weights that changed since the bundle was opened", "to open it again")
         return state
 
@@ -243,8 +243,9 @@ def bundle_weights(bundle: Bundle) -> Weights:
     """The weights of a bundle; BundleError when it has none."""
     if bundle.folder is None:
         raise BundleError(bundle.name, "no model folder", "a bundle with weights")
-    names = bundle.folds or fold_hashes(bundle.folder, bundle.checkpoints)
-    return Weights(bundle.folder, bundle.checkpoints, names)
+    folder = bundle.folder
+    names = bundle.folds or tuple(fold_hash(folder, file) for file in bundle.checkpoints)
+    return Weights(folder, bundle.checkpoints, names)
 
 
 @lru_cache(maxsize=2)
