@@ -29,7 +29,7 @@ niivue:
 # Compiled modules make the commands start two to three times faster.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) install -q -c constraints.txt torch torchvision
-	$(PIP) install -q -c constraints.txt -e '.[nn,serve,dev]'
+	$(PIP) install -q -c constraints.txt -e '.[nn,serve,postgres,dev]'
 	$(RUN)python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 	touch $@
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from lesionlab.core.errors import ServeError
 from lesionlab.serve.jobs import Job, Order, Queue
-from lesionlab.serve.tables import open_database
+from lesionlab.serve.tables import METADATA, open_database
+from postgres import missing, postgres
 
 
 class Clock:
@@ -28,9 +30,29 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(bool(missing()), reason=missing()))]
+)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind that a service may have."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'q.sqlite'}"
+    found = str(request.getfixturevalue("server"))
+    engine = open_database(found)
+    METADATA.drop_all(engine)
+    engine.dispose()
+    return found
+
+
 @pytest.fixture
-def queue(tmp_path: Path, clock: Clock):
-    queue = Queue(f"sqlite:///{tmp_path / 'q.sqlite'}", clock=clock)
+def queue(url: str, clock: Clock) -> Iterator[Queue]:
+    queue = Queue(url, clock=clock)
     yield queue
     queue.close()
 
@@ -162,8 +184,7 @@ def test_a_full_queue_refuses_new_work_but_knows_the_old(queue: Queue) -> None:
     assert queue.submit(Order("examine", "a"), most_waiting=1).key == "a"
 
 
-def test_many_workers_share_the_jobs_without_loss_or_doubling(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'q.sqlite'}"
+def test_many_workers_share_the_jobs_without_loss_or_doubling(url: str) -> None:
     submitting = Queue(url)
     for number in range(24):
         submitting.submit(Order("examine", f"job-{number}"))
@@ -183,6 +204,32 @@ def test_many_workers_share_the_jobs_without_loss_or_doubling(tmp_path: Path) ->
     assert sorted(done) == sorted(f"job-{number}" for number in range(24))
     assert submitting.counts() == {"done": 24, "waiting": 24}
     submitting.close()
+
+
+def test_a_job_that_is_done_while_its_lease_runs_out_stays_done(url: str, clock: Clock) -> None:
+    queue = Queue(url, clock=clock)
+    start = threading.Barrier(2)
+
+    def release() -> None:
+        other = Queue(url, clock=clock)
+        start.wait()
+        for _ in range(10):
+            other.release(99)
+        other.close()
+
+    for number in range(5):
+        queue.submit(Order("examine", f"job-{number}"))
+        job = claimed(queue, lease=-1.0)
+        thread = threading.Thread(target=release)
+        thread.start()
+        start.wait()
+        finished = queue.finish(job)
+        thread.join()
+        found = queue.job(job.id)
+        assert found is not None
+        assert found.state == ("done" if finished else "waiting")
+        queue.cancel(job.id) if not finished else None
+    queue.close()
 
 
 def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:

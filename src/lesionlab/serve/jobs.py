@@ -186,8 +186,9 @@ class Queue:
         lost = JOBS.c.state == "running" if everyone else lost
         why = reason or "its worker died or did not answer"
         with self.engine.begin() as connection:
+            # locked, so that no worker finishes between our look and our change
             rows = connection.execute(
-                select(JOBS.c.id, JOBS.c.attempts).where(JOBS.c.state == "running", lost)
+                select(JOBS.c.id, JOBS.c.attempts).where(JOBS.c.state == "running", lost).with_for_update()
             ).all()
             for job_id, attempts in rows:
                 spent = attempts >= most_attempts
@@ -295,7 +296,7 @@ class Queue:
         self, job_id: str, states: tuple[State, ...], changes: dict[str, Any], what: str, who: str
     ) -> Job:
         with self.engine.begin() as connection:
-            known = _by(connection, JOBS.c.id == job_id)
+            known = _by(connection, JOBS.c.id == job_id, lock=True)
             if known is None:
                 raise ServeError(job_id, "no such job", "the id of a queued job")
             if known.state not in states:
@@ -312,8 +313,9 @@ class Queue:
         )
 
 
-def _by(connection: Connection, condition: Any) -> Job | None:
-    row = connection.execute(select(JOBS).where(condition)).first()
+def _by(connection: Connection, condition: Any, *, lock: bool = False) -> Job | None:
+    wanted = select(JOBS).where(condition)
+    row = connection.execute(wanted.with_for_update() if lock else wanted).first()
     return None if row is None else _job(row)
 
 
