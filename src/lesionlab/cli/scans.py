@@ -264,8 +264,14 @@ def tell_findings(findings: Findings) -> None:
     columns = [column for column in lesions.columns if column.name in SHOWN_COLUMNS]
     answer(f"{findings.case.id}: {len(lesions.rows)} lesion{'' if len(lesions.rows) == 1 else 's'}")
     if lesions.rows:
-        rows = [[i, *(row[column.name] for column in columns)] for i, row in enumerate(lesions.rows, start=1)]
-        answer("\n" + table(["lesion", *map(with_unit, columns)], rows) + "\n")
+        rows: list[list[object]] = [
+            [i, *(row[column.name] for column in columns)] for i, row in enumerate(lesions.rows, start=1)
+        ]
+        head = ["lesion", *map(with_unit, columns)]
+        if lesions.label_names:
+            names = [lesions.label_names.get(int(row["label"]), "-") for row in lesions.rows]
+            head, rows = [*head, "label"], [[*row, name] for row, name in zip(rows, names, strict=True)]
+        answer("\n" + table(head, rows) + "\n")
     totals = [f"{with_unit(c)} {shown(lesions.totals[c.name])}" for c in lesions.total_columns]
     answer("total: " + ", ".join(totals))
     if findings.scores is not None:

@@ -6,7 +6,7 @@ Only containers. Computing them belongs to the stages, writing them to `report/`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lesionlab.core.case import Case
 from lesionlab.core.volume import Volume
@@ -52,6 +52,20 @@ class LesionTable:
     totals: Mapping[str, float]
     labels: Volume
     notes: tuple[str, ...] = ()
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    """What the mask's labels are called, where there are several."""
+
+    def named(self, labels: Mapping[str, int]) -> LesionTable:
+        """The same table knowing what several labels are called; with one label nothing changes."""
+        if len(labels) < 2:
+            return self
+        said = ", ".join(f"{number} = {name}" for name, number in labels.items())
+        columns = tuple(
+            replace(column, meaning=f"{column.meaning}: {said}") if column.name == "label" else column
+            for column in self.columns
+        )
+        names = {number: name for name, number in labels.items()}
+        return replace(self, columns=columns, label_names=names)
 
 
 @dataclass(frozen=True)

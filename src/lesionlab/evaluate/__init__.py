@@ -23,6 +23,7 @@ from lesionlab.evaluate.detection import (
     sensitivity_by_size,
 )
 from lesionlab.evaluate.empty import METRICS
+from lesionlab.evaluate.labels import score_labels
 from lesionlab.evaluate.lesions import lesion_records, lesions_csv, sensitivity_of_records
 from lesionlab.evaluate.overlap import (
     merge_scores,
@@ -60,6 +61,7 @@ __all__ = [
     "refuse_probabilities",
     "score_biomarkers",
     "score_case",
+    "score_labels",
     "score_lesions",
     "score_missing",
     "score_rows",

@@ -17,7 +17,7 @@ from lesionlab.core.memory import available_memory
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.results import Findings, Prediction
 from lesionlab.core.tasks import Progress, silent
-from lesionlab.evaluate import merge_scores, score_biomarkers, score_case
+from lesionlab.evaluate import merge_scores, score_biomarkers, score_case, score_labels
 from lesionlab.measure import measure
 from lesionlab.pipeline.files import mask_on, restored
 from lesionlab.pipeline.record import Stopwatch, device_of, part, provenance
@@ -180,14 +180,16 @@ def _measured(
     with watch.stage("measure"):
         progress("measuring", 0.85)
         lesions = measure(case, prediction.mask, bundle.recipe.biomarkers, bundle.recipe.radiomics)
-        lesions = with_special(case, lesions, bundle.recipe, paths[2])
+        lesions = with_special(case, lesions, bundle.recipe, paths[2]).named(bundle.recipe.labels)
     scores = None
     if case.truth is not None:
         with watch.stage("evaluate"):
             progress("comparing with the truth", 0.95)
             true = measure(case, case.truth, bundle.recipe.biomarkers)
             scores = merge_scores(
-                score_case(case.id, prediction.mask, case.truth), score_biomarkers(lesions, true)
+                score_case(case.id, prediction.mask, case.truth),
+                score_biomarkers(lesions, true),
+                score_labels(case.id, prediction.mask, case.truth, bundle.recipe.labels),
             )
     record = provenance(case, bundle, watch, device=device_of(bundle, device), paths=paths[:2])
     progress("done", 1.0)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lesionlab.core.files import jsonable
-from lesionlab.core.results import Column, Findings
+from lesionlab.core.results import Column, Findings, LesionTable
 from lesionlab.report import display, ibsi_checklist, tables
 from lesionlab.report import figures as drawing
 from lesionlab.report.canvas import png, width_px
@@ -176,7 +176,7 @@ def _lesion_table(findings: Findings) -> Html:
     rows = [
         [
             tables.lesion_number(row, position),
-            *(number(row.get(column.name, math.nan), column.unit) for column in columns),
+            *(_cell(lesions, column, row) for column in columns),
         ]
         for position, row in enumerate(lesions.rows[:LESIONS_LISTED])
     ]
@@ -187,6 +187,14 @@ def _lesion_table(findings: Findings) -> Html:
     if features:
         words += f" {features} radiomics features of each lesion are in lesions.csv, defined in columns.csv."
     return tag("section", heading, table(head, rows, class_="numbers"), tag("p", words, class_="quiet"), more)
+
+
+def _cell(lesions: LesionTable, column: Column, row: Mapping[str, float]) -> str | Html:
+    """A value of a lesion; its label by name where there are several."""
+    value = row.get(column.name, math.nan)
+    if column.name == "label" and value in lesions.label_names:
+        return lesions.label_names[int(value)]
+    return number(value, column.unit)
 
 
 def _column_head(column: Column) -> Html:
