@@ -4,6 +4,7 @@ import { byId } from "./api.js";
 import { colour } from "./colours.js";
 import * as niivue from "./vendor/niivue/niivue.js";
 
+const HAIRLINE = 1.6; // pixels
 const PLANES = { axial: 0, coronal: 1, sagittal: 2, all: 3 };
 const KEYS = {
   ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0],
@@ -23,8 +24,8 @@ export class Viewer {
     this.onmove = () => {};
     canvas.addEventListener("keydown", (event) => this.key(event));
     this.nv = new niivue.Niivue({
-      dragAndDropEnabled: false, isColorbar: false, show3Dcrosshair: false, crosshairWidth: 0.35, crosshairGap: 5,
-      crosshairColor: [1, 0.69, 0, 0.9], backColor: [0, 0, 0, 1], fontMinPx: 15, logLevel: "error",
+      dragAndDropEnabled: false, isColorbar: false, show3Dcrosshair: false, crosshairWidthUnit: "mm", crosshairGap: 8,
+      crosshairColor: [0.95, 0.55, 0, 1], backColor: [0, 0, 0, 1], fontMinPx: 15, logLevel: "error",
       multiplanarShowRender: 0, multiplanarPadPixels: 4, sliceType: PLANES.all, isRadiologicalConvention: true,
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", loadingText: "",
       isNearestInterpolation: false, yoke3Dto2DZoom: true, maxDrawUndoBitmaps: 16,
@@ -36,6 +37,7 @@ export class Viewer {
 
   async open() {
     await this.nv.attachToCanvas(this.canvas, false);
+    new ResizeObserver(() => requestAnimationFrame(() => this.thinCross())).observe(this.canvas);
     this.nv.addColormap("uptake", UPTAKE);
     this.nv.addColormap("white_to_black", WHITE_TO_BLACK);
     const { channels } = this.record;
@@ -76,16 +78,16 @@ export class Viewer {
     const labels = await this.image("lesions.nii.gz", { colormap: "gray", opacity: this.opacity.lesions });
     labels.setColormapLabel(labelColours(this.record.lesions.length));
     wanted.push(labels);
-    for (const image of [...this.nv.volumes].reverse()) {
-      this.nv.removeVolume(image);
-    }
-    wanted.forEach((image) => this.nv.addVolume(image));
+    // all at once: each volume added by itself would make the textures of all anew
+    this.nv.volumes = wanted.slice(0, -1);
+    this.nv.addVolume(labels);
     Object.assign(this, { below, above, labels });
     const white = this.channel(below).kind === "pet";
     this.nv.opts.backColor = white ? [1, 1, 1, 1] : [0, 0, 0, 1];
     this.nv.opts.fontColor = white ? [0.1, 0.2, 0.3, 1] : [0.85, 0.85, 0.85, 1];
     this.canvas.parentElement.style.backgroundColor = white ? "white" : "black";
     this.nv.drawScene();
+    this.thinCross();
   }
 
   async styled(channel, over) {
@@ -122,6 +124,16 @@ export class Viewer {
 
   planes(name) {
     this.nv.setSliceType(PLANES[name]);
+    this.thinCross();
+  }
+
+  // NiiVue measures its cross in mm: make it as wide as a hairline at the scale that is shown now.
+  thinCross() {
+    const [slice] = this.nv.screenSlices;
+    const pixels = slice?.leftTopWidthHeight[2];
+    if (pixels > 0 && this.nv.volumes.length) {
+      this.nv.setCrosshairWidth((HAIRLINE * Math.abs(slice.fovMM[0])) / pixels);
+    }
   }
 
   go([x, y, z]) {
