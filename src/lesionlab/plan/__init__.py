@@ -112,8 +112,28 @@ def gather_dataset(
     does not settle, and for a workspace with a training of other cases or another recipe.
     """
     workspace = Workspace(root, recipe.name)
-    trained = _trained_patients(workspace, recipe)
     failed: dict[str, str] = {}
+    try:
+        return _gathered(cases, recipe, (workspace, save), official, failed)
+    except DatasetError as error:
+        if not failed or error.found in failed.values():
+            raise
+        # cases that were left out may be why the others are too few
+        found = f"{error.found} ({len(failed)} left out, such as {next(iter(failed.values()))})"
+        raise DatasetError(error.subject, found, error.needed) from None
+
+
+def _gathered(
+    cases: Iterable[Case],
+    recipe: Recipe,
+    place: tuple[Workspace, SaveVolume],
+    official: OfficialFolds | None,
+    failed: dict[str, str],
+) -> Gathered:
+    """What `gather_dataset` does; cases that failed are added to `failed` with their reasons."""
+    workspace, save = place
+    root = workspace.root
+    trained = _trained_patients(workspace, recipe)
     with Fingerprint(workspace.preprocessed) as fingerprint:
         seen = _write_cases(cases, recipe, workspace, save, (fingerprint, trained, failed))
         if not seen:
