@@ -76,7 +76,10 @@ def test_train_makes_a_cross_validated_bundle(study: Path, trained: tuple[Path, 
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "6 cases of 6 patients; folds by patient: 0, 1, 2" in card
     assert "not a medical device" in card
-    assert "dice mean" in card
+    summary = json.loads((study / "work" / "crossvalidation" / "summary.json").read_text())
+    dice = summary["metrics"]["dice"]
+    assert f"| dice | {dice['mean']:.4g} |" in card
+    assert "bootstrap over 6 patients" in card
     validation = study / "work" / "crossvalidation"
     assert (validation / "sphere_3" / "report.html").is_file()
     assert "Training of fold 1" in (validation / "report.html").read_text()

@@ -4,12 +4,16 @@ import csv
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lesionlab.core.errors import WriteError
-from lesionlab.core.results import Findings
+from lesionlab.core.results import Findings, Scores
+from lesionlab.core.tasks import Outcome
+from lesionlab.pipeline.cohort import report_cohort
+from lesionlab.pipeline.kept import Examined
 from lesionlab.report import CohortEntry, cohort, cohort_entry, cohort_tables, write_cohort
 
 MakeFindings = Callable[..., Findings]
@@ -56,7 +60,7 @@ def test_a_cohorts_page(entries: list[CohortEntry], tmp_path: Path) -> None:
     assert names == {"report.html", "lesions.csv", "patients.csv", "columns.csv", "cohort.json"}
     tree = parsed(path)
     text = text_of(tree)
-    assert "2 patients examined" in text
+    assert "2 cases examined 1 patient 1 failed" in text
     assert "1 failed" in text
     assert "2 lesions found" in text
     assert "1 without any lesion" in text
@@ -114,6 +118,26 @@ def test_the_patients_own_folders_stay(entries: list[CohortEntry], tmp_path: Pat
     page.write_text("patient")
     write_cohort(entries, tmp_path)
     assert page.read_text() == "patient"
+
+
+def test_cases_of_one_patient_count_once_and_shared_notes_are_told_once(
+    two_lesions: Findings, tmp_path: Path
+) -> None:
+    one = replace(cohort_entry(two_lesions, None), patient_id="p", notes=("pixels", "sinister"))
+    other = replace(one, case_id="case-2", notes=("pixels", "right"))
+    path = write_cohort([one, other], tmp_path / "out")
+    text = text_of(parsed(path))
+    assert "2 cases examined 1 patient 0 failed" in text
+    assert "Notes on every case pixels" in text
+    assert "sinister" not in text
+    scored = [
+        Outcome(e.case_id, Examined(e, Scores(e.case_id, {"dice": d})), None, 0.0)
+        for e, d in zip((one, other), (0.2, 0.8), strict=True)
+    ]
+    report_cohort(scored, tmp_path / "cohort", title="t")
+    summary = json.loads((tmp_path / "cohort" / "cohort.json").read_text())["summary"]
+    assert summary["intervals"]["patients"] == 1
+    assert summary["metrics"]["dice"]["n"] == 2
 
 
 def test_all_failed_and_none_at_all(tmp_path: Path) -> None:

@@ -7,6 +7,15 @@ from typing import Any
 
 from lesionlab.core.recipe import Recipe
 
+COUNTS = {
+    "cases": "cases",
+    "empty_truth": "without a lesion",
+    "empty_prediction": "nothing found",
+    "both_empty": "rightly nothing found",
+    "missing_predictions": "without a prediction",
+}
+"""What the summary counts, in words; counts of none are left out."""
+
 
 def model_card(
     recipe: Recipe, patients: Mapping[str, str], folds: Sequence[str], summary: Mapping[str, Any] | None
@@ -53,16 +62,36 @@ def _scaling(recipe: Recipe, name: str) -> str:
 def _scores(summary: Mapping[str, Any] | None) -> list[str]:
     if summary is None:
         return ["Not cross-validated."]
-    lines = ["Each case was examined by the fold that had not seen its patient.", ""]
-    return lines + [f"- {name}: {value}" for name, value in _flat(summary)]
+    counts = [
+        f"{words}: {summary[key]}" for key, words in COUNTS.items() if summary.get(key) or key == "cases"
+    ]
+    pooled = [f"{name} {_number(value)}" for name, value in summary.get("pooled", {}).items()]
+    return [
+        "Each case was examined by the fold that had not seen its patient.",
+        "",
+        *(f"- {text}" for text in counts),
+        *([f"- pooled over all voxels: {', '.join(pooled)}"] if pooled else []),
+        *_interval_note(summary.get("intervals", {})),
+        "",
+        "| measure | mean | 95 % interval | median | cases |",
+        "|---|---|---|---|---|",
+        *(_row(name, entry) for name, entry in summary["metrics"].items() if entry["n"]),
+    ]
 
 
-def _flat(value: Mapping[str, Any], name: str = "") -> list[tuple[str, str]]:
-    found = []
-    for key, item in value.items():
-        full = f"{name} {key}".strip()
-        if isinstance(item, Mapping):
-            found += _flat(item, full)
-        elif not isinstance(item, list | tuple):
-            found.append((full, f"{item:.4g}" if isinstance(item, float) else str(item)))
-    return found
+def _interval_note(how: Mapping[str, Any]) -> list[str]:
+    if not how:
+        return []
+    manner = f"{how['method']}, {how['resamples']} resamples"
+    return [f"- intervals: bootstrap over {how['patients']} patients ({manner})"]
+
+
+def _row(name: str, entry: Mapping[str, Any]) -> str:
+    """A measure's line; one that no case has a value for is left out by the caller."""
+    low, high = entry.get("mean_low"), entry.get("mean_high")
+    interval = "-" if low is None or high is None else f"{_number(low)} to {_number(high)}"
+    return f"| {name} | {_number(entry['mean'])} | {interval} | {_number(entry['median'])} | {entry['n']} |"
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -125,7 +125,8 @@ def report_cohort(
     done = [outcome.value for outcome in outcomes if outcome.value is not None]
     scores = [examined.scores for examined in done if examined.scores is not None]
     entries = [o.value.entry if o.value else CohortEntry(o.name, error=o.error) for o in outcomes]
-    summary = summarise(scores) if scores else None
+    whose = {entry.case_id: entry.patient_id or entry.case_id for entry in entries}
+    summary = summarise(scores, whose) if scores else None
     return write_cohort(entries, folder, title=title, summary=summary, figures=figures)
 
 

@@ -224,10 +224,15 @@ def write_evaluation(
     return summary
 
 
-def write_scored(outcomes: Sequence[Outcome[Scores]], folder: str | Path) -> dict[str, Any]:
-    """Write cases.csv and summary.json (cases that failed with their reason in it); returns the summary."""
+def write_scored(
+    outcomes: Sequence[Outcome[Scores]], folder: str | Path, patients: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Write cases.csv and summary.json (cases that failed with their reason in it); returns the summary.
+
+    `patients` as for `evaluate.summarise`.
+    """
     done, failed = split(outcomes)
-    return write_scores(done, Path(folder), failed=failed)
+    return write_scores(done, Path(folder), patients, failed=failed)
 
 
 def model_results(

@@ -164,8 +164,8 @@ def cross_validate(
     done = dict(zip(names, run_examined(tasks, out, progress=progress), strict=True))
     outcomes = [done[name] for name in sorted(names)]
     scored = [_scored(outcome) for outcome in outcomes]
-    summary = write_scored(scored, out)
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
+    summary = write_scored(scored, out, _patients_of_cases(Path(root), record["patients"]))
     own = record.get("folds", DRAWN)
     official = None if own == DRAWN else (own, workspace.folds)
     checklists_of([out / outcome.name for outcome in outcomes], out, summary, record["patients"], official)
@@ -192,11 +192,18 @@ def finish(root: str | Path, target: str | Path, scores: Sequence[Scores] = ()) 
     model = workspace.model(recipe.network.configuration)
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
     folds = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{FINAL}"))
-    card = model_card(recipe, record["patients"], folds, summarise(scores) if scores else None)
+    whose = _patients_of_cases(Path(root), record["patients"])
+    card = model_card(recipe, record["patients"], folds, summarise(scores, whose) if scores else None)
     earlier = workspace.model(recipe.steps[0]) if len(recipe.steps) > 1 else None
     bundle = write_bundle(model, recipe, card, Path(target), earlier=earlier)
     remember_training(workspace, bundle)
     return bundle
+
+
+def _patients_of_cases(root: Path, patients: Mapping[str, str]) -> dict[str, str]:
+    """Case id to patient; `patients` is the plan's, by nnU-Net's names."""
+    sources = json.loads((root / SOURCES_FILE).read_text(encoding="utf-8"))["cases"]
+    return {sources[name]["case_id"]: patient for name, patient in patients.items() if name in sources}
 
 
 def _save(volume: Volume, path: Path) -> None:

@@ -84,6 +84,7 @@ def _page(
         title,
         _head(done, failed, title),
         _failures(failed),
+        _shared_notes(done),
         _summary(summary),
         _patients(done),
         _grid(done),
@@ -96,8 +97,11 @@ def _page(
 def _head(done: Sequence[CohortEntry], failed: Sequence[CohortEntry], title: str) -> Html:
     lesions = sum(len(entry.rows) for entry in done)
     without = sum(not entry.rows for entry in done)
+    people = len({entry.patient_id or entry.case_id for entry in done})
+    words = ("patient", "patients") if people == len(done) else ("case", "cases")
     cards = [
-        ("main", len(done), "patient examined" if len(done) == 1 else "patients examined"),
+        ("main", len(done), f"{words[len(done) != 1]} examined"),
+        *([(None, people, "patient" if people == 1 else "patients")] if people != len(done) else []),
         (None, len(failed), "failed"),
         (None, lesions, "lesion found" if lesions == 1 else "lesions found"),
         (None, without, "without any lesion"),
@@ -116,6 +120,14 @@ def _failures(failed: Sequence[CohortEntry]) -> Html:
         return Html("")
     items = [join([tag("b", entry.case_id), f": {entry.error}"]) for entry in failed]
     return tag("section", tag("h2", f"Failed ({len(failed)})"), tag("div", listing(items), class_="failed"))
+
+
+def _shared_notes(done: Sequence[CohortEntry]) -> Html:
+    """What is noted of every case alike, such as lengths that mean pixels."""
+    shared = [note for note in done[0].notes if all(note in entry.notes for entry in done)] if done else []
+    if not shared:
+        return Html("")
+    return tag("section", tag("h2", "Notes on every case"), tag("div", listing(shared), class_="notes"))
 
 
 def _summary(summary: Mapping[str, Any]) -> Html:
