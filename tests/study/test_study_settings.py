@@ -40,6 +40,14 @@ def test_the_grid_multiplies_its_lists_behind_the_named_variants(tmp_path: Path)
     assert recipes[1].loss.cross_entropy == find_recipe("pet-small").loss.cross_entropy
 
 
+def test_labels_of_a_study_replace_those_of_its_recipe(tmp_path: Path) -> None:
+    text = BASE + "[common]\nlabels = { benign = 1, malignant = 2 }\nrefine = { minimum_ml = 1.0 }\n" + ONE
+    recipe = study(tmp_path, text).variants[0].recipe
+    assert recipe.labels == {"benign": 1, "malignant": 2} and recipe.refine.minimum_ml == 1.0
+    with pytest.raises(RecipeError, match=r"variant 'a': .*labels must be numbered"):
+        study(tmp_path, text.replace("malignant = 2", "malignant = 3"))
+
+
 def test_runs_go_fold_by_fold_and_clean_up_is_no_reason_to_train_again(tmp_path: Path) -> None:
     found = study(
         tmp_path,

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from lesionlab.core.errors import RecipeError
-from lesionlab.core.recipe import Recipe
+from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.registry import RECIPES, find_recipe
 from lesionlab.core.settings import Positive, Settings, Share
 
@@ -235,6 +235,10 @@ def _variant(name: str, base: Recipe, changes: Sequence[Changes]) -> Variant:
     recipe = base
     try:
         for change in changes:
+            if change.labels:
+                recipe = parse_recipe(
+                    {**recipe.model_dump(mode="json"), "labels": change.labels}, recipe.name
+                )
             if change.sections:
                 recipe = recipe.changed(**_deep(recipe, change.sections))
     except RecipeError as error:
@@ -243,8 +247,8 @@ def _variant(name: str, base: Recipe, changes: Sequence[Changes]) -> Variant:
 
 
 def _deep(recipe: Recipe, sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections, those of single channels completed from the recipe; labels replace as a whole."""
-    found: dict[str, Any] = dict(sections)
+    """The sections, those of single channels completed from the recipe; labels replaced it as a whole."""
+    found: dict[str, Any] = {name: value for name, value in sections.items() if name != "labels"}
     if "channels" in found:
         known = {name: channel.model_dump(mode="json") for name, channel in recipe.channels.items()}
         found["channels"] = {n: {**known.get(n, {}), **change} for n, change in found["channels"].items()}
