@@ -45,9 +45,11 @@ lint: install
 test: lint tools niivue
 	$(RUN)pytest
 
-# Debian's programs that tests use: a validator of DICOM, a PACS, a browser. As root what is missing is installed;
-# tests that miss one say so and are skipped. A PACS that we brought does not stay running.
-TOOLS := dciodvfy:dicom3tools Orthanc:orthanc Orthanc:orthanc-dicomweb chromium:chromium openssl:openssl
+# Debian's programs that tests use: a validator of DICOM, a PACS, a browser, a database. As root what is missing is installed;
+# tests that miss one say so and are skipped. A server that we brought does not stay
+# running.
+TOOLS := dciodvfy:dicom3tools Orthanc:orthanc Orthanc:orthanc-dicomweb chromium:chromium openssl:openssl \
+  pg_ctlcluster:postgresql
 tools:
 	@missing=; for tool in $(TOOLS); do \
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
@@ -55,7 +57,9 @@ tools:
 	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq || true; \
 	  for package in $$missing; do apt-get install -y -qq $$package >/dev/null 2>&1 || true; done; \
 	  case "$$missing" in *orthanc*) service orthanc stop >/dev/null 2>&1 || true; \
-	    systemctl disable orthanc >/dev/null 2>&1 || true;; esac; fi; \
+	    systemctl disable orthanc >/dev/null 2>&1 || true;; esac; \
+	  case "$$missing" in *postgresql*) service postgresql stop >/dev/null 2>&1 || true; \
+	    systemctl disable postgresql >/dev/null 2>&1 || true;; esac; fi; \
 	for tool in $(TOOLS); do command -v $${tool%%:*} >/dev/null \
 	  || echo "found no $${tool%%:*}; needed Debian's package $${tool##*:} for some tests"; done
 

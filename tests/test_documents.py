@@ -53,7 +53,7 @@ def test_every_recipe_in_a_page_is_a_recipe(page: Path) -> None:
         data = tomllib.loads(text)
         if "protocol" in data:
             variants_of(StudySettings.model_validate(data), page.parent)
-        elif "routes" in data:
+        elif {"routes", "sources"} & set(data):
             parse_settings(data, page.name)
         else:
             parse_recipe(data, page.name)
