@@ -146,7 +146,8 @@ def place(page) -> tuple[list[float], str]:
 
 def test_from_files_to_an_accepted_result(page, service: Service, petct: Path) -> None:
     page.goto("/")
-    page.set_input_files("#files", sorted(petct.rglob("*.dcm")))
+    page.set_input_files("#folder", petct)
+    assert page.inner_text("#said a") == "study.zip"
     page.click("#said a")
     page.wait_for_selector(READY)
     job = job_of(page)
@@ -319,11 +320,19 @@ def test_a_failed_job_tells_why_and_is_tried_again(page, service: Service) -> No
     until(lambda: state(service.queue, job.id) == "failed")
 
 
-def test_what_is_no_scan_is_refused_with_the_reason(page, tmp_path: Path) -> None:
+def test_what_is_no_scan_is_refused_with_the_reason_however_it_comes(page, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
+    refused = "#said:has-text('neither an image nor a ZIP')"
     page.goto("/")
     page.set_input_files("#files", tmp_path / "a.txt")
-    page.wait_for_selector("#said:has-text('neither an image nor a ZIP')")
+    page.wait_for_selector(refused)
+    page.reload()
+    dropped = page.evaluate_handle(
+        "() => { const all = new DataTransfer(); all.items.add(new File(['hello'], 'b.txt')); return all; }"
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+    page.wait_for_selector(refused)
+    assert "b.txt" in page.inner_text("#said")
 
 
 def test_who_has_a_token_logs_in_and_out(chromium, settings: ServeSettings, queue: Queue) -> None:

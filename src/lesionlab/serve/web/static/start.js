@@ -12,10 +12,15 @@ let shown = "";
 
 // What was dropped, folders walked through: [{ name, file }]
 async function dropped(items) {
-  const entries = [...items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  // all at once: after the first wait the items are gone
+  const entries = [...items].map((item) => [item.webkitGetAsEntry?.(), item.getAsFile?.()]);
   const found = [];
-  for (const entry of entries) {
-    await walk(entry, found);
+  for (const [entry, file] of entries) {
+    if (entry) {
+      await walk(entry, found);
+    } else if (file) {
+      found.push({ name: file.name, file });
+    }
   }
   return found;
 }
