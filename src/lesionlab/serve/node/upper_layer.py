@@ -20,6 +20,8 @@ IMPLEMENTATION = "LESIONLAB"
 ACCEPTED, NO_SUCH_CLASS, NO_SUCH_SYNTAX = 0, 3, 4
 """Results of a presentation context, PS3.8 table 9-18."""
 NO_DATA_SET = 0x0101
+FIXED = 68
+"""Bytes before the items of an association request, PS3.8 table 9-11."""
 COMMAND, LAST = 1, 2
 """Bits of the header of a presentation data value, PS3.8 annex E."""
 
@@ -45,8 +47,10 @@ class Proposal:
 def read_proposal(body: bytes) -> Proposal:
     """An A-ASSOCIATE-RQ (without its first six bytes). Raises ServeError for one that is malformed."""
     try:
+        if len(body) < FIXED:
+            raise IndexError
         called, calling = (body[at : at + 16].decode("ascii").strip() for at in (4, 20))
-        contexts = tuple(_context(value) for kind, value in _items(body, 68) if kind == 0x20)
+        contexts = tuple(_context(value) for kind, value in _items(body, FIXED) if kind == 0x20)
     except (struct.error, UnicodeDecodeError, IndexError):
         raise ServeError("association request", "malformed bytes", "an A-ASSOCIATE-RQ of PS3.8") from None
     return Proposal(called, calling, contexts)
