@@ -15,7 +15,8 @@ from lesionlab.evaluate.labels import OF_EACH, score_labels
 from lesionlab.pipeline import examine, findings_of_mask
 from lesionlab.pipeline.training import cross_validate, finish, plan_cohort, train_folds
 from lesionlab.predict import load_bundle
-from lesionlab.report import save_volume, write_findings
+from lesionlab.report import save_volume, tables, write_findings
+from lesionlab.report.research import write_segmentation
 from networks_phantom import tiny_recipe
 from recipes_phantom import GRID, made_case, write_cases
 
@@ -67,6 +68,11 @@ def test_the_lesion_table_tells_which_lesion_is_what(tmp_path: Path) -> None:
     page = write_findings(findings, tmp_path / "out").read_text(encoding="utf-8")
     assert page.count(">malignant<") == 1 and page.count(">benign<") == 2
     assert "malignant Dice" in page
+    titles = [tables.lesion_names(findings.lesions)[number] for number in (1, 2, 3)]
+    assert sorted(title[8:] for title in titles) == [" (benign)", " (benign)", " (malignant)"]
+    assert all(title in page for title in titles)
+    segments = write_segmentation(findings, tmp_path / "lesions.seg.nrrd").read_bytes()
+    assert all(title.encode() in segments for title in titles)
     columns = (tmp_path / "out" / "columns.csv").read_text(encoding="utf-8")
     assert "1 = benign, 2 = malignant" in columns
 

@@ -18,7 +18,7 @@ from lesionlab.core.contours import edge_loops
 from lesionlab.core.errors import WriteError
 from lesionlab.core.results import Findings
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.report.dicom_codes import colour_of
+from lesionlab.report.dicom_codes import colour_of, plain_ascii
 from lesionlab.report.dicom_seg import (
     MANUFACTURER,
     MODEL,
@@ -28,7 +28,7 @@ from lesionlab.report.dicom_seg import (
     version_of,
 )
 from lesionlab.report.dicom_source import DicomSettings, DicomSource, SourcePlane, Uids, decimal, identity
-from lesionlab.report.tables import lesion_number
+from lesionlab.report.tables import lesion_names, lesion_number
 
 DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 """Class of the study that an RTSTRUCT refers to; retired, but the attribute is required and all use it."""
@@ -50,7 +50,8 @@ def structure_set(findings: Findings, source: DicomSource, settings: DicomSettin
     header = _header(findings, source, uids)
     numbers = [lesion_number(row, i) for i, row in enumerate(findings.lesions.rows)]
     method = method_of(findings)[0]
-    header.StructureSetROISequence = [_roi(number, method, source) for number in numbers]
+    names = lesion_names(findings.lesions)
+    header.StructureSetROISequence = [_roi(number, names[number], method, source) for number in numbers]
     header.ROIContourSequence = [_contours(number, labels, planes) for number in numbers]
     header.RTROIObservationsSequence = [_observation(number, settings) for number in numbers]
     return header
@@ -96,11 +97,11 @@ def _reference(header: Dataset, frame: int | None) -> Dataset:
     return item
 
 
-def _roi(number: int, method: str, source: DicomSource) -> Dataset:
+def _roi(number: int, name: str, method: str, source: DicomSource) -> Dataset:
     roi = Dataset()
     roi.ROINumber = number
     roi.ReferencedFrameOfReferenceUID = source.frame_of_reference
-    roi.ROIName = f"Lesion {number}"
+    roi.ROIName = plain_ascii(name)
     roi.ROIGenerationAlgorithm = method
     return roi
 

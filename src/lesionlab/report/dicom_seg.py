@@ -18,7 +18,7 @@ from lesionlab.core.results import Findings
 from lesionlab.core.volume import Volume
 from lesionlab.report.dicom_codes import ABNORMAL, FINDINGS, OWN, REGIONS, colour_of, plain_ascii
 from lesionlab.report.dicom_source import DicomSettings, DicomSource, Uids, stand_ins
-from lesionlab.report.tables import lesion_number
+from lesionlab.report.tables import lesion_names
 
 TYPES: Final = {"seg": "BINARY", "labelmap": "LABELMAP", "probability": "FRACTIONAL"}
 MANUFACTURER: Final = "LesionLab"
@@ -133,8 +133,7 @@ def _voxels(findings: Findings, kind: str) -> Volume:
 def _segments(
     findings: Findings, source: DicomSource, settings: DicomSettings, kind: str, uids: Uids
 ) -> list[hd.seg.SegmentDescription]:
-    numbers = [lesion_number(row, i) for i, row in enumerate(findings.lesions.rows)]
-    named = {number: f"Lesion {number}" for number in numbers}
+    named = {number: plain_ascii(name) for number, name in lesion_names(findings.lesions).items()}
     if kind == "probability":
         named = {1: "Probability of lesion"}
     elif not named:

@@ -28,7 +28,7 @@ from lesionlab.report.dicom_seg import (
     version_of,
 )
 from lesionlab.report.dicom_source import DicomSettings, DicomSource, Uids, derived_uid, references
-from lesionlab.report.tables import LESION, all_notes, lesion_number
+from lesionlab.report.tables import LESION, all_notes, lesion_names, lesion_number
 
 NOT_REPORTED: Final = (LESION, "label")
 """Columns that number rows and measure nothing."""
@@ -96,7 +96,9 @@ def _lesion(
     (number, row), (seg, uids) = lesion, named
     region = region_of(source, settings)
     group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=uids.lesion(number), identifier=f"Lesion {number}"),
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=uids.lesion(number), identifier=coded.plain_ascii(lesion_names(findings.lesions)[number])
+        ),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
             sop_instance_uid=seg.SOPInstanceUID,

@@ -206,11 +206,12 @@ def _lesion_pictures(findings: Findings) -> Html:
     numbers = list(drawing.lesion_boxes(labels))
     if not numbers:
         return Html("")
+    names = tables.lesion_names(findings.lesions)
     by_number = {
         tables.lesion_number(row, position): row for position, row in enumerate(findings.lesions.rows)
     }
     parts = [
-        _slices(findings, f"Lesion {n}", _facts(findings, by_number.get(n, {})), labels == n)
+        _slices(findings, names.get(n, f"Lesion {n}"), _facts(findings, by_number.get(n, {})), labels == n)
         for n in numbers[:LESIONS_PICTURED]
     ]
     rest = len(numbers) - LESIONS_PICTURED

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from lesionlab.core.files import write_json
-from lesionlab.core.results import Column, Findings
+from lesionlab.core.results import Column, Findings, LesionTable
 
+LABEL_LETTERS = 40
+"""So much of a label's name is shown: DICOM's names have 64 letters."""
 LESION = "lesion"
 """Name of the column that numbers a case's lesions from 1, as in lesions.nii.gz."""
 
@@ -53,6 +55,15 @@ def plain(value: object) -> str:
 def lesion_number(row: Mapping[str, float], position: int) -> int:
     """The number of the lesion in that row (position counts from 0)."""
     return int(row.get(LESION, position + 1))
+
+
+def lesion_names(table: LesionTable) -> dict[int, str]:
+    """What each lesion is called, by its number: `Lesion 2`, with its label where there are several."""
+    named = {}
+    for position, row in enumerate(table.rows):
+        number, label = lesion_number(row, position), table.label_names.get(int(row.get("label", 0)))
+        named[number] = f"Lesion {number}" + (f" ({label[:LABEL_LETTERS]})" if label else "")
+    return named
 
 
 def is_radiomics(column: Column) -> bool:
