@@ -17,7 +17,7 @@ from lesionlab.core.errors import ServeError
 from lesionlab.serve import service as service_module
 from lesionlab.serve.jobs import Queue
 from lesionlab.serve.service import Service, lock_folder
-from lesionlab.serve.settings import NodeSettings, ServeSettings, load_settings
+from lesionlab.serve.settings import NodeSettings, Route, ServeSettings, load_settings
 from lesionlab.serve.store import Store
 from serve_phantoms import free_port, store_files, until
 
@@ -34,6 +34,13 @@ def test_a_second_service_on_the_same_folder_is_refused(settings: ServeSettings)
     settings.data.mkdir(parents=True)
     with lock_folder(settings.data), pytest.raises(ServeError, match="another service running on it"):
         Service(settings)
+
+
+def test_a_route_to_a_bundle_that_is_not_there_is_refused_at_the_start(settings: ServeSettings) -> None:
+    routes = (*settings.routes, Route(name="breast", bundle="/srv/models/none"))
+    with pytest.raises(ServeError, match="route 'breast': /srv/models/none: found no such folder"):
+        Service(settings.model_copy(update={"routes": routes}))
+    assert not settings.data.exists()
 
 
 def test_a_service_starts_sweeps_and_stops(settings: ServeSettings) -> None:

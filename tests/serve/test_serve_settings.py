@@ -61,7 +61,10 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ({"node": {"host": "192.0.2.1"}}, "beyond loopback and needs node.ae_titles"),
         ({"web": {"tokens": {"anna": "secret"}}}, "web.tokens.anna"),
         ({"node": {"ae_title": "SEVENTEEN_LETTERS"}}, "node.ae_title"),
-        ({"routes": [{"name": "a", "bundle": "b", "send_to": ["x"]}]}, r"sends to unknown \['x'\]"),
+        (
+            {"routes": [{"name": "a", "bundle": "b", "send_to": ["x"]}]},
+            r"found route 'a' sends to unknown \['x'\]",
+        ),
         ({"routes": [{"name": "a", "bundle": "b"}] * 2}, "routes need names that differ"),
         ({"routes": [{"name": "a", "bundle": "b", "description": "("}]}, "no regular expression"),
         ({"destinations": {"w": {"kind": "dicomweb"}}}, "needs url"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from lesionlab.core.errors import ServeError
+from lesionlab.core.errors import LesionLabError, ServeError
 from lesionlab.serve.arrivals import Arrivals
 from lesionlab.serve.deliver import Deliverer
 from lesionlab.serve.fetching import Fetcher
@@ -33,6 +33,7 @@ class Service:
     """Everything but the page, as a context: running inside it, stopped on leaving it."""
 
     def __init__(self, settings: ServeSettings) -> None:
+        require_bundles(settings)
         self.settings = settings
         self.store = Store(settings.data)
         self.lock = lock_folder(settings.data)
@@ -82,6 +83,18 @@ class Service:
     ) -> None:
         self.queue.note("service", "stopped", "")
         self.stack.close()
+
+
+def require_bundles(settings: ServeSettings) -> None:
+    """ServeError when a route's bundle cannot be opened: known now, not at the first study."""
+    from lesionlab.predict import load_bundle
+
+    for route in settings.routes:
+        try:
+            load_bundle(route.bundle)
+        except LesionLabError as error:
+            subject = f"route {route.name!r}: {error.subject}"
+            raise ServeError(subject, error.found, error.needed) from None
 
 
 def lock_folder(folder: Path) -> IO[str]:

@@ -190,4 +190,7 @@ def _explain(item: dict[str, Any]) -> tuple[str, str]:
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f"unknown key {where!r}", "only the keys of docs/reference/service.md"
+    if item["type"] == "value_error":
+        told = str(item["msg"]).removeprefix("Value error, ")
+        return f"{where}: {told}" if where else told, "settings that agree (docs/reference/service.md)"
     return (f"{where} = {str(item.get('input'))[:60]!r}" if where else "these settings"), str(item["msg"])
