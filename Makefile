@@ -1,5 +1,5 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
-.PHONY: install demo test tools niivue lint sts bench sts-losses bus-bra clean
+.PHONY: install demo test tools niivue lint sts bench sts-losses bus-bra clean service-load
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -76,6 +76,10 @@ bench: install
 	$(RUN)python benchmarks/prediction.py -w $(WORKSPACE) -o benchmarks/results
 	$(RUN)python benchmarks/fingerprint.py $(DATA)/.. -o benchmarks/results
 	$(RUN)python benchmarks/training_step.py $(DATA)/.. -o benchmarks/results
+
+# The service under load beside Orthanc (installed by make tools), ten minutes on two cores.
+service-load: install tools
+	$(RUN)python benchmarks/service_load.py -o benchmarks/results
 
 # Studies: networks x losses on breast ultrasound, and losses on PET. Resumable; progress in study.log.
 bus-bra: install

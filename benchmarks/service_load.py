@@ -51,7 +51,7 @@ AIM, AIM_MS = 0.5, 200.0
 SETTINGS = """
 data = "{data}"
 device = "cpu"
-node = {{ port = {node}, processes = {processes} }}
+node = {{ port = {node}, processes = {processes}, instances = {slices} }}
 web = {{ port = {web} }}
 """
 
@@ -281,6 +281,8 @@ def into_lesionlab(folder: Path, files: Sequence[Path], wanted: argparse.Namespa
     node, web, file = free_port(), free_port(), folder / "serve.toml"
     folder.mkdir()
     names = {"data": folder / "data", "node": node, "web": web, "processes": wanted.processes}
+    # queued as soon as it is complete, so that work begins while others are still coming
+    names["slices"] = len(files)
     file.write_text(SETTINGS.format(**names))
     page = Page(f"http://127.0.0.1:{web}")
     with (folder / "log").open("w") as log:
