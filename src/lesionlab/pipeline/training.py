@@ -192,8 +192,8 @@ def finish(root: str | Path, target: str | Path, scores: Sequence[Scores] = ()) 
     model = workspace.model(recipe.network.configuration)
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
     folds = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{FINAL}"))
-    whose = _patients_of_cases(Path(root), record["patients"])
-    card = model_card(recipe, record["patients"], folds, summarise(scores, whose) if scores else None)
+    summary = summarise(scores, _patients_of_cases(Path(root), record["patients"])) if scores else None
+    card = model_card(recipe, record["patients"], folds, summary)
     earlier = workspace.model(recipe.steps[0]) if len(recipe.steps) > 1 else None
     bundle = write_bundle(model, recipe, card, Path(target), earlier=earlier)
     remember_training(workspace, bundle)
