@@ -36,3 +36,8 @@ def test_the_sections_survive_a_file(tmp_path) -> None:
     )
     (tmp_path / "r.toml").write_text(dump_recipe(recipe))
     assert load_recipe(tmp_path / "r.toml") == recipe
+
+
+def test_a_bad_value_is_told_in_our_words() -> None:
+    with pytest.raises(RecipeError, match=r"found method = 'magic'; needed 'network', 'threshold' or"):
+        find_recipe("pet").changed(method="magic")

@@ -43,7 +43,9 @@ def test_bus_bra_names_what_is_missing(tmp_path):
     with pytest.raises(ReadError, match="no column 'Case'; needed columns ID, Case, Pathology"):
         listed("bus-bra", root)
     with pytest.raises(ReadError, match=r"found no bus_data.csv; needed BUS-BRA as it is published: https"):
-        listed("bus-bra", tmp_path / "Images")
+        listed("bus-bra", root / "Images")
+    with pytest.raises(ReadError, match=r"found no such folder; needed BUS-BRA as it is published: https"):
+        listed("bus-bra", tmp_path / "nowhere")
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path):
@@ -133,8 +135,8 @@ def test_what_a_folder_may_not_be(tmp_path):
     (root / "images" / "c0.jpg").write_bytes((root / "images" / "c1.png").read_bytes())
     with pytest.raises(ReadError, match="two files called c0; needed one file per case"):
         listed("folder", root)
-    with pytest.raises(ReadError, match="found no images and masks"):
-        listed("folder", tmp_path / "images")
+    with pytest.raises(ReadError, match="no images and masks; needed a folder of images and masks: your own"):
+        listed("folder", root / "images")
 
 
 def test_a_folder_without_a_table_and_a_mask_of_another_size(tmp_path):

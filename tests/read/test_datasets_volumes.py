@@ -203,8 +203,9 @@ def test_stacks_without_spacing_say_so_and_faults_are_named(tmp_path):
     (root / "spacing.json").write_text("[]")
     with pytest.raises(ReadError, match="found no spacing; needed"):
         listed("stacks", root)
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(ReadError, match=r"found no SPECIMEN/us\.tif or pa\.tif"):
-        listed("stacks", root / "S2" / "nothing")
+        listed("stacks", tmp_path / "nothing")
 
 
 def test_autopet_as_dicom(tmp_path):

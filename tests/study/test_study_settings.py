@@ -81,7 +81,7 @@ def test_runs_go_fold_by_fold_and_clean_up_is_no_reason_to_train_again(tmp_path:
         (BASE + "folds = 3\ntest_folds = [3]\n" + ONE, "test_folds are some of 0 to 2"),
         (BASE + "test_folds = [0]\n[post_processing]\nlearn_on = 'other_folds'\n" + ONE, "two test_folds"),
         (BASE.replace("100", "0") + ONE, "amount = '0'.*greater than 0"),
-        ('name = "s"\n' + ONE, "data; amount"),
+        ('name = "s"\n' + ONE, "data; amount; needed a value$"),
         ("name = \n", "a TOML file"),
     ],
 )

@@ -26,6 +26,7 @@ from lesionlab.core.settings import (
     Settings,
     StandardiseSettings,
     UltrasoundSettings,
+    needed_words,
 )
 
 
@@ -308,7 +309,9 @@ def _explain(item: Any) -> tuple[str, str]:
     if item["type"] == "extra_forbidden":
         known = _known_keys(item["loc"][:-1])
         return f"unknown key {where!r}", f"one of {', '.join(known)}"
-    return f"{where} = {str(item.get('input'))[:60]!r}" if item["loc"] else "recipe", str(item["msg"])
+    return f"{where} = {str(item.get('input'))[:60]!r}" if item["loc"] else "recipe", needed_words(
+        item["msg"]
+    )
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -22,6 +22,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def needed_words(message: str) -> str:
+    """What pydantic says of a bad value, as it fits after `needed`: without its fixed first words."""
+    text = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    return "a value" if text == "Field required" else text
+
+
 class StandardiseSettings(Settings):
     """What every case is brought to: the size that a network sees, and whose contours count.
 

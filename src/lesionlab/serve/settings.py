@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lesionlab.core.errors import ServeError
-from lesionlab.core.settings import Count, NonNegative, Positive, Settings
+from lesionlab.core.settings import Count, NonNegative, Positive, Settings, needed_words
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e]+$")]
 """DICOM AE title: up to 16 printable characters without backslash (PS3.5, VR AE); no spaces, to be safe."""
@@ -193,4 +193,4 @@ def _explain(item: dict[str, Any]) -> tuple[str, str]:
     if item["type"] == "value_error":
         told = str(item["msg"]).removeprefix("Value error, ")
         return f"{where}: {told}" if where else told, "settings that agree (docs/reference/service.md)"
-    return (f"{where} = {str(item.get('input'))[:60]!r}" if where else "these settings"), str(item["msg"])
+    return f"{where} = {str(item.get('input'))[:60]!r}", needed_words(item["msg"])

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.registry import RECIPES, find_recipe
-from lesionlab.core.settings import Positive, Settings, Share
+from lesionlab.core.settings import Positive, Settings, Share, needed_words
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
@@ -265,7 +265,7 @@ def _explained(error: ValidationError) -> tuple[str, str]:
         else:
             value = "" if item["type"] == "missing" or not item["loc"] else f" = {str(item['input'])[:60]!r}"
             found.append(f"{where}{value}")
-            needed.append(str(item["msg"]))
+            needed.append(needed_words(item["msg"]))
     return "; ".join(found), "; ".join(dict.fromkeys(needed))
 
 

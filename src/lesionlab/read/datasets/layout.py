@@ -68,7 +68,9 @@ class Dataset:
 
     def absent(self, folder: Path, what: str) -> ReadError:
         """The error for a folder that is not laid out like this data set."""
-        return ReadError(folder, f"no {what}", f"{self.title} as it is published: {self.source}")
+        found = f"no {what}" if folder.is_dir() else "no such folder"
+        published = "" if self.licence == "your own" else " as it is published"
+        return ReadError(folder, found, f"{self.title}{published}: {self.source}")
 
 
 def image_case(item: str, patient: str, diagnosis: str, files: Sequence[Path], mask: Volume) -> Case:

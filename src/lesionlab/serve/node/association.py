@@ -83,7 +83,9 @@ class Association:
             log.warning("%s: %s", self.sender or "a caller", error)
             self.end()
         except (OSError, EOFError) as error:
-            log.warning("%s is gone: %s", self.sender or "a caller", error or type(error).__name__)
+            # who only tries whether the port answers, as the service does at its start, has no name
+            level = logging.WARNING if self.sender else logging.DEBUG
+            log.log(level, "%s is gone: %s", self.sender or "a caller", error or type(error).__name__)
         finally:
             self.connection.close()
 
