@@ -86,6 +86,8 @@ def test_killed_at_random_nothing_acknowledged_is_lost_and_nothing_done_twice(
         time.sleep(chance.uniform(0.0, 3.0))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        # its receiver may live a moment longer and would be taken for the next one's
+        until(lambda: not listening(port))
     process = started(file, port)
     settings = load_settings(file)
     queue, store = Queue(settings.database_url), Store(settings.data)
