@@ -28,6 +28,10 @@ VERBS = (
     "quality",
     "agree",
     "observers",
+    "response",
+    "robustness",
+    "suv",
+    "serve",
     "report",
     "info",
     "demo",
@@ -55,6 +59,11 @@ def test_every_verb_explains_itself_with_an_example(run, verb: str) -> None:
     assert result.exit_code == 0
     assert f"lesionlab {verb} " in " ".join(result.stdout.split())
     assert "Example:" in result.stdout
+
+
+@pytest.mark.parametrize("verb", ["run", "table"])
+def test_the_verbs_of_a_study_explain_themselves(run, verb: str) -> None:
+    assert f"Example: `lesionlab study {verb} " in " ".join(run("study", verb, "--help").stdout.split())
 
 
 @pytest.mark.parametrize("arguments", [["examin"], ["--what"], ["info", "--what"], ["plan"]])

@@ -56,6 +56,17 @@ def test_one_patient(run, patient: Path, tmp_path: Path) -> None:
     assert json.loads((out / "patient.json").read_text())["scores"]["dice"] == 1.0
 
 
+def test_of_many_lesions_a_screenful_is_listed(
+    run, patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lesionlab.cli.scans.LISTED", 1)
+    told = run("examine", patient, "-m", "pet-threshold", "-o", tmp_path / "out").stdout
+    rows = rows_of(tmp_path / "out" / "lesions.csv")
+    assert len(rows) > 1
+    assert f"and {len(rows) - 1} more in lesions.csv" in told
+    assert sum(line.split()[:1] in (["1"], ["2"]) for line in told.splitlines()) == 1
+
+
 def test_the_default_method_says_what_it_is(run, patient: Path, tmp_path: Path) -> None:
     result = run("examine", patient, "-o", tmp_path / "out")
     assert result.exit_code == 0

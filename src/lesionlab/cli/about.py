@@ -72,6 +72,7 @@ def _about_bundle(path: Path) -> dict[str, Any]:
         "folds": [checkpoint.parent.name for checkpoint in bundle.checkpoints],
         "channels": list(bundle.recipe.channels),
         "labels": bundle.recipe.labels,
+        "networks": list(bundle.recipe.steps) if bundle.checkpoints else [],
         "settings": bundle.recipe.model_dump(mode="json"),
     }
 

@@ -29,7 +29,10 @@ def plan(
         ),
     ],
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", metavar="RECIPE", help="pet-small, pet, petct, or a TOML file.")
+        str,
+        typer.Option(
+            "--recipe", "-r", metavar="RECIPE", help="A recipe's name (`info` lists them) or TOML file."
+        ),
     ] = "pet-small",
     duplicates: Annotated[
         str | None,

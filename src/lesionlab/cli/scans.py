@@ -46,6 +46,9 @@ SHOWN_COLUMNS = (
 SHOWN_SCORES = ("dice", "iou", "ppv", "sensitivity", "volume_error_ml", "lesions_missed", "lesions_false")
 """What of the metrics is worth a terminal's width; patient.json and cases.csv have all of them."""
 
+LISTED = 20
+"""Lesions that are listed in a terminal; lesions.csv has all of them."""
+
 Scan = Annotated[
     Path,
     typer.Argument(
@@ -271,7 +274,9 @@ def tell_findings(findings: Findings) -> None:
         if lesions.label_names:
             names = [lesions.label_names.get(int(row["label"]), "-") for row in lesions.rows]
             head, rows = [*head, "label"], [[*row, name] for row, name in zip(rows, names, strict=True)]
-        answer("\n" + table(head, rows) + "\n")
+        rest = len(rows) - LISTED
+        more = f"and {rest} more in lesions.csv\n" if rest > 0 else ""
+        answer("\n" + table(head, rows[:LISTED]) + "\n" + more)
     totals = [f"{with_unit(c)} {shown(lesions.totals[c.name])}" for c in lesions.total_columns]
     answer("total: " + ", ".join(totals))
     if findings.scores is not None:
@@ -281,7 +286,7 @@ def tell_findings(findings: Findings) -> None:
 
 def with_unit(column: Column) -> str:
     """A column's name with its unit, for a table's head; UCUM annotations without the name they repeat."""
-    unit = column.unit.split("{")[0] or column.unit
+    unit = column.unit.split("{")[0] or column.unit.strip("{}")
     return column.name if unit in ("", "1") else f"{column.name} [{unit}]"
 
 

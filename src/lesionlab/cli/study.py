@@ -46,6 +46,14 @@ Data = Annotated[
 ]
 
 
+@study.callback()
+def explained() -> None:
+    """Compare many recipes on one data set: the same folds, the same effort, one table with intervals.
+
+    A TOML file says what is compared (docs/tutorials/study.md).
+    """
+
+
 @study.command("run", short_help="Train and test every variant, and write the table.")
 def run(
     file: StudyFile,
