@@ -17,6 +17,7 @@ from lesionlab.core.workspace import open_workspace
 from lesionlab.pipeline.files import write_converted
 from lesionlab.read import load_mask
 from lesionlab.study import load_study, run_study
+from lesionlab.study.held_out import NO_COST, Cost
 from lesionlab.study.run import Bench, runs_of
 
 pytestmark = pytest.mark.slow
@@ -209,3 +210,8 @@ def test_every_patient_is_predicted_by_a_network_that_had_not_seen_him(place: Pa
         assert {p.stem for p in bench.predictions(run).glob("*.npz")} == set(split.test)
         tested += split.test
     assert sorted(tested) == CASES
+
+
+def test_two_networks_cost_what_both_cost() -> None:
+    assert Cost(1.0, 2, 30, 400) + Cost(0.5, 3, 20, 100) == Cost(1.5, 5, 50, 500)
+    assert NO_COST + Cost(1.0, 2, 30, 400) == Cost(1.0, 2, 30, 400)

@@ -33,7 +33,10 @@ DEFINITIONS = (
     ("rank", "by mean Dice; in brackets where it lies in 95 % of resamples of patients"),
     ("first", "share of these resamples in which the variant leads"),
     ("left empty", "lesion-free cases in which nothing was found"),
-    ("training", "minutes of training of one fold, mean; patches seen"),
+    (
+        "training",
+        "minutes of training of one fold, mean; patches seen; both networks of a recipe in two steps",
+    ),
     ("s per case", "seconds of prediction, network loaded, median over cases"),
 )
 

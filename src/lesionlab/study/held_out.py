@@ -113,6 +113,15 @@ class Cost:
         """As JSON values."""
         return asdict(self)
 
+    def __add__(self, other: Cost) -> Cost:
+        """The cost of two networks, one after the other."""
+        return Cost(
+            self.minutes + other.minutes,
+            self.epochs + other.epochs,
+            self.patches + other.patches,
+            self.parameters + other.parameters,
+        )
+
 
 NO_COST = Cost(0.0, 0, 0, 0)
 """Of a method that needs no training."""

@@ -218,9 +218,11 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
         prepare(data, run.recipe, pace, root, part(progress, 0.0, 0.1))
         first = train_first_step(root, device=bench.device, progress=part(progress, 0.1, 0.5))
         begun = 0.5 if first else 0.1
-        folder = train_fold(root, run.fold, device=bench.device, progress=part(progress, begun, 0.85))
+        train_fold(root, run.fold, device=bench.device, progress=part(progress, begun, 0.85))
         workspace, recipe = open_workspace(root)
-        cost = cost_of(folder, recipe, batch_size_of(workspace, recipe))
+        for step in recipe.steps:
+            folder = workspace.model(step) / f"fold_{run.fold}"
+            cost += cost_of(folder, recipe, batch_size_of(workspace, recipe.step(step)))
         bundle = fold_bundle(workspace, recipe, run.fold)
     names = (*data.splits[run.fold].test, *data.splits[run.fold].inner)
     timed = predict_held_out(
