@@ -127,14 +127,24 @@ def by_cost(rows: Rows) -> bytes:
     for number, (key, unit, words) in enumerate(panels):
         axes = canvas.place(figure, 0.55 + number * 5.0, 0.3, (4.2, 2.3))
         points = [(row[key] / unit, row["dice"], str(row["variant"])) for row in rows if row[key] > 0]
+        low, high = min((p[0] for p in points), default=1.0), max((p[0] for p in points), default=1.0)
         for place, (x, y, name) in enumerate(points):
+            right = x * x > low * high  # in the right half of a log scale the name goes to the left
             axes.plot(x, y, "o", markersize=5, color=canvas.TRUTH, alpha=0.7, markeredgewidth=0)
             if place < 3:
                 axes.annotate(
-                    name, (x, y), xytext=(6, 0), textcoords="offset points", fontsize=8, va="center"
+                    name,
+                    (x, y),
+                    xytext=(-6 if right else 6, 0),
+                    textcoords="offset points",
+                    fontsize=8,
+                    va="center",
+                    ha="right" if right else "left",
                 )
         if points:
             axes.set_xscale("log")
+            middle, half = math.sqrt(low * high), max(math.sqrt(high / low) * 1.3, 4.0)
+            axes.set_xlim(middle / half, middle * half)  # a decade at least, so that ticks stay apart
         axes.set_xlabel(words, fontsize=8.5)
         axes.set_title("mean Dice", fontsize=9.5, loc="left")
         _quiet(axes, "both")
