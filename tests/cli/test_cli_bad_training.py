@@ -61,6 +61,13 @@ def test_a_data_set_with_one_class_only(run: Run, cases: Path, tmp_path: Path) -
     assert "malignant" in line and "needed" in line
 
 
+def test_a_folder_without_a_scan(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    line = told(run("plan", tmp_path / "nothing", "-r", recipe_file(tmp_path), "-w", tmp_path / "w"))
+    assert f"{tmp_path / 'nothing'}: found no scan in it; needed a folder of patients" in line
+    assert not (tmp_path / "w").exists()
+
+
 def test_no_lesion_at_all(run: Run, tmp_path: Path) -> None:
     cases = write_cases(tmp_path / "empty", ("suv",), GRID, labels=())
     line = told(run("plan", cases, "-r", recipe_file(tmp_path), "-w", tmp_path / "w"))

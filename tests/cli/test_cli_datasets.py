@@ -102,6 +102,9 @@ def test_a_converted_data_set_is_planned_with_its_own_folds(run: Run, tmp_path: 
     assert [len(fold["val"]) for fold in answer["folds"]] == [4, 4, 4]
     assert answer["folds"][0]["val"] == ["bus_0001-l", "bus_0001-r", "bus_0004-l", "bus_0004-r"]
     assert answer["patients"]["bus_0001-l"] == "BUS-BRA-1"
+    two = recipe_file(tmp_path / "two.toml", training={"folds": 2})
+    result = run("plan", out, "-r", two, "-w", tmp_path / "two")
+    assert "in 3 folds (the data set's own, not the recipe's 2): " in result.stdout
     classes = tmp_path / "classes"
     assert run("convert", "bus-bra", root, "-o", classes, "--classes").exit_code == 0
     result = run("plan", classes, "-r", recipe, "-w", tmp_path / "other")

@@ -73,8 +73,11 @@ def plan(
         )
     else:
         people = len(set(done.patients.values()))
+        told_otherwise = len(done.folds) != chosen.training.folds
+        whose = f" (the data set's own, not the recipe's {chosen.training.folds})" if told_otherwise else ""
         answer(
-            f"planned {len(done.patients)} cases of {people} patients in {len(done.folds)} folds: {workspace}"
+            f"planned {len(done.patients)} cases of {people} patients in {len(done.folds)} folds"
+            f"{whose}: {workspace}"
         )
         if done.twins:
             answer(f"{told(done.twins)}; left out: {len(done.dropped)}")

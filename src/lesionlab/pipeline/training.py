@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import LesionLabError, TrainingError
+from lesionlab.core.errors import LesionLabError, ReadError, TrainingError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
@@ -80,6 +80,8 @@ def gather_cohort(
     official = read_folds(Path(source)) if recipe.training.official_folds else None
     test = frozenset() if official is None else frozenset(official.test)
     named = [(case_name(path, Path(source)), path) for path in find_cases(Path(source))]
+    if not named:
+        raise ReadError(source, "no scan in it", "a folder of patients with contours")
     named = [(name, path) for name, path in named if name not in test]
     failed: dict[str, str] = {}
     sources: dict[str, dict[str, str]] = {}
