@@ -44,7 +44,7 @@ def refine(prediction: Prediction, case: Case, recipe: Recipe) -> Prediction:
 def cleaned(
     labels: NDArray[Any], settings: RefineSettings, voxel_ml: float
 ) -> tuple[NDArray[Any], list[str]]:
-    """Integer labels (z, y, x) cleaned as `refine` does it, with its notes; empty ones come back as they are."""
+    """Integer labels (z, y, x) cleaned as `refine` does it, and its notes; empty ones return unchanged."""
     notes: list[str] = []
     box = foreground_box(labels, margin=1)
     if box is None:
