@@ -108,7 +108,7 @@ def test_an_earlier_demo_is_emptied_and_nothing_else(tmp_path: Path, monkeypatch
 
 
 def test_a_patient_that_cannot_be_planned_ends_the_demo(tmp_path: Path) -> None:
-    damaged = write_cohort(tmp_path / "cohort", 3, 7)[0] / "pet" / "pt_0040.dcm"
+    damaged = write_cohort(tmp_path / "cohort", 5, 7)[0] / "pet" / "pt_0040.dcm"
     damaged.write_bytes(damaged.read_bytes()[:2000])
     recipe = find_recipe("demo").changed(**SMALLEST)
     with pytest.raises(DatasetError, match=r"P01.*a cohort that reads without fault"):
