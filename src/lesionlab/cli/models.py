@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from lesionlab.cli.terminal import (
     complain,
     progress_bar,
 )
+
+if TYPE_CHECKING:
+    from lesionlab.pipeline.training import Planned
 
 
 def plan(
@@ -52,13 +55,23 @@ def plan(
     """
     from lesionlab.core.registry import find_recipe
     from lesionlab.pipeline.training import plan_cohort
-    from lesionlab.plan.leaks import told
 
     with progress_bar() as progress:
         chosen = find_recipe(recipe)
         if duplicates is not None:
             chosen = chosen.changed(training={"duplicates": duplicates})
         planned = plan_cohort(source, chosen, workspace, progress=progress)
+    _tell_planned(planned, chosen.training.folds, workspace, as_json)
+    for reason in planned.failed.values():
+        complain(reason)
+    if planned.failed:
+        raise typer.Exit(1)
+
+
+def _tell_planned(planned: Planned, stated: int, workspace: Path, as_json: bool) -> None:
+    """What was planned; `stated` is the recipe's number of folds."""
+    from lesionlab.plan.leaks import told
+
     done = planned.plan
     if as_json:
         answer_json(
@@ -73,8 +86,8 @@ def plan(
         )
     else:
         people = len(set(done.patients.values()))
-        told_otherwise = len(done.folds) != chosen.training.folds
-        whose = f" (the data set's own, not the recipe's {chosen.training.folds})" if told_otherwise else ""
+        told_otherwise = len(done.folds) != stated
+        whose = f" (the data set's own, not the recipe's {stated})" if told_otherwise else ""
         answer(
             f"planned {len(done.patients)} cases of {people} patients in {len(done.folds)} folds"
             f"{whose}: {workspace}"
@@ -82,10 +95,6 @@ def plan(
         if done.twins:
             answer(f"{told(done.twins)}; left out: {len(done.dropped)}")
         answer(f"next: lesionlab train {workspace} -o BUNDLE")
-    for reason in planned.failed.values():
-        complain(reason)
-    if planned.failed:
-        raise typer.Exit(1)
 
 
 def train(
