@@ -27,6 +27,7 @@ from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.record import part
 from lesionlab.pipeline.training import SOURCES_FILE, gather_cohort
 from lesionlab.plan import patient_folds
+from lesionlab.study.groups import folds_by_column
 from lesionlab.study.settings import Study
 
 GATHERED = "gathered.json"
@@ -118,10 +119,14 @@ def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent
     noted = json.loads(record.read_text(encoding="utf-8"))
     cases = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
     sources = json.loads((workspace.root / SOURCES_FILE).read_text(encoding="utf-8"))["cases"]
-    if len(noted["folds"]) != study.settings.folds:
-        found_folds = f"{len(noted['folds'])} folds that the data set comes with"
-        raise DatasetError(study.settings.name, found_folds, f"folds = {len(noted['folds'])} in the study")
-    splits = splits_of(study, noted["folds"], cases["patients"], cases["with_lesion"])
+    folds, whence = noted["folds"], "that the data set comes with"
+    if study.settings.folds_by is not None:
+        folds = folds_by_column(study.source, study.settings.folds_by, cases["patients"])
+        whence = f"by {study.settings.folds_by.column}"
+    if len(folds) != study.settings.folds:
+        found_folds = f"{len(folds)} folds {whence}"
+        raise DatasetError(study.settings.name, found_folds, f"folds = {len(folds)} in the study")
+    splits = splits_of(study, folds, cases["patients"], cases["with_lesion"])
     return StudyData(workspace, cases["patients"], sources, splits, noted["failed"], noted["sha256"])
 
 

@@ -86,6 +86,16 @@ class Subgroups(Settings):
     columns: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+class FoldsBy(Settings):
+    """A column of a table of the cases: each of its values is a fold, held out in turn."""
+
+    file: str
+    """A CSV file in the folder of the data."""
+    case: str = "case"
+    """The column that names the case."""
+    column: str
+
+
 class StudySettings(Settings):
     """study.toml. The variants are those named and every combination of the `grid`."""
 
@@ -106,6 +116,8 @@ class StudySettings(Settings):
     readers drew: as `standardise.truth` of a recipe. None = each variant's own."""
     folds: Annotated[int, Field(ge=1)] = 5
     """Folds by patient; a data set that comes with folds of its own keeps those."""
+    folds_by: FoldsBy | None = None
+    """Folds by scanner, hospital or whatever else a column tells, instead of drawn or official ones."""
     fold_seed: int = 12345
     """Of the draw of the folds."""
     test_folds: tuple[Annotated[int, Field(ge=0)], ...] | None = None
@@ -277,6 +289,7 @@ def _known(location: tuple[int | str, ...]) -> list[str]:
         "grid": Changes,
         "post_processing": PostProcessing,
         "subgroups": Subgroups,
+        "folds_by": FoldsBy,
     }
     model = sections.get(str(location[0])) if location else None
     return list((model or StudySettings).model_fields)

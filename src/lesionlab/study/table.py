@@ -5,7 +5,6 @@ Plain numbers only; the page and the files are `report/study.py`'s. A case count
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from lesionlab.evaluate.bootstrap import Floats, Interval, intervals
 from lesionlab.evaluate.comparison import thirds
 from lesionlab.evaluate.ranking import Ranking, against, pairwise_p, rank_stability
 from lesionlab.evaluate.statistics import subgroups
-from lesionlab.plan import nnunet_id
+from lesionlab.study.groups import case_table
 from lesionlab.study.run import Bench, Run
 from lesionlab.study.scores import ALL
 from lesionlab.study.settings import Study
@@ -214,15 +213,7 @@ def _groups(
     wanted = study.settings.subgroups
     if wanted is None:
         return []
-    file = study.source / wanted.file
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            table = {nnunet_id(row[wanted.case]): row for row in csv.DictReader(lines)}
-    except (OSError, KeyError):
-        raise DatasetError(file, "no such table", f"a CSV file with a column {wanted.case}") from None
-    missing = [c for c in wanted.columns if any(c not in row for row in table.values())]
-    if missing:
-        raise DatasetError(file, f"no column {', '.join(missing)}", "the columns that the study names")
+    table = case_table(study.source / wanted.file, wanted.case, wanted.columns)
     entries = {c: thirds([table.get(case, {}).get(c, "") for case in cases]) for c in wanted.columns}
     return [
         {"variant": name, "column": one.column, "value": one.value, **_interval("dice", one.mean)}
@@ -236,6 +227,7 @@ def _facts(
 ) -> dict[str, str]:
     """What the reader must know beside the numbers; `tested` are the cases and their patients."""
     settings, (cases, whose) = study.settings, tested
+    by = "patient" if settings.folds_by is None else settings.folds_by.column
     amount = f"{settings.amount:g} {'patches' if settings.protocol == 'patches' else 'minutes of training'}"
     choice = "as each recipe says"
     if settings.post_processing.choose:
@@ -247,7 +239,7 @@ def _facts(
             choice += f"; {alone} of {len(runs)} runs still as the recipe says, as no other fold is finished"
     return {
         "tested": f"{len(cases)} cases of {len(set(whose))} patients",
-        "test folds": f"{', '.join(map(str, folds))} of {settings.folds} folds by patient",
+        "test folds": f"{', '.join(map(str, folds))} of {settings.folds} folds by {by}",
         "seeds": ", ".join(map(str, settings.seeds)),
         "protocol": f"the same for every variant: {amount} in each fold",
         "post-processing": choice,
