@@ -19,8 +19,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from lesionlab.core.results import Findings
 from lesionlab.report import canvas, figures
-from lesionlab.report.dicom_seg import MANUFACTURER, MODEL, SERIES_NUMBERS, version_of
-from lesionlab.report.dicom_source import DicomSource, Uids, references
+from lesionlab.report.dicom_seg import MANUFACTURER, MODEL, version_of
+from lesionlab.report.dicom_source import DicomSettings, DicomSource, Uids, references
 from lesionlab.report.html import number, unit_words
 from lesionlab.report.tables import LESION, lesion_number
 
@@ -31,7 +31,7 @@ ROW_INCHES: Final = 0.26
 PURPOSE: Final = "LesionLab. Research software, not a medical device."
 
 
-def capture(findings: Findings, source: DicomSource, uids: Uids) -> Dataset:
+def capture(findings: Findings, source: DicomSource, settings: DicomSettings, uids: Uids) -> Dataset:
     """The picture as an RGB secondary capture that refers to the source's images."""
     built = SCImage.from_ref_dataset(
         ref_dataset=references(source)[0],
@@ -40,7 +40,7 @@ def capture(findings: Findings, source: DicomSource, uids: Uids) -> Dataset:
         bits_allocated=8,
         coordinate_system="PATIENT",
         series_instance_uid=uids.series("sc"),
-        series_number=SERIES_NUMBERS["sc"],
+        series_number=settings.series_number("sc"),
         sop_instance_uid=uids.instance("sc"),
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -48,7 +48,7 @@ def capture(findings: Findings, source: DicomSource, uids: Uids) -> Dataset:
         software_versions=version_of(findings),
         patient_orientation=("L", "F"),
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description="LesionLab picture: research only",
+        series_description=settings.series_words("picture"),
     )
     built.PatientOrientation = ""  # several views side by side have no one orientation
     built.Laterality = ""

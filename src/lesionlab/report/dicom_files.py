@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ def dicom_objects(findings: Findings, source: DicomSource, settings: DicomSettin
     from lesionlab.report.dicom_seg import segmentation
     from lesionlab.report.dicom_sr import structured_report
 
-    uids = Uids(findings, source)
+    if settings.pseudonym and settings.correction is not None:
+        settings = replace(settings, correction=replace(settings.correction, person=""))
+    tracking = None if settings.correction is None else settings.correction.tracking
+    uids = Uids(findings, source, tracking)
     made: dict[str, Dataset] = {}
     # What a scanner wrote against the standard is copied as it is, and has been told when it was read.
     with without_warnings():
@@ -50,7 +54,7 @@ def dicom_objects(findings: Findings, source: DicomSource, settings: DicomSettin
             elif kind == "rtstruct":
                 made[kind] = structure_set(findings, source, settings, uids)
             elif kind == "sc":
-                made[kind] = capture(findings, source, uids)
+                made[kind] = capture(findings, source, settings, uids)
             else:
                 made[kind] = segmentation(findings, source, settings, kind, uids)
         if settings.pseudonym:

@@ -22,7 +22,6 @@ from lesionlab.report.dicom_codes import colour_of, plain_ascii
 from lesionlab.report.dicom_seg import (
     MANUFACTURER,
     MODEL,
-    SERIES_NUMBERS,
     finding_of,
     method_of,
     version_of,
@@ -47,17 +46,18 @@ def structure_set(findings: Findings, source: DicomSource, settings: DicomSettin
     aligned = source.on_grid(findings.lesions.labels)
     labels = findings.lesions.labels if aligned is None else aligned
     planes = source.planes if aligned is not None else ()
-    header = _header(findings, source, uids)
+    header = _header(findings, source, settings, uids)
     numbers = [lesion_number(row, i) for i, row in enumerate(findings.lesions.rows)]
-    method = method_of(findings)[0]
     names = lesion_names(findings.lesions)
-    header.StructureSetROISequence = [_roi(number, names[number], method, source) for number in numbers]
+    header.StructureSetROISequence = [
+        _roi(number, names[number], method_of(findings, settings, number)[0], source) for number in numbers
+    ]
     header.ROIContourSequence = [_contours(number, labels, planes) for number in numbers]
     header.RTROIObservationsSequence = [_observation(number, settings) for number in numbers]
     return header
 
 
-def _header(findings: Findings, source: DicomSource, uids: Uids) -> Dataset:
+def _header(findings: Findings, source: DicomSource, settings: DicomSettings, uids: Uids) -> Dataset:
     header = Dataset()
     header.update(identity(source))
     header.file_meta = FileMetaDataset()
@@ -67,12 +67,13 @@ def _header(findings: Findings, source: DicomSource, uids: Uids) -> Dataset:
     header.SOPClassUID = RTStructureSetStorage
     header.SOPInstanceUID = uids.instance("rtstruct")
     header.SeriesInstanceUID = uids.series("rtstruct")
-    header.Modality, header.SeriesNumber, header.InstanceNumber = "RTSTRUCT", SERIES_NUMBERS["rtstruct"], 1
-    header.SeriesDescription = "LesionLab contours: research only"
+    header.Modality, header.InstanceNumber = "RTSTRUCT", 1
+    header.SeriesNumber = settings.series_number("rtstruct")
+    header.SeriesDescription = settings.series_words("contours")
     header.OperatorsName = ""
     header.Manufacturer, header.ManufacturerModelName = MANUFACTURER, MODEL
     header.SoftwareVersions = version_of(findings)
-    header.StructureSetLabel = "LESIONS"
+    header.StructureSetLabel = "LESIONS" if settings.correction is None else "CORRECTED"
     header.StructureSetName = "Lesions, research only"
     header.StructureSetDate, header.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     header.ApprovalStatus = "UNAPPROVED"

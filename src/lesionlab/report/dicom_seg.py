@@ -23,15 +23,8 @@ from lesionlab.report.tables import lesion_names
 TYPES: Final = {"seg": "BINARY", "labelmap": "LABELMAP", "probability": "FRACTIONAL"}
 MANUFACTURER: Final = "LesionLab"
 MODEL: Final = "lesionlab"
-SERIES_NUMBERS: Final = {
-    "seg": 9101,
-    "labelmap": 9102,
-    "probability": 9103,
-    "sr": 9104,
-    "rtstruct": 9105,
-    "sc": 9106,
-}
 MOST_SEGMENTS: Final = 65535
+BY_HAND: Final = Code("123109", "DCM", "Manual Processing")
 
 
 def segmentation(
@@ -63,18 +56,18 @@ def segmentation(
         segmentation_type=TYPES[kind],
         segment_descriptions=described,
         series_instance_uid=uids.series(kind),
-        series_number=SERIES_NUMBERS[kind],
+        series_number=settings.series_number(kind),
         sop_instance_uid=uids.instance(kind),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL,
         software_versions=version_of(findings),
         device_serial_number=version_of(findings),
-        content_label="LESIONS" if kind != "probability" else "PROBABILITY",
+        content_label=_label(kind, settings),
         content_description=plain_ascii(f"{findings.provenance.bundle}: research, not for diagnosis")[:64],
-        series_description=f"LesionLab {kind}: research only",
+        series_description=settings.series_words(kind),
     )
-    built.ContentCreatorName = ""
+    built.ContentCreatorName = "" if settings.correction is None else settings.correction.person
     if not source.frame_of_reference:
         built.PatientOrientation = ""
         shared = built.SharedFunctionalGroupsSequence[0]
@@ -101,15 +94,28 @@ def finding_of(settings: DicomSettings) -> Code:
     return FINDINGS[settings.finding]
 
 
-def method_of(findings: Findings) -> tuple[str, Code]:
-    """How the mask came about: AUTOMATIC, SEMIAUTOMATIC or MANUAL, and the family of algorithms."""
-    if any(note.startswith("mask as given in the file") for note in findings.prediction.notes):
+def method_of(findings: Findings, settings: DicomSettings | None = None, lesion: int = 0) -> tuple[str, Code]:
+    """How the mask came about: AUTOMATIC, SEMIAUTOMATIC or MANUAL, and the family of algorithms.
+
+    With the settings of a correction: how this lesion came about, which nobody may have touched.
+    """
+    correction = None if settings is None else settings.correction
+    known = "" if correction is None else correction.methods.get(lesion, "")
+    if known in ("SEMIAUTOMATIC", "MANUAL"):
+        return known, BY_HAND
+    if not known and any(note.startswith("mask as given in the file") for note in findings.prediction.notes):
         by_hand = findings.provenance.bundle == "mask file"
         kind = "MANUAL" if by_hand else "SEMIAUTOMATIC"
-        return kind, Code("123109", "DCM", "Manual Processing")
+        return kind, BY_HAND
     if findings.provenance.settings.get("method") == "network":
         return "AUTOMATIC", Code("123110", "DCM", "Artificial Intelligence")
     return "AUTOMATIC", Code("threshold", OWN, "Threshold of intensity")
+
+
+def _label(kind: str, settings: DicomSettings) -> str:
+    if kind == "probability":
+        return "PROBABILITY"
+    return "LESIONS" if settings.correction is None else "CORRECTED"
 
 
 def _voxels(findings: Findings, kind: str) -> Volume:
@@ -138,24 +144,27 @@ def _segments(
         named = {1: "Probability of lesion"}
     elif not named:
         named = {1: "Lesion (none found)"}
-    algorithm_type, family = method_of(findings)
     run = findings.provenance
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=plain_ascii(run.bundle)[:64] or MODEL,
-        family=family,
-        version=f"{version_of(findings)} {run.bundle_sha256[:12] or run.recipe_sha256[:12]}".strip(),
-        source=MANUFACTURER,
-        parameters={"recipe": plain_ascii(run.recipe_name), "recipe_sha256": run.recipe_sha256},
-    )
+    methods = {number: method_of(findings, settings, number) for number in named}
+    algorithms = {
+        family: hd.AlgorithmIdentificationSequence(
+            name=plain_ascii(run.bundle)[:64] or MODEL,
+            family=family,
+            version=f"{version_of(findings)} {run.bundle_sha256[:12] or run.recipe_sha256[:12]}".strip(),
+            source=MANUFACTURER,
+            parameters={"recipe": plain_ascii(run.recipe_name), "recipe_sha256": run.recipe_sha256},
+        )
+        for family in {family for _, family in methods.values()}
+    }
     region = region_of(source, settings)
-    return [
+    described = [
         hd.seg.SegmentDescription(
             segment_number=number,
             segment_label=label,
             segmented_property_category=ABNORMAL,
             segmented_property_type=finding_of(settings),
-            algorithm_type=algorithm_type,
-            algorithm_identification=algorithm,
+            algorithm_type=methods[number][0],
+            algorithm_identification=algorithms[methods[number][1]],
             tracking_uid=uids.lesion(number if kind != "probability" else 0),
             tracking_id=label,
             anatomic_regions=None if region is None else [region],
@@ -163,6 +172,10 @@ def _segments(
         )
         for number, label in sorted(named.items())
     ]
+    for item in described:
+        if item.SegmentAlgorithmType == "MANUAL":
+            del item.SegmentAlgorithmName  # PS3.3 C.8.20.2: only for what an algorithm drew
+    return described
 
 
 def _own_grid(volume: Volume, source: DicomSource) -> hd.Volume:

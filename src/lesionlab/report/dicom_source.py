@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -43,6 +44,17 @@ _REQUIRED: Final = (
     *("AccessionNumber", "ReferringPhysicianName"),
 )
 SEXES: Final = ("M", "F", "O")
+SERIES_NUMBERS: Final = {
+    "seg": 9101,
+    "labelmap": 9102,
+    "probability": 9103,
+    "sr": 9104,
+    "rtstruct": 9105,
+    "sc": 9106,
+}
+CORRECTED_SERIES: Final = 100
+LONGEST_LO: Final = 64
+"""Letters of DICOM's VR LO (PS3.5)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +107,27 @@ class DicomSource:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """What is known of a mask that somebody corrected: by whom, and what its lesions were before.
+
+    `person` is a DICOM person name, "" where nobody is named. By a lesion's number, `tracking` holds the
+    tracking UID that it had (lesions that are new have none here), `methods` how its voxels came about
+    (AUTOMATIC, SEMIAUTOMATIC, MANUAL).
+    """
+
+    person: str = ""
+    tracking: Mapping[int, str] = field(default_factory=dict)
+    methods: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DicomSettings:
     """What may be chosen about DICOM results.
 
     `finding` is a name of `dicom_codes.FINDINGS`; `region` one of `dicom_codes.REGIONS`, by default what the
     source's BodyPartExamined says. Without lesions there is no segmentation unless `empty_segmentation`.
     `pseudonym` de-identifies: it becomes the patient's name and id; UIDs are replaced unless `keep_uids`.
+    With a `correction` the objects say that they are one.
     """
 
     kinds: tuple[Kind, ...] = ("seg", "sr")
@@ -109,6 +136,18 @@ class DicomSettings:
     empty_segmentation: bool = False
     pseudonym: str = ""
     keep_uids: bool = False
+    correction: Correction | None = None
+
+    def series_words(self, what: str) -> str:
+        """The description of a series, at most 64 letters."""
+        if self.correction is None:
+            return f"LesionLab {what}: research only"
+        by = f" by {self.correction.person}" if self.correction.person else ""
+        return f"LesionLab {what}, corrected{by}"[:LONGEST_LO]
+
+    def series_number(self, kind: str) -> int:
+        """The number of the series of a kind; corrections count on behind the results that they correct."""
+        return SERIES_NUMBERS[kind] + (0 if self.correction is None else CORRECTED_SERIES)
 
 
 class Uids:
@@ -118,7 +157,10 @@ class Uids:
     the mask alone.
     """
 
-    def __init__(self, findings: Findings, source: DicomSource) -> None:
+    def __init__(
+        self, findings: Findings, source: DicomSource, tracking: Mapping[int, str] | None = None
+    ) -> None:
+        self._known = dict(tracking or {})
         labels = np.ascontiguousarray(findings.lesions.labels.array)
         mask = hashlib.sha256(labels.tobytes()).hexdigest()
         self._lesions = (source.series_uid, mask)
@@ -134,8 +176,8 @@ class Uids:
         return derived_uid("series", kind, *self._run)
 
     def lesion(self, number: int) -> str:
-        """Tracking UID of a lesion; 0 is the patient as a whole."""
-        return derived_uid("lesion", str(number), *self._lesions)
+        """Tracking UID of a lesion, the one known from before a correction; 0 is the patient."""
+        return self._known.get(number) or derived_uid("lesion", str(number), *self._lesions)
 
 
 def derived_uid(*parts: str) -> str:

@@ -21,7 +21,6 @@ from lesionlab.report import dicom_codes as coded
 from lesionlab.report.dicom_seg import (
     MANUFACTURER,
     MODEL,
-    SERIES_NUMBERS,
     finding_of,
     method_of,
     region_of,
@@ -71,14 +70,14 @@ def structured_report(
         evidence=[*references(source), *([] if seg is None else [seg])],
         content=report,
         series_instance_uid=uids.series("sr"),
-        series_number=SERIES_NUMBERS["sr"],
+        series_number=settings.series_number("sr"),
         sop_instance_uid=uids.instance("sr"),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL,
         software_versions=version_of(findings),
         is_complete=True,
-        series_description="LesionLab measurements: research only",
+        series_description=settings.series_words("measurements"),
         coding_schemes=[
             CodingSchemeIdentificationItem(coded.OWN, name="LesionLab", responsible_organization=MANUFACTURER)
         ],
@@ -108,7 +107,7 @@ def _lesion(
         finding_category=coded.ABNORMAL,
         finding_type=finding_of(settings),
         finding_sites=None if region is None else [sr.FindingSite(region)],
-        algorithm_id=_algorithm(findings),
+        algorithm_id=_algorithm(findings, method_of(findings, settings, number)[0]),
         measurements=_measurements(findings.lesions.columns, row),
     )
     _say(group, _not_computed(findings.lesions.columns, row))
@@ -123,7 +122,7 @@ def _totals(
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=uids.lesion(0), identifier="Patient totals"),
         finding_type=finding_of(settings),
-        algorithm_id=_algorithm(findings),
+        algorithm_id=_algorithm(findings, method_of(findings)[0]),
         measurements=_measurements(table.total_columns, table.totals, total=True),
         qualitative_evaluations=[
             sr.QualitativeEvaluation(coded.LESION_FOUND, coded.YES if table.rows else coded.NO)
@@ -149,7 +148,7 @@ def _texts(findings: Findings, *, private: bool) -> Iterable[str]:
         yield coded.plain_ascii("Notes of the run: " + "; ".join(told))
 
 
-def _algorithm(findings: Findings) -> sr.AlgorithmIdentification:
+def _algorithm(findings: Findings, method: str) -> sr.AlgorithmIdentification:
     run = findings.provenance
     return sr.AlgorithmIdentification(
         name=coded.plain_ascii(run.bundle) or MODEL,
@@ -157,7 +156,7 @@ def _algorithm(findings: Findings) -> sr.AlgorithmIdentification:
         parameters=[
             f"recipe {coded.plain_ascii(run.recipe_name)} sha256 {run.recipe_sha256}",
             f"model sha256 {run.bundle_sha256}",
-            f"segmentation {method_of(findings)[0].lower()}",
+            f"segmentation {method.lower()}",
         ],
     )
 

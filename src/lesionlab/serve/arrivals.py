@@ -107,7 +107,8 @@ def order_of(study: Received, routes: Sequence[Route]) -> Order:
         refused = [f"study {study.study_uid}", found, f"a route that takes it (routes: {names})"]
         return Order("examine", f"{key}:", {**source, "refused": refused})
     chosen = {"route": route.name, "bundle": route.bundle, "objects": list(route.objects)}
-    return Order("examine", f"{key}:{route.name}", {**source, **chosen, "send_to": list(route.send_to)})
+    sending = {"send_to": list(route.send_to), "send": route.send}
+    return Order("examine", f"{key}:{route.name}", {**source, **chosen, **sending})
 
 
 def facts_of(study: Received) -> StudyFacts:

@@ -13,19 +13,22 @@ import pydicom
 from lesionlab.core.errors import ServeError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.tasks import Progress
+from lesionlab.read import load_mask
 from lesionlab.serve.jobs import Job
 from lesionlab.serve.store import Store
 
 if TYPE_CHECKING:
     from lesionlab.core.results import Findings
+    from lesionlab.report.dicom_source import Correction
 
+DICOM_FOLDER = "dicom"
 CORRECTION = "correction.json"
 """Beside the results of a corrected mask: which job it corrects, who drew it, and when."""
 
 
 def examine_job(store: Store, job: Job, device: str, progress: Progress) -> None:
     """Examine the scan of a job, or measure the mask that its payload names, into its folder of results."""
-    from lesionlab.pipeline.exports import DICOM_FOLDER, Exports, write_exports
+    from lesionlab.pipeline.exports import Exports, write_exports
     from lesionlab.report import write_findings
     from lesionlab.report.dicom_source import DicomSettings
     from lesionlab.serve.viewer import write_viewer
@@ -33,15 +36,31 @@ def examine_job(store: Store, job: Job, device: str, progress: Progress) -> None
     findings = _findings(store, job, device, progress)
     progress("writing", 1.0)
     objects = tuple(job.payload.get("objects", ())) if from_dicom(findings) else ()
+    dicom = DicomSettings(kinds=objects, correction=_correction(store, job, findings) if objects else None)
     with writing(store.result_folder(job.id)) as temporary:
         write_findings(findings, temporary)
-        write_exports(findings, temporary, Exports(DicomSettings(kinds=objects), ("nrrd",)))
+        write_exports(findings, temporary, Exports(dicom, ("nrrd",)))
         write_viewer(findings, temporary)
         if "correction" in job.payload:
             write_json(temporary / CORRECTION, job.payload["correction"])
         for file in (temporary / DICOM_FOLDER).glob("*.dcm"):
             store.mark_own(str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID))
         store.settle(temporary)
+
+
+def _correction(store: Store, job: Job, findings: Findings) -> Correction | None:
+    """What a corrected mask keeps of the result that it corrects; None for a result that corrects none."""
+    from lesionlab.report.dicom_correction import correction_of
+
+    said = job.payload.get("correction")
+    if said is None:
+        return None
+    folder = _examined(store, str(said["corrects"]))
+    before = load_mask(folder / "lesions.nii.gz").array
+    files = [folder / DICOM_FOLDER / f"{kind}.dcm" for kind in ("seg", "labelmap")]
+    segments = next((pydicom.dcmread(f, stop_before_pixels=True) for f in files if f.is_file()), None)
+    after = findings.lesions.labels.array
+    return correction_of(before, after, segments, str(said.get("person", "")))
 
 
 def _findings(store: Store, job: Job, device: str, progress: Progress) -> Findings:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from lesionlab.core.errors import ServeError
 from lesionlab.serve.tables import AUDIT, JOBS, open_database
 
-Kind = Literal["examine", "compare", "deliver", "fetch"]
+Kind = Literal["examine", "compare", "accept", "deliver", "fetch"]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Clock = Callable[[], float]
 FINISHED = ("done", "failed", "cancelled")

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from lesionlab.core.errors import LesionLabError, ServeError
+from lesionlab.serve.accepting import make_up
 from lesionlab.serve.arrivals import Arrivals
 from lesionlab.serve.deliver import Deliverer
 from lesionlab.serve.fetching import Fetcher
@@ -47,6 +48,7 @@ class Service:
 
     def __enter__(self) -> Service:
         self.store.sweep()
+        make_up(self.settings, self.store, self.queue)
         self.stack.callback(self.lock.close)
         self.stack.callback(self.queue.close)
         for part in (self.supervisor, self.arrivals, self.deliverer, self.fetcher, self.retention):

@@ -52,6 +52,10 @@ class WebSettings(Settings):
     port: Port = 8042
     tokens: dict[Name, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict)
     """User name -> SHA-256 of the user's token, in hexadecimal."""
+    people: dict[Name, str] = Field(default_factory=dict)
+    """User name -> the person's name in results, as DICOM writes it (`Family^Given`)."""
+    organisation: str = ""
+    """Whose reviewers they are; by default the InstitutionName of the scan."""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
 
@@ -119,6 +123,8 @@ class Route(Settings):
     description: str | None = None
     send_to: tuple[Name, ...] = ()
     objects: Annotated[tuple[Object, ...], Field(min_length=1)] = ("seg", "sr")
+    send: Literal["at once", "when accepted"] = "at once"
+    """When results go to `send_to`. A corrected result always waits until somebody accepts it."""
 
     @field_validator("description")
     @classmethod
@@ -154,6 +160,11 @@ class ServeSettings(Settings):
             unknown = set(route.send_to) - set(self.destinations)
             if unknown:
                 raise ValueError(f"route {route.name!r} sends to unknown {sorted(unknown)}")
+            if route.send == "when accepted" and not self.web.enabled:
+                raise ValueError(f"route {route.name!r} sends when accepted and needs web.enabled")
+        strangers = set(self.web.people) - set(self.web.tokens)
+        if strangers:
+            raise ValueError(f"web.people names {sorted(strangers)}, who have no web.tokens")
         if self.web.enabled and self.web.host not in LOOPBACK and not self.web.tokens:
             raise ValueError(f"web.host {self.web.host!r} is beyond loopback and needs web.tokens")
         if self.node.enabled and self.node.host not in LOOPBACK and not self.node.ae_titles:

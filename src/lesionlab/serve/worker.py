@@ -20,6 +20,7 @@ from typing import Any
 
 from lesionlab.core.errors import LesionLabError
 from lesionlab.core.tasks import Progress
+from lesionlab.serve.accepting import WHEN_ACCEPTED
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store, sync
@@ -58,7 +59,7 @@ class Worker:
 
     def run_one(self) -> bool:
         """Claim one job and run it; False when none is waiting. A failing job is kept with its reason."""
-        job = self.queue.claim(self.name, ("examine", "compare"), LEASE_S)
+        job = self.queue.claim(self.name, ("examine", "compare", "accept"), LEASE_S)
         if job is None:
             return False
         began = time.monotonic()
@@ -78,7 +79,7 @@ class Worker:
             log.exception("job %s failed", job.id)
             self.queue.fail(job, f"{type(error).__name__}: {error}"[:500])
         else:
-            self.queue.finish(job, deliveries(job), f"examined in {time.monotonic() - began:.1f} s")
+            self.queue.finish(job, deliveries(job), f"{job.kind} took {time.monotonic() - began:.1f} s")
         return True
 
     def _examine(self, job: Job, progress: Progress) -> None:
@@ -87,9 +88,12 @@ class Worker:
             # a worker was killed after its results were complete and before it could say so
             return
         # loaded with the first job: a worker that waits needs little memory
+        from lesionlab.serve.accepting import accept_job
         from lesionlab.serve.examining import compare_job, examine_job
 
-        if job.kind == "compare":
+        if job.kind == "accept":
+            accept_job(self.store, self.queue, job)
+        elif job.kind == "compare":
             compare_job(self.store, job, progress)
         else:
             examine_job(self.store, job, self.settings.device, progress)
@@ -139,7 +143,12 @@ class _Lease:
 
 
 def deliveries(job: Job) -> list[Order]:
-    """What is to be sent once a job is done: one order for each destination of its route."""
+    """What is to be sent once a job is done: one order for each destination of its route.
+
+    None for what waits until somebody accepts it; the acceptance is a job of its own and sends.
+    """
+    if job.payload.get("send") == WHEN_ACCEPTED:
+        return []
     return [
         Order("deliver", f"{job.key}>{name}", {"examined": job.id, "destination": name})
         for name in job.payload.get("send_to", [])

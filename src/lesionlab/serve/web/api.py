@@ -40,7 +40,7 @@ class JobView(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
     id: str
-    kind: Literal["examine", "compare", "deliver", "fetch"]
+    kind: Literal["examine", "compare", "accept", "deliver", "fetch"]
     state: JobState
     title: str
     route: str

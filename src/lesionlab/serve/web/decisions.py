@@ -6,7 +6,6 @@ and a comparison become jobs of their own, and what they came from stays as it w
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from lesionlab.core.errors import LesionLabError, ServeError
 from lesionlab.core.files import write_json
 from lesionlab.core.grid import require_same_grid
 from lesionlab.read import load_mask
+from lesionlab.serve.accepting import REVIEWS, WHEN_ACCEPTED, order_of, person_of, reviews_in
 from lesionlab.serve.jobs import Job, Order
 from lesionlab.serve.room import no_room
 from lesionlab.serve.uploads import keep_upload
@@ -37,10 +37,9 @@ from lesionlab.serve.web.api import (
     view,
 )
 
-REVIEWS = "reviews.json"
 MASK = "mask.nii.gz"
 LONGEST_NOTE = 2000
-CARRIED = ("source", "route", "bundle", "objects")
+CARRIED = ("source", "route", "bundle", "objects", "send_to")
 """What a correction takes over from the job that it corrects."""
 CORRECTED = ", corrected"
 Note = Annotated[str, Field(max_length=LONGEST_NOTE)]
@@ -81,13 +80,20 @@ def reviews(_: Who, here: Here, job_id: JobId) -> list[ReviewView]:
 
 @decisions.post("/jobs/{job_id}/reviews", status_code=201, responses=CONFLICT)
 def review(who: Who, here: Here, job_id: JobId, said: Review) -> list[ReviewView]:
-    """Accept or reject a result, with a note; earlier reviews stay."""
+    """Accept or reject a result, with a note; earlier reviews stay.
+
+    Accepting sends what waits for it to the destinations of its route, once.
+    """
     job = examined(here, job_id)
     new = ReviewView(verdict=said.verdict, note=said.note.strip(), who=who, time=time.time())
     with writing_reviews:
         known = [*recorded(here, job), new]
         write_json(here.store.result_folder(job.id) / REVIEWS, [item.model_dump() for item in known])
     here.queue.note(who, said.verdict, job.id)
+    # after the review is on disk: a service that is killed in between makes up for it when it starts
+    order = order_of(job, [item.model_dump() for item in known], here.settings)
+    if order is not None:
+        here.queue.submit(order, who=who)
     return known
 
 
@@ -111,8 +117,14 @@ def correct(
             **kept,
             "title": title_of(job).removesuffix(CORRECTED) + CORRECTED,
             "mask": str(mask.relative_to(here.store.root)),
-            "correction": {"corrects": job.id, "who": who, "time": time.time(), "note": note.strip()},
-            "send_to": [],
+            "correction": {
+                "corrects": job.id,
+                "who": who,
+                "person": person_of(who, here.settings),
+                "time": time.time(),
+                "note": note.strip(),
+            },
+            "send": WHEN_ACCEPTED,
         }
         made = here.queue.submit(Order("examine", f"correction:{name}", payload), who=who)
     except LesionLabError as error:
@@ -159,10 +171,7 @@ def title_of(job: Job) -> str:
 
 def recorded(here: Parts, job: Job) -> list[ReviewView]:
     """The reviews beside a job's results; none where nobody said anything."""
-    file = here.store.result_folder(job.id) / REVIEWS
-    if not file.is_file():
-        return []
-    return [ReviewView.model_validate(item) for item in json.loads(file.read_text(encoding="utf-8"))]
+    return [ReviewView.model_validate(item) for item in reviews_in(here.store.result_folder(job.id))]
 
 
 def check_mask(mask: Path, like: Path) -> None:

@@ -1,0 +1,149 @@
+"""From a recorded acceptance to what is sent: the objects of an accepted result, with who answers for them.
+
+An acceptance is a job of its own under a key made of the result it accepts, so that accepting twice sends
+once. Recording what people say is `web/decisions.py`'s business, sending `deliver.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lesionlab.core.errors import ServeError
+from lesionlab.core.files import writing
+from lesionlab.serve.jobs import Job, Order, Queue
+from lesionlab.serve.settings import ServeSettings
+from lesionlab.serve.store import Store
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+REVIEWS = "reviews.json"
+"""Beside the results of an examination: who accepted or rejected it, the oldest first."""
+WHEN_ACCEPTED = "when accepted"
+DICOM_FOLDER = "dicom"
+REPORT = "sr.dcm"
+
+
+def key_of(job_id: str) -> str:
+    """The key of the job that sends an accepted result."""
+    return f"accepted:{job_id}"
+
+
+def reviews_in(folder: Path) -> list[dict[str, Any]]:
+    """The reviews beside a job's results; none where nobody said anything."""
+    file = folder / REVIEWS
+    if not file.is_file():
+        return []
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def order_of(job: Job, reviews: Sequence[dict[str, Any]], settings: ServeSettings) -> Order | None:
+    """The job that sends a result which was accepted last; None where nothing is to be sent.
+
+    Nothing is to be sent where the last review is no acceptance, where the result went out at once, and
+    where its scan came from no PACS (`send_to` empty).
+    """
+    waits = job.payload.get("send") == WHEN_ACCEPTED and bool(job.payload.get("send_to"))
+    if not waits or not reviews or reviews[-1]["verdict"] != "accepted":
+        return None
+    said = reviews[-1]
+    payload = {
+        "title": str(job.payload.get("title") or "received study"),
+        "route": job.payload.get("route", ""),
+        "source": job.payload["source"],
+        "accepted": job.id,
+        "who": said["who"],
+        "person": person_of(str(said["who"]), settings),
+        "organisation": settings.web.organisation,
+        "time": said["time"],
+        "send_to": job.payload["send_to"],
+    }
+    return Order("accept", key_of(job.id), payload)
+
+
+def person_of(who: str, settings: ServeSettings) -> str:
+    """A user's name as DICOM writes it; "" where the service knows nobody by name (no tokens are set)."""
+    from lesionlab.report.dicom_correction import person_name
+
+    return person_name(settings.web.people.get(who, who)) if settings.web.tokens else ""
+
+
+def make_up(settings: ServeSettings, store: Store, queue: Queue) -> int:
+    """Queue acceptances that a kill left recorded but not queued; returns how many results were looked at."""
+    folders = [file.parent for file in store.results.glob(f"*/{REVIEWS}")]
+    for folder in folders:
+        job = queue.job(folder.name)
+        order = None if job is None else order_of(job, reviews_in(folder), settings)
+        if order is not None:
+            queue.submit(order)
+    return len(folders)
+
+
+def accept_job(store: Store, queue: Queue, job: Job) -> None:
+    """Make the objects that go out for an accepted result, into the results of the job that accepts it."""
+    import pydicom
+
+    from lesionlab.report.dicom_correction import Attestation, attested
+    from lesionlab.report.dicom_files import write_objects
+
+    accepted = str(job.payload["accepted"])
+    folder = store.result_folder(accepted)
+    if not folder.is_dir():
+        raise ServeError(job.id, "no results any more", "the results that it accepts")
+    objects = {file.stem: pydicom.dcmread(file) for file in sorted((folder / DICOM_FOLDER).glob("*.dcm"))}
+    by = Attestation(
+        str(job.payload["person"]),
+        str(job.payload["organisation"]) or institution_of(store.root / str(job.payload["source"])),
+        datetime.fromtimestamp(float(job.payload["time"]), UTC),
+    )
+    made = attested(objects, by, superseded(store, queue, accepted))
+    with writing(store.result_folder(job.id)) as temporary:
+        temporary.mkdir(parents=True)
+        write_objects(made, temporary / DICOM_FOLDER)
+        for dataset in made.values():
+            store.mark_own(str(dataset.SOPInstanceUID))
+        store.settle(temporary)
+
+
+def superseded(store: Store, queue: Queue, job_id: str) -> Dataset | None:
+    """The header of the report that was sent before a corrected result; None where none was sent.
+
+    The result that was corrected is asked first, then the one that it corrects in turn: of each, what was
+    sent when it was accepted, or what it sent at once.
+    """
+    import pydicom
+
+    seen = {job_id}
+    job = queue.job(job_id)
+    while job is not None:
+        before = str((job.payload.get("correction") or {}).get("corrects", ""))
+        if not before or before in seen:
+            return None
+        seen.add(before)
+        job = queue.job(before)
+        sent = queue.by_key(key_of(before))
+        if sent is None and job is not None and job.payload.get("send") != WHEN_ACCEPTED:
+            sent = job if job.payload.get("send_to") else None
+        file = None if sent is None else store.result_folder(sent.id) / DICOM_FOLDER / REPORT
+        if file is not None and file.is_file():
+            return pydicom.dcmread(file, stop_before_pixels=True)
+    return None
+
+
+def institution_of(source: Path) -> str:
+    """InstitutionName of a scan, as its first file states it; empty where it does not."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    for file in sorted(source.rglob("*.dcm"))[:1]:
+        try:
+            found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["InstitutionName"])
+        except (OSError, InvalidDicomError):
+            continue
+        return str(found.get("InstitutionName") or "")
+    return ""
