@@ -77,7 +77,7 @@ def breastdm(root: Path) -> Path:
             labels.mkdir(parents=True)
             mask = np.zeros((20, 22, 8), np.uint8)
             mask[8:12, 9:14, 2:4] = 255
-            for number, name in enumerate(("VIBRANT", "VIBRANT+C1", "VIBRANT+C2", "SUB1", "SUB2")):
+            for number, name in enumerate(("VIBRANT", "VIBRANT+C2", "SUB2")):
                 series = speckle(number + int(patient[-4:]), (20, 22, 8))
                 series[..., 5:] = 0  # three blank slices at the end
                 np.save(images / f"{name}.npy", series)
@@ -99,10 +99,10 @@ def _pet_ct(number: int) -> tuple[Volume, Volume]:
 
 
 def autopet_nifti(root: Path) -> Path:
-    """A patient with two studies, the second lesion-free, and one with one."""
+    """A patient with two studies, the second lesion-free, and one with one; a study's name as published."""
     studies = (
-        ("PETCT_aa", "01-01-2000-1", True),
-        ("PETCT_aa", "01-01-2001-2", False),
+        ("PETCT_aa", "03-23-2003-NA-PET-CT Ganzkoerper  primaer mit KM-10445", True),
+        ("PETCT_aa", "01-01-2004-NA-Unspecified CT ABDOMEN-67897", False),
         ("PETCT_bb", "1", True),
     )
     for number, (patient, study, sick) in enumerate(studies):
@@ -115,7 +115,11 @@ def autopet_nifti(root: Path) -> Path:
 
 def autopet_nnunet(root: Path, order: tuple[str, str] = ("ct", "suv")) -> Path:
     """Two studies of one patient and one of another, with channels in an order, and splits."""
-    names = ("fdg_aa_2000-01-01", "fdg_aa_2001-01-01", "psma_bb_2002-01-01")
+    names = (
+        "fdg_aa_04-27-2003-NA-PET-CT Ganzkoerper  primaer mit KM-12737",
+        "fdg_aa_2001-01-01",
+        "psma_bb_2002-01-01",
+    )
     for number, name in enumerate(names):
         suv, ct = _pet_ct(number)
         for channel, kind in enumerate(order):

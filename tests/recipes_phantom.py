@@ -22,7 +22,8 @@ SCALES = {
     "us": (120.0, -70.0, STORED),
     "pre": (100.0, 5.0, STORED),
     "post1": (110.0, 90.0, STORED),
-    "sub1": (10.0, 85.0, STORED),
+    "post2": (110.0, 90.0, STORED),
+    "sub2": (10.0, 85.0, STORED),
 }
 """Mean of the background, what a lesion adds, and the unit, of each channel that a recipe names."""
 PATCHES = {"swin-unetr": [32, 64]}

@@ -34,7 +34,7 @@ def test_breastdm_becomes_phases_without_blank_slices(tmp_path):
     assert found.folds is not None and found.folds.test == ("BreaDM-Be-1805",)
     assert found.folds.splits[0].train == ("BreaDM-Be-1801", "BreaDM-Ma-1802")
     case = found.items[1].read()
-    assert sorted(case.channels) == ["post1", "post2", "pre", "sub1", "sub2"]
+    assert sorted(case.channels) == ["post2", "pre", "sub2"]
     assert case.geometry.shape == (5, 20, 22) and case.diagnosis == "malignant"
     assert "3 blank slices of 8 removed" in case.notes
     assert not case.spacing_known
@@ -47,11 +47,11 @@ def test_breastdm_says_what_is_wrong_with_a_patient(tmp_path):
     root = dataset_phantoms.breastdm(tmp_path)
     images, labels = (root / "seg3D" / "train" / kind for kind in ("images", "labels"))
     (images / "BreaDM-Be-1801" / "VIBRANT.npy").unlink()
-    (labels / "BreaDM-Ma-1802" / "SUB1.npy").unlink()
+    (labels / "BreaDM-Ma-1802" / "VIBRANT+C2.npy").unlink()
     (images / "BreaDM-odd").mkdir()
     found = listed("breastdm", root)
     assert "BreaDM-Be-1801: found no VIBRANT.npy" in found.missing
-    assert "BreaDM-Ma-1802: found no SUB1.npy in labels" in found.missing
+    assert "BreaDM-Ma-1802: found no VIBRANT+C2.npy in labels" in found.missing
     assert any("needed BreaDM-Be-NNNN" in line for line in found.missing)
     # the copy in the test folder is the patient's only complete one now
     patient = next(item for item in found.items if item.id == "BreaDM-Ma-1802")
@@ -88,10 +88,16 @@ def test_breastdm_blank_throughout_and_damaged(tmp_path):
 def test_autopet_as_nifti(tmp_path):
     found = listed("autopet", dataset_phantoms.autopet_nifti(tmp_path))
     assert [item.patient_id for item in found.items] == ["PETCT_aa", "PETCT_aa", "PETCT_bb"]
-    assert [item.peek() for item in found.items] == [{1}, frozenset(), {1}]
-    case = found.items[0].read()
+    assert [item.peek() for item in found.items] == [frozenset(), {1}, {1}]
+    assert found.items[1].id == "PETCT_aa_03-23-2003-NA-PET-CT Ganzkoerper  primaer mit KM-10445"
+    case = found.items[1].read()
     assert case.reference == "suv" and list(case.channels) == ["suv", "ct"]
     assert case.channels["ct"].array.min() < -200 and case.channels["suv"].unit == "g/ml{SUVbw}"
+    # as the downloader of TCIA leaves it
+    (tmp_path / "manifest-1647440690095").mkdir()
+    shutil.move(tmp_path / "FDG-PET-CT-Lesions", tmp_path / "manifest-1647440690095")
+    assert [item.id for item in listed("autopet", tmp_path).items] == [item.id for item in found.items]
+    shutil.move(tmp_path / "manifest-1647440690095" / "FDG-PET-CT-Lesions", tmp_path)
     shutil.rmtree(tmp_path / "FDG-PET-CT-Lesions" / "PETCT_bb" / "1")
     (tmp_path / "FDG-PET-CT-Lesions" / "PETCT_bb" / "1").mkdir()
     missing = listed("autopet", tmp_path).missing
@@ -116,9 +122,9 @@ def test_autopet_channels_that_tell_nothing_and_files_that_lack(tmp_path):
     item = listed("autopet", root).items[0]
     with pytest.raises(ReadError, match=r"needed one image below -200 \(CT\) and one with nothing below 0"):
         item.read()
-    (root / "labelsTr" / "fdg_aa_2000-01-01.nii.gz").unlink()
+    (root / "labelsTr" / "fdg_aa_2001-01-01.nii.gz").unlink()
     assert listed("autopet", root).missing == (
-        "fdg_aa_2000-01-01: found no labelsTr/fdg_aa_2000-01-01.nii.gz",
+        "fdg_aa_2001-01-01: found no labelsTr/fdg_aa_2001-01-01.nii.gz",
     )
     (root / "splits_final.json").write_text("[1]")
     with pytest.raises(ReadError, match="no list of train and val"):

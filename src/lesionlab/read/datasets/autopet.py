@@ -1,15 +1,20 @@
 """autoPET: whole-body PET/CT with manually outlined lesions, and negative controls.
 
-Checked on phantoms of the three documented layouts:
+Checked on phantoms of the three layouts; each fact with the place where it was looked up:
 
 1. TCIA as NIfTI (FDG-PET-CT-Lesions), a patient with one or more studies:
-   PETCT_HASH/STUDY/{SUV,CTres,SEG}.nii.gz; SUV in SUVbw, CTres the CT in HU on the PET grid, SEG 0 and 1.
-2. nnU-Net (PSMA-FDG-PET-CT-Lesions and conversions of the first): imagesTr/CASE_{0000,0001}.nii.gz,
-   labelsTr/CASE.nii.gz, with dataset.json and splits_final.json if there are any. CASE is
-   TRACER_PATIENT_STUDY, as fdg_HASH_DATE, or PETCT_HASH_STUDY. Both orders of the two channels are about: per
-   case, the one that reaches below -200 is the CT, the other, with nothing below 0, the SUV.
-3. TCIA as DICOM: PETCT_HASH/STUDY/SERIES/*.dcm with CT, PT and SEG. PET becomes SUVbw by the standard's
-   rules, which differ from the published NIfTI where those took AcquisitionTime (docs/reference/suv.md).
+   PETCT_HASH/STUDY/{SUV,CTres,SEG}.nii.gz; SUV in SUVbw, CTres the CT in HU on the PET grid (-1024 outside),
+   SEG 0 and 1; PET.nii.gz and CT.nii.gz beside them are not needed. A study's name is that of the scanner's
+   protocol, blanks included: "03-23-2003-NA-PET-CT Ganzkoerper  primaer mit KM-10445". (The collection's own
+   converter, github.com/lab-midas/TCIA_processing, tcia_dicom_to_nifti.py.)
+2. nnU-Net: imagesTr/CASE_{0000,0001}.nii.gz, labelsTr/CASE.nii.gz, with dataset.json (`tumor` = 1) and
+   splits_final.json if there are any. CASE is PETCT_HASH_STUDY (0000 = CTres, 0001 = SUV: nnU-Net's
+   Dataset221_AutoPETII_2023.py) or TRACER_PATIENT_STUDY, as fdg_HASH_STUDY and psma_HASH_DATE (release with
+   PSMA). Copies in the other order are about too: per case, the channel that reaches below -200 is the CT,
+   the other, with nothing below 0, the SUV.
+3. TCIA as DICOM, here or in manifest-*/FDG-PET-CT-Lesions: PETCT_HASH/STUDY/SERIES/*.dcm with CT, PT and SEG
+   (same converter). PET becomes SUVbw by the standard's rules, which differ from the published NIfTI where
+   those took AcquisitionTime of the first file (`calculate_suv_factor` there; docs/reference/suv.md).
 
 Lesion-free studies have an empty mask. Folds of splits_final.json are the official ones where no patient is
 on both sides. The tracer (fdg, psma), where names tell it, is the case's diagnosis field.
@@ -45,7 +50,8 @@ def find(root: Path, classes: bool) -> Listing:
     """The studies of whichever of the three layouts lies here; there is one kind of lesion."""
     if (root / "imagesTr").is_dir():
         return _nnunet(root)
-    patients = [f for place in (root, root / "FDG-PET-CT-Lesions") for f in sorted(place.glob("PETCT_*"))]
+    places = (root, root / "FDG-PET-CT-Lesions", *sorted(root.glob("manifest-*/FDG-PET-CT-Lesions")))
+    patients = [folder for place in places for folder in sorted(place.glob("PETCT_*"))]
     studies = [study for patient in patients for study in sorted(patient.iterdir()) if study.is_dir()]
     if not studies:
         raise DATASET.absent(root, "imagesTr and no PETCT_*/STUDY")

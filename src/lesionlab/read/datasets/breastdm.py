@@ -1,20 +1,26 @@
 """BreastDM (BreaDM.zip): breast DCE-MRI with pre-contrast, post-contrast and subtraction series.
 
-Checked on phantoms of the layout that published reproductions of the benchmark describe. Expected, here or in
-a folder BreaDM or BreaDM/seg3D:
+Checked on phantoms of the archive's folder `seg3D`, as people who read it describe it. Expected, here or in a
+folder BreaDM or BreaDM/seg3D:
 
-    {train,val,test}/images/BreaDM-{Be,Ma}-NNNN/{VIBRANT,VIBRANT+C1..8,SUB1..8}.npy
+    {train,val,test}/images/BreaDM-{Be,Ma}-NNNN/{VIBRANT,VIBRANT+C2,SUB2}.npy
     {train,val,test}/labels/BreaDM-{Be,Ma}-NNNN/ the same names
 
-Arrays are (y, x, z), 369 x 369 x 8 as published, with blank slices appended where a lesion has fewer; labels
-hold 0 and 255. VIBRANT is the pre-contrast phase `pre`, VIBRANT+C1 to 8 are `post1` to `post8`, SUB1 to 8
-`sub1` to `sub8`. Slices that are zero in every series are removed, 255 becomes 1. Be is benign, Ma malignant.
-Voxel sizes are not in the files: 1 mm by convention.
+Three series of each of 232 patients (166, 19 and 47), 696 arrays; any other of VIBRANT+C1 to 8 and SUB1 to 8
+is read too. VIBRANT is the pre-contrast phase `pre`, VIBRANT+C2 is `post2`, SUB2 is `sub2`. Arrays are (y, x,
+z), 369 x 369 x 8, with blank slices appended where a lesion has fewer; labels hold 0 and 255. Slices that are
+zero in every series are removed, 255 becomes 1. Be is benign, Ma malignant. Voxel sizes are not in the files:
+1 mm by convention. `seg` (slices of all 17 series as pictures) and `cls` (crops for classification) are not
+read.
 
-The official split becomes one fold, train against val; its test patients are kept out of training. In two of
-the archive's folders some training patients lie in test as well: they stay in train.
+The official split becomes one fold, train against val; its test patients are kept out of training. A patient
+in two folders is taken from the first: in `seg` three training patients (Be-1801, 1803, 1804) lie in test as
+well, in `cls/img9Se` six (Ma-1802 to 1804, 1806 to 1808); `seg3D` is clean but for 18 masks of six test
+patients in the training labels, which are not looked at. (Audits of the archive of 1,303,964,654 bytes: Yu,
+"Replication and Reproducibility Analysis ... on the BreastDM Dataset", MICCAI 2026 workshop, and others'
+loaders.)
 
-Zhao et al., Computers in Biology and Medicine 2023, doi 10.1016/j.compbiomed.2023.107255: 232 patients.
+Zhao et al., Computers in Biology and Medicine 2023, doi 10.1016/j.compbiomed.2023.107255.
 """
 
 from __future__ import annotations
@@ -136,7 +142,7 @@ def _depth_first(file: Path) -> NDArray[np.generic]:
 
 DATASET = Dataset(
     "BreastDM",
-    "https://github.com/smallboy-code/Breast-cancer-dataset (BreaDM.zip, by request to the authors)",
-    "none stated; on request to the authors, cite doi 10.1016/j.compbiomed.2023.107255",
+    "https://github.com/smallboy-code/Breast-cancer-dataset (BreaDM.zip, from the authors)",
+    "none stated; from the authors, cite doi 10.1016/j.compbiomed.2023.107255",
     find,
 )

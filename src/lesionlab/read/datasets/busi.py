@@ -6,9 +6,11 @@ Checked on phantoms of the documented layout. Expected, here or in a folder Data
     benign/benign (N)_mask.png   and (N)_mask_1.png, (N)_mask_2.png where an image has several lesions: their
                                  union is the truth; all zero for normal images
 
-The patient of an image is not told: each counts as one of its own. Images of the same patient, and copies
-(Pawłowska et al., Data in Brief 2023, report both, some as benign and as malignant), can therefore lie in two
-folds; the scan of `plan` finds the copies. Pixels have no stated size.
+The patient of an image is not told: each counts as one of its own. Images of the same patient, copies, images
+with both labels and a few that show no breast are in it (Pawłowska, Karwat and Żołek, letter to Data in
+Brief, 2023; Aumente-Maestro, Díez and Remeseiro, Computer Methods and Programs in Biomedicine 260:108540,
+2025, who publish a curated list), and can therefore lie in two folds; the scan of `plan` finds the copies.
+Pixels have no stated size. Names of folders and masks: as the loaders of others read them.
 
 Al-Dhabyani, Gomaa, Khaled and Fahmy, Data in Brief 2020, doi 10.1016/j.dib.2019.104863: 437 benign, 210
 malignant and 133 normal images.

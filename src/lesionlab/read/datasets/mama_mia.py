@@ -1,16 +1,19 @@
 """MAMA-MIA: pre-treatment breast DCE-MRI of four collections, with expert segmentations.
 
-Checked on phantoms of the documented layout. Expected:
+Checked on phantoms of the published layout (Synapse syn60868042; the authors' code,
+github.com/LidiaGarrucho/MAMA-MIA, src/preprocessing.py and src/challenge/scoring_task1.py). Expected:
 
     images/PATIENT/PATIENT_0000.nii.gz   before contrast, `pre`; _0001, _0002 ... are `post1`, `post2` ...
-    segmentations/expert/PATIENT.nii.gz  0 and 1
-    train_test_splits.csv                columns train_split and test_split with PATIENT; optional
+    segmentations/expert/PATIENT.nii.gz  0 and 1; segmentations/automatic is not read
+    train_test_splits.csv                columns train_split (1,200), test_split (306) with PATIENT; optional
 
-PATIENT begins with the collection: DUKE, ISPY1, ISPY2 or NACT (Duke-Breast-Cancer-MRI, I-SPY 1, I-SPY 2,
-Breast-MRI-NACT-Pilot), as DUKE_001; upper and lower case both occur in file names. The collection is the
-case's diagnosis field (all lesions are cancers). Patients of test_split are kept out of training.
+PATIENT begins with the collection: DUKE (291), ISPY1 (171), ISPY2 (980) or NACT (64), that is
+Duke-Breast-Cancer-MRI, I-SPY 1, I-SPY 2 and Breast-MRI-NACT-Pilot, as DUKE_001; folders are in upper case,
+files in either (images/ISPY2_100899/ispy2_100899_0000.nii.gz). The collection is the case's diagnosis field
+(all lesions are cancers). Patients of test_split are kept out of training. patient_info_files/*.json and
+clinical_and_imaging_info.xlsx lie beside and are not read.
 
-Garrucho et al., Scientific Data 2025, doi 10.1038/s41597-025-04707-4: 1,506 patients.
+Garrucho et al., Scientific Data 2025, doi 10.1038/s41597-025-04707-4 (arXiv:2406.13844): 1,506 patients.
 """
 
 from __future__ import annotations
