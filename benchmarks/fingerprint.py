@@ -115,18 +115,23 @@ def measured(kind: str, workspace: Workspace, target: Path) -> tuple[float, floa
 
 def watched(process: subprocess.Popen[str]) -> tuple[str, str, float]:
     """What a process writes on stdout and stderr, and GB of it and its children at their peak."""
-    peak = [0]
+    peak = [0.0]
     watch = threading.Thread(target=_watch, args=(process, peak))
     watch.start()
     text, complaint = process.communicate()
     watch.join()
-    return text, complaint, peak[0] / 1e6
+    return text, complaint, peak[0]
 
 
-def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
+def _watch(process: subprocess.Popen[str], peak: list[float]) -> None:
     while process.poll() is None:
-        peak[0] = max(peak[0], sum(_kb_of(number) for number in _tree(process.pid)))
+        peak[0] = max(peak[0], tree_gb(process.pid))
         time.sleep(0.05)
+
+
+def tree_gb(number: int) -> float:
+    """GB that a process and all below it hold now."""
+    return sum(_kb_of(one) for one in _tree(number)) / 1e6
 
 
 def _tree(number: int) -> list[int]:
