@@ -121,7 +121,7 @@ def test_an_interrupted_study_goes_on_also_in_the_middle_of_a_training(
 
 def test_a_variant_that_fails_is_listed_and_the_rest_go_on(place: Path, finished: Result) -> None:
     assert finished.exit_code == 1
-    reason = "fold 0, seed 12345: phantom: found patch_size [15, 16, 16]; needed multiples of"
+    reason = "fold 0, seed 12345: study: found patch_size [15, 16, 16]; needed multiples of"
     assert f"error: does not fit: {reason}" in finished.stderr
     answer = json.loads(finished.stdout[finished.stdout.index("{") :])
     assert answer["rows"][0]["variant"] == "SUVbw 4"
@@ -151,11 +151,15 @@ def test_nothing_runs_twice(place: Path, finished: Result, monkeypatch: pytest.M
 
 def test_a_renamed_variant_shares_the_runs_and_another_amount_does_not(place: Path, finished: Result) -> None:
     changed = place / "renamed.toml"
-    changed.write_text(STUDY.replace("grid.networks.small", "grid.networks.tiny"))
+    changed.write_text(
+        STUDY.replace("grid.networks.small", "grid.networks.tiny").replace('"phantom"', '"another"')
+    )
     bench = Bench(load_study(place / "study.toml"), place / "work")
     other = Bench(load_study(changed), place / "work")
     keys = {bench.key(run) for run in runs_of(bench.study)}
     assert {other.key(run) for run in runs_of(other.study)} == keys
+    roots = {one.data(runs_of(one.study)[0].recipe).workspace.root for one in (bench, other)}
+    assert len(roots) == 1 and all((root / "raw").glob("*/dataset.json") for root in roots)
     changed.write_text(STUDY.replace("amount = 8", "amount = 12"))
     longer = Bench(load_study(changed), place / "work")
     trained = [run for run in runs_of(longer.study) if run.recipe.method == "network"]

@@ -31,6 +31,8 @@ from lesionlab.study.groups import folds_by_column
 from lesionlab.study.settings import Study
 
 GATHERED = "gathered.json"
+DATA_NAME = "study"
+"""What recipes are called as data are gathered and networks trained: studies of any name share both."""
 OF_TRAINING = (
     "name",
     "description",
@@ -151,8 +153,8 @@ def _converted(study: Study, root: Path, progress: Progress) -> Path:
 
 
 def data_recipe(study: Study, recipe: Recipe) -> Recipe:
-    """The recipe with the study's name and folds, as data are gathered and networks planned by it."""
-    return recipe.changed(name=study.settings.name, description="", training={"folds": study.settings.folds})
+    """The recipe with the study's folds and no name of its own, as data are gathered and networks planned."""
+    return recipe.changed(name=DATA_NAME, description="", training={"folds": study.settings.folds})
 
 
 def data_key(study: Study, recipe: Recipe) -> str:
