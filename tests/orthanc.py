@@ -50,6 +50,19 @@ class Orthanc:
         answer.raise_for_status()
         return answer.json()
 
+    def find(self, level: str, query: dict[str, str]) -> list[str]:
+        """Orthanc's ids of what matches a query."""
+        asked = {"Level": level, "Query": query}
+        answer = httpx.post(f"{self.http}/tools/find", json=asked, timeout=30)
+        answer.raise_for_status()
+        return list(answer.json())
+
+    def file(self, instance: str) -> bytes:
+        """An instance as it is stored."""
+        answer = httpx.get(f"{self.http}/instances/{instance}/file", timeout=30)
+        answer.raise_for_status()
+        return answer.content
+
     def instances(self, study: str) -> dict[str, list[dict[str, object]]]:
         """The tags of every instance of a study, by modality."""
         found: dict[str, list[dict[str, object]]] = {}

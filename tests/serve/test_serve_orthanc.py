@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,13 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from lesionlab.core.volume import Volume
+from lesionlab.read import load_mask
+from lesionlab.report import save_volume
 from orthanc import Orthanc, missing, orthanc
 from serve_phantoms import free_port, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 
+TOKEN = {"Authorization": "Bearer secret"}
 SETTINGS = """
 data = "{data}"
 device = "cpu"
@@ -26,6 +32,9 @@ quiet_s = 1.0
 
 [web]
 port = {web}
+organisation = "City Hospital"
+tokens = {{ anna = "{token}" }}
+people = {{ anna = "Muster^Anna" }}
 
 [limits]
 free_disk_gb = 0.0
@@ -62,13 +71,14 @@ def serving(file: Path, web: int) -> Iterator[subprocess.Popen[bytes]]:
 
 def _ready(port: int) -> bool:
     try:
-        return bool(httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=2).json()["ready"])
+        answer = httpx.get(f"http://127.0.0.1:{port}/api/health", headers=TOKEN, timeout=2)
+        return bool(answer.json()["ready"])
     except httpx.HTTPError:
         return False
 
 
 def jobs(port: int) -> list[dict[str, object]]:
-    return list(httpx.get(f"http://127.0.0.1:{port}/api/jobs", timeout=30).json())
+    return list(httpx.get(f"http://127.0.0.1:{port}/api/jobs", headers=TOKEN, timeout=30).json())
 
 
 @pytest.mark.parametrize("destination", ["pacs", "web"])
@@ -77,6 +87,7 @@ def test_the_answer_comes_back_into_orthancs_study(tmp_path: Path, pet_study: Pa
     with orthanc(tmp_path / "orthanc", node) as pacs:
         file = tmp_path / "serve.toml"
         names = {"data": tmp_path / "data", "node": node, "web": web, "dicom": pacs.dicom_port}
+        names["token"] = hashlib.sha256(b"secret").hexdigest()
         file.write_text(SETTINGS.format(**names, http=pacs.http, destination=destination))
         with serving(file, web):
             [study] = {pacs.store(image) for image in sorted(pet_study.iterdir())}
@@ -86,6 +97,13 @@ def test_the_answer_comes_back_into_orthancs_study(tmp_path: Path, pet_study: Pa
             until(lambda: pacs.ask(f"studies/{study}")["IsStable"], 30)  # type: ignore[index]
             until(lambda: all(job["state"] == "done" for job in jobs(web)), 60)
             assert sorted(str(job["kind"]) for job in jobs(web)) == ["deliver", "examine"]
+            mask = corrected_and_accepted(web, tmp_path)
+            until(lambda: len(pacs.instances(study)["SR"]) == 2, 60)
+            check_correction(pacs, study, mask, tmp_path)
+            until(lambda: pacs.ask(f"studies/{study}")["IsStable"], 30)  # type: ignore[index]
+            until(lambda: all(job["state"] == "done" for job in jobs(web)), 60)
+            kinds = ["accept", "deliver", "deliver", "examine", "examine"]
+            assert sorted(str(job["kind"]) for job in jobs(web)) == kinds
 
 
 def check_answer(pacs: Orthanc, study: str) -> None:
@@ -101,3 +119,37 @@ def check_answer(pacs: Orthanc, study: str) -> None:
     assert (
         report["StudyInstanceUID"] == segmentation["StudyInstanceUID"] == found["PT"][0]["StudyInstanceUID"]
     )
+
+
+def corrected_and_accepted(port: int, folder: Path) -> Volume:
+    """Take half of the voxels out of the mask of the only result, accept that, and give the mask."""
+    [first] = (job for job in jobs(port) if job["kind"] == "examine")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/jobs", headers=TOKEN, timeout=30) as web:
+        (folder / "mask.nii.gz").write_bytes(web.get(f"/{first['id']}/results/mask.nii.gz").content)
+        before = load_mask(folder / "mask.nii.gz")
+        drawn = before.array.copy()
+        drawn[: drawn.shape[0] // 2] = 0
+        assert 0 < drawn.sum() < before.array.sum()
+        file = save_volume(before.with_array(drawn), folder / "corrected.nii.gz")
+        files = {"file": ("mask.nii.gz", file.read_bytes())}
+        made = web.post(f"/{first['id']}/corrections", files=files).json()["id"]
+        until(lambda: web.get(f"/{made}").json()["state"] == "done")
+        assert web.post(f"/{made}/reviews", json={"verdict": "accepted"}).status_code == 201
+    return before.with_array(drawn)
+
+
+def check_correction(pacs: Orthanc, study: str, mask: Volume, folder: Path) -> None:
+    """Both series are in the study; the corrected one names who answers for it and is the mask as drawn."""
+    found = pacs.instances(study)
+    old_report, report = sorted(found["SR"], key=lambda tags: "PredecessorDocumentsSequence" in tags)
+    old, new = sorted(found["SEG"], key=lambda tags: str(tags["ContentLabel"]), reverse=True)
+    assert old["SeriesInstanceUID"] != new["SeriesInstanceUID"]
+    assert (new["ContentLabel"], new["ContentCreatorName"]) == ("CORRECTED", "Muster^Anna")
+    assert (old_report["VerificationFlag"], report["VerificationFlag"]) == ("UNVERIFIED", "VERIFIED")
+    [series] = report["PredecessorDocumentsSequence"][0]["ReferencedSeriesSequence"]  # type: ignore[index]
+    referenced = series["ReferencedSOPSequence"][0]["ReferencedSOPInstanceUID"]
+    assert referenced == old_report["SOPInstanceUID"]
+    [item] = pacs.find("Instance", {"SOPInstanceUID": str(new["SOPInstanceUID"])})
+    (folder / "back.dcm").write_bytes(pacs.file(item))
+    back = load_mask(folder / "back.dcm", mask.geometry)
+    assert np.array_equal(back.array > 0, mask.array > 0)

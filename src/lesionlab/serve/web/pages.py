@@ -14,6 +14,7 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
+from lesionlab.serve.accepting import WHEN_ACCEPTED, key_of
 from lesionlab.serve.jobs import Job
 from lesionlab.serve.web.access import COOKIE, named, same_origin, user_of
 from lesionlab.serve.web.api import Parts, parts_of
@@ -24,7 +25,14 @@ STATIC = HERE / "static"
 NIIVUE = STATIC / "vendor" / "niivue" / "niivue.js"
 LOGGED_IN_S = 12 * 3600
 SHOWN_JOBS = 50
-KIND_WORDS = {"examine": "examination", "compare": "comparison", "deliver": "delivery"}
+KIND_WORDS = {
+    "examine": "examination",
+    "compare": "comparison",
+    "accept": "acceptance",
+    "deliver": "delivery",
+    "fetch": "fetch",
+}
+WITH_RESULTS = ("examine", "compare")
 
 templates = Jinja2Templates(HERE / "templates")
 pages = APIRouter(include_in_schema=False)
@@ -91,7 +99,7 @@ def job_page(request: Request, job_id: str) -> Response:
         "correction": job.payload.get("correction"),
         "has_viewer": NIIVUE.is_file(),
     }
-    if job.state != "done" or job.kind == "deliver":
+    if job.state != "done" or job.kind not in WITH_RESULTS:
         return _page(request, "waiting.html", who, **told)
     if job.kind == "compare":
         return _page(request, "compare.html", who, **told)
@@ -128,8 +136,22 @@ def _of_examination(here: Parts, job: Job) -> dict[str, Any]:
         "reviews": reviews,
         "others": choices,
         "corrections": [{"id": o.id, "when": _when(o.created)} for o in corrections],
+        "sending": _sending(here, job),
         "shown": (folder / "viewer" / "lesions.json").is_file(),
     }
+
+
+def _sending(here: Parts, job: Job) -> dict[str, Any]:
+    """Where a result goes, whether it waits until somebody accepts it, and how far each delivery is."""
+    places = [str(name) for name in job.payload.get("send_to", [])]
+    waits = job.payload.get("send") == WHEN_ACCEPTED
+    sender = here.queue.by_key(key_of(job.id)) if waits else job
+    sent = {}
+    for name in places:
+        delivery = None if sender is None else here.queue.by_key(f"{sender.key}>{name}")
+        sent[name] = delivery or (sender if waits else None)
+    known = {name: item for name, item in sent.items() if item is not None}
+    return {"waits": waits and bool(places) and not known, "places": ", ".join(places), "sent": known}
 
 
 def _page(request: Request, name: str, who: str | None, *, status: int = 200, **told: Any) -> Response:

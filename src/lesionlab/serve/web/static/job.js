@@ -86,7 +86,8 @@ function reviewing() {
     try {
       const known = await post(`/jobs/${id}/reviews`, { verdict, note: byId("review-note").value });
       byId("reviews").replaceChildren(...known.map(said));
-      byId("review-said").textContent = `Recorded: ${verdict}.`;
+      const places = verdict === "accepted" && byId("review").dataset.sends;
+      byId("review-said").textContent = `Recorded: ${verdict}.${places ? ` The results are on their way to ${places}.` : ""}`;
       byId("review").reset();
     } catch (error) {
       byId("review-said").textContent = `Not recorded: ${error.message}`;

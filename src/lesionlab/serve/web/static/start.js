@@ -2,7 +2,8 @@
 import { byId, element, post, problem, told, when } from "./api.js";
 import { zipped } from "./zip.js";
 
-const KINDS = { examine: "examination", compare: "comparison", deliver: "delivery" };
+const KINDS = { examine: "examination", compare: "comparison", accept: "acceptance", deliver: "delivery", fetch: "fetch" };
+const UNTITLED = { deliver: "results to a PACS", fetch: "studies from a PACS" };
 const OPEN = ["waiting", "running"];
 const BUSY_MS = 1000;
 const QUIET_MS = 4000;
@@ -96,7 +97,7 @@ function progress(share) {
 }
 
 function row(job) {
-  const title = job.title || (job.kind === "deliver" ? "results to a PACS" : "received study");
+  const title = job.title || (UNTITLED[job.kind] ?? "received study");
   const state = element("td", {}, element("span", { class: `state ${job.state}` }, job.state));
   if (job.state === "running") {
     state.append(" ", job.message, element("progress", { max: 1, value: job.progress, "aria-label": "Progress" }));

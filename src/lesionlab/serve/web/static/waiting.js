@@ -2,10 +2,11 @@
 import { byId, post, told } from "./api.js";
 
 const id = document.body.dataset.job;
+const WITH_RESULTS = ["examine", "compare"];
 const OPEN = ["waiting", "running"];
 
 function show(job) {
-  if (job.state === "done" && job.kind !== "deliver") {
+  if (job.state === "done" && WITH_RESULTS.includes(job.kind)) {
     location.reload();
     return;
   }
