@@ -82,9 +82,15 @@ def network_of(setting: Setting) -> Any:
 
 
 def plan_of(setting: Setting) -> tuple[Any, Any]:
-    """nnU-Net's plans and configuration: PET scaled by case, CT by stated numbers, default resampling."""
+    """Plans and configuration as nnU-Net's own objects; see `content_of`."""
     from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+    plans, configuration = content_of(setting)
+    return PlansManager(plans), ConfigurationManager(configuration)
+
+
+def content_of(setting: Setting) -> tuple[dict[str, Any], dict[str, Any]]:
+    """nnU-Net's plans and configuration: PET scaled by case, CT by stated numbers, default resampling."""
     resampling = {"is_seg": False, "order_z": 0, "force_separate_z": None}
     configuration = {
         "architecture": {},
@@ -107,7 +113,7 @@ def plan_of(setting: Setting) -> tuple[Any, Any]:
         "foreground_intensity_properties_per_channel": {"0": STATED, "1": STATED},
         "configurations": {"3d": configuration},
     }
-    return PlansManager(plans), ConfigurationManager(configuration)
+    return plans, configuration
 
 
 def _copied(logits: Any) -> Any:
@@ -140,14 +146,14 @@ class Sampled:
 
 
 def our_road(setting: Setting, precision: str, caches: Path) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-    """The mask by LesionLab's engine, and what it took."""
-    import torch
-
+    """The mask by LesionLab's engine, and what it took; without torch where a conversion is kept."""
+    from lesionlab.networks.device import thread_count
     from lesionlab.predict.backends import Wish, make_backends
     from lesionlab.predict.engine import Window, slide
+    from lesionlab.predict.plans import Configuration, Plans
     from lesionlab.predict.space import Space
 
-    plans, configuration = plan_of(setting)
+    plans, configuration = content_of(setting)
     wish = Wish("auto", precision, "cpu", 2, 2, setting.patch, False, (caches,))
     backends, notes = make_backends([lambda: network_of(setting)], [repr(setting.features)], wish)
     scan = scan_of(setting)
@@ -156,7 +162,8 @@ def our_road(setting: Setting, precision: str, caches: Path) -> tuple[np.ndarray
     sampled = Sampled(backends[0].run, setting.computed)
     backends[0].run = sampled  # type: ignore[method-assign]
     start = time.perf_counter()
-    space = Space(plans, configuration, "synthetic", (1.0, 1.0, 1.0), torch.get_num_threads())
+    spacing = (1.0, 1.0, 1.0)
+    space = Space(Plans(plans), Configuration(configuration), "synthetic", spacing, thread_count())
     prepared = space.enter(scan)
     entered = time.perf_counter()
     slabs = slide(prepared, backends, Window(setting.patch), subject="synthetic")

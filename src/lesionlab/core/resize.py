@@ -167,18 +167,28 @@ def _resize_volume(source: Array, out: Array, order: int, workers: int) -> None:
     """Resize one channel into `out`, clipped to its range."""
     across = bands(source.shape[0], out.shape[0], order)
     if across is None:
-        across = _unchanged(source.shape[0])
-    low, high = _range(source)
-    fill = _across_first if _across_comes_first(source.shape, out.shape) else _across_last
+        across = unchanged(source.shape[0])
+    low, high = value_range(source)
     parts = [part for part in np.array_split(np.arange(len(across)), workers) if part.size]
     tasks = [tuple(across[i] for i in part) for part in parts]
 
     def work(blocks: tuple[Block, ...]) -> None:
-        fill(source, out, blocks, order)
-        region = out[blocks[0].start : blocks[-1].stop]
-        np.clip(region, low, high, out=region)
+        fill = filler(source.shape, out.shape, order)
+        for block in blocks:
+            region = out[block.start : block.stop]
+            fill(source, region, block)
+            np.clip(region, low, high, out=region)
 
     _each(work, tasks, workers)
+
+
+Fill = Callable[[Any, Array, Block], None]
+"""Fills a block's planes, unclipped, from a source of planes (z, y, x), of which it takes few at a time."""
+
+
+def filler(old: Sequence[int], new: Sequence[int], order: int) -> Fill:
+    """What fills the blocks of one volume, which must come in order; each thread needs one of its own."""
+    return _AcrossFirst(order) if _across_comes_first(old, new) else _AcrossLast(order)
 
 
 def _across_comes_first(old: Sequence[int], new: Sequence[int]) -> bool:
@@ -189,36 +199,47 @@ def _across_comes_first(old: Sequence[int], new: Sequence[int]) -> bool:
     return before <= after
 
 
-def _across_first(source: Array, out: Array, blocks: tuple[Block, ...], order: int) -> None:
-    """Some blocks of output planes: the first axis at once, then each plane."""
-    for block in blocks:
+class _AcrossFirst:
+    """The first axis at once, then each plane."""
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+
+    def __call__(self, source: Any, out: Array, block: Block) -> None:
         slab = np.ascontiguousarray(source[block.first : block.last], np.float32)
         if block.weights.size:
             flat = np.empty((block.stop - block.start, slab[0].size), np.float32)
             _product(block.weights, slab.reshape(slab.shape[0], -1), flat)
             slab = flat.reshape(-1, *source.shape[1:])
-        for plane, result in zip(slab, out[block.start : block.stop], strict=True):
-            _resize_plane(plane, result, order)
+        for plane, result in zip(slab, out, strict=True):
+            _resize_plane(plane, result, self.order)
 
 
-def _across_last(source: Array, out: Array, blocks: tuple[Block, ...], order: int) -> None:
-    """Some blocks of output planes: each input plane once, kept while blocks still need it."""
-    room = max(block.last - block.first for block in blocks)
-    kept = np.empty((room, *out.shape[1:]), np.float32)
-    begin = end = blocks[0].first
-    for block in blocks:
-        still = max(end - block.first, 0)
-        kept[:still] = kept[block.first - begin : block.first - begin + still].copy()
+class _AcrossLast:
+    """Each input plane once, kept while blocks still need it, then the first axis."""
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.room = np.empty((0, 0, 0), np.float32)
+        self.begin = self.end = 0
+
+    def __call__(self, source: Any, out: Array, block: Block) -> None:
+        count, still = block.last - block.first, max(self.end - block.first, 0)
+        room = self.room
+        if len(room) < count:
+            # an eighth more, because blocks within take a plane or two more than the first
+            self.room = np.empty((count + count // 8, *out.shape[1:]), np.float32)
+        if still:
+            self.room[:still] = room[block.first - self.begin : self.end - self.begin].copy()
         for number in range(block.first + still, block.last):
             plane = np.ascontiguousarray(source[number], np.float32)
-            _resize_plane(plane, kept[number - block.first], order)
-        begin, end = block.first, block.last
-        result = out[block.start : block.stop]
-        used = kept[: end - begin]
+            _resize_plane(plane, self.room[number - block.first], self.order)
+        self.begin, self.end = block.first, block.last
+        planes = self.room[:count]
         if block.weights.size:
-            _product(block.weights, used.reshape(used.shape[0], -1), result.reshape(result.shape[0], -1))
+            _product(block.weights, planes.reshape(count, -1), out.reshape(len(out), -1))
         else:
-            result[...] = used
+            out[...] = planes
 
 
 def _resize_planes(source: Array, out: Array, order: int, workers: int) -> None:
@@ -226,14 +247,18 @@ def _resize_planes(source: Array, out: Array, order: int, workers: int) -> None:
     chosen = nearest_index(source.shape[0], out.shape[0])
 
     def work(number: int) -> None:
-        plane = np.ascontiguousarray(source[number], np.float32)
-        low, high = _range(plane)
-        copies = np.flatnonzero(chosen == number)
-        result = np.empty(out.shape[1:], np.float32)
-        _resize_plane(plane, result, order)
-        out[copies] = np.clip(result, low, high, out=result)
+        out[np.flatnonzero(chosen == number)] = resized_plane(source[number], out.shape[1:], order)
 
     _each(work, [int(n) for n in np.unique(chosen)], workers)
+
+
+def resized_plane(plane: Array, shape: Sequence[int], order: int) -> Array:
+    """One plane (y, x) of its own, resized to `shape` and clipped to its range; float32."""
+    plane = np.ascontiguousarray(plane, np.float32)
+    low, high = value_range(plane)
+    result = np.empty(tuple(shape), np.float32)
+    _resize_plane(plane, result, order)
+    return np.clip(result, low, high, out=result)
 
 
 def _resize_plane(plane: Array, out: Array, order: int) -> None:
@@ -270,13 +295,13 @@ def _product(weights: Array, source: Array, out: Array) -> None:
         np.matmul(weights, source[:, piece], out=out[:, piece])
 
 
-def _unchanged(size: int) -> tuple[Block, ...]:
+def unchanged(size: int) -> tuple[Block, ...]:
     """Blocks without weights: planes that stand for themselves."""
     edges = [*range(0, size, BLOCK), size]
     return tuple(Block(a, b, a, b, np.empty((0, 0), np.float32)) for a, b in pairwise(edges))
 
 
-def _range(array: Array) -> tuple[Any, Any]:
+def value_range(array: Array) -> tuple[Any, Any]:
     """Least and largest value, NaN left out unless there is nothing else."""
     low, high = array.min(), array.max()
     if not np.isnan(low):
