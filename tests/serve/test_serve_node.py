@@ -18,8 +18,7 @@ from pynetdicom import AE
 from lesionlab.core.errors import ServeError
 from lesionlab.serve.arrivals import Arrivals, facts_of, fits
 from lesionlab.serve.jobs import Order, Queue
-from lesionlab.serve.node.association import Instance
-from lesionlab.serve.node.receiver import VERIFICATION, Receiver, study_of
+from lesionlab.serve.node.receiver import VERIFICATION, Instance, Receiver, study_of
 from lesionlab.serve.node.sender import send_dicom
 from lesionlab.serve.settings import Destination, LimitSettings, NodeSettings, Route, ServeSettings
 from lesionlab.serve.store import Store
@@ -151,7 +150,7 @@ def test_what_names_no_study_is_not_understood(receiver: Receiver, pet_study: Pa
     source.save_as(tmp_path / "no_study.dcm")
     assert store_files(receiver.start(), [tmp_path / "no_study.dcm"]) == [0xC000]
     for syntax in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"):
-        junk = Instance("1.2.3", syntax, "SENDER", bytearray(b"junk" * 100), 0)
+        junk = Instance("1.2.3", syntax, "SENDER", b"junk" * 100, 0)
         with pytest.raises(ServeError, match=r"instance 1.2.3: .* needed a data set with StudyInstanceUID"):
             study_of(junk)
 

@@ -11,22 +11,24 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-import ssl
 import sys
 import threading
 import time
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from pynetdicom import AllStoragePresentationContexts
+from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext, build_context
 
 from lesionlab.core.errors import LesionLabError, ServeError, WriteError
 from lesionlab.serve.headers import data_values, file_values
 from lesionlab.serve.jobs import Queue
-from lesionlab.serve.node.association import REQUEST_S, Association, Instance, Rules
+from lesionlab.serve.node import listener
+from lesionlab.serve.node.listener import Bounds, Listener
 from lesionlab.serve.node.tls import server_context
-from lesionlab.serve.node.upper_layer import rejection
 from lesionlab.serve.room import no_room
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
@@ -35,10 +37,10 @@ VERIFICATION = "1.2.840.10008.1.1"
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
+NOT_OF_THIS_CLASS = 0xA900
 """Status codes of the C-STORE response, PS3.4 table B.2-1."""
-CALLING_UNKNOWN, CALLED_UNKNOWN = 3, 7
-TOO_MANY = rejection(2, 3, 2)
-"""Rejections, PS3.8 table 9-21; the last: transient, local limit exceeded."""
+LONGEST_UNIT = 1 << 18
+"""Size of the data units that we ask callers for."""
 STUDY_UID = 0x0020000D
 TRANSFER_SYNTAXES = [
     "1.2.840.10008.1.2.1",
@@ -61,10 +63,22 @@ TRANSFER_SYNTAXES = [
 """Uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K; no video."""
 CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 ROOM_EVERY_S = 1.0
-MOST_ASSOCIATIONS = 32
-WAITING_CALLERS = 128
+SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter. Two for each caller wait for each other: with Python's own 5 ms
+a receiver that shares its processors takes a third fewer instances."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance as it came: `content` is a whole DICOM file, whose data set begins at `start`."""
+
+    sop_uid: str
+    syntax: str
+    sender: str
+    content: bytes
+    start: int
 
 
 class Receiver:
@@ -74,46 +88,66 @@ class Receiver:
         self.settings = settings
         self.store, self.queue = Store(settings.data), Queue(settings.database_url)
         self.asked, self.no_room = float("-inf"), ""
-        most = int(settings.limits.upload_mb * 1e6)
-        self.rules = Rules(CLASSES | {VERIFICATION}, TRANSFER_SYNTAXES, self.admit, self.take, most)
-        self.tls: ssl.SSLContext | None = None
-        self.listener: socket.socket | None = None
-        self.open: dict[Association, threading.Thread] = {}
-        self.changing = threading.Lock()
+        self.server: Listener | None = None
+        self.thread: threading.Thread | None = None
 
     def start(self) -> int:
         """Begin to listen; returns the port. Raises ServeError when the port cannot be had."""
         node = self.settings.node
-        self.tls = server_context(node)
+        most = int(self.settings.limits.upload_mb * 1e6)
+        bounds = Bounds(server_context(node), most)
+        # or it would describe every message, for a log that nobody reads
+        _config.LOG_HANDLER_LEVEL = "none"
+        ae = self._entity()
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_REQUESTED, offer),
+            (evt.EVT_ACCEPTED, lambda event: log.info("association with %s", _caller(event))),
+            (evt.EVT_REJECTED, lambda event: log.warning("rejected %s", _caller(event))),
+            (evt.EVT_ABORTED, lambda event: log.warning("%s ended without a release", _caller(event))),
+            (evt.EVT_C_STORE, self._store),
+        ]
         try:
-            self.listener = _listening(node.host, node.port)
+            server = ae.make_server(
+                (node.host, node.port), evt_handlers=handlers, server_class=Listener, bounds=bounds
+            )
         except OSError as error:
             where = f"{node.host}:{node.port}"
             raise ServeError(where, error.strerror or str(error), "a port that is free") from None
-        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
-        return int(self.listener.getsockname()[1])
+        self.server = cast(Listener, server)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(listener.POLL_S,), daemon=True)
+        self.thread.start()
+        return int(self.server.server_address[1])
 
     def stop(self) -> None:
         """Stop listening; associations that are open are ended."""
-        if self.listener is not None:
-            # wakes the thread that waits for callers
-            with suppress(OSError):
-                self.listener.shutdown(socket.SHUT_RDWR)
-            self.listener.close()
-        with self.changing:
-            callers = dict(self.open)
-        for association in callers:
-            association.end()
-        for thread in callers.values():
-            thread.join()
+        if self.server is not None:
+            self.server.close_all()
+        if self.thread is not None:
+            self.thread.join()
         self.queue.close()
 
-    def admit(self, called: str, calling: str) -> int | None:
-        """Why a caller is rejected; None when it may come in."""
-        node = self.settings.node
-        if called != node.ae_title:
-            return CALLED_UNKNOWN
-        return CALLING_UNKNOWN if node.ae_titles and calling not in node.ae_titles else None
+    def _entity(self) -> AE:
+        node, ae = self.settings.node, AE(self.settings.node.ae_title)
+        ae.require_called_aet = True
+        ae.require_calling_aet = list(node.ae_titles)
+        ae.maximum_associations = listener.MOST_ASSOCIATIONS
+        ae.maximum_pdu_size = LONGEST_UNIT
+        ae.acse_timeout = ae.dimse_timeout = listener.REQUEST_S
+        ae.network_timeout = listener.IDLE_S
+        # storage classes are added for each caller, those that it asks for: see `offer`
+        ae.add_supported_context(VERIFICATION, TRANSFER_SYNTAXES)
+        return ae
+
+    def _store(self, event: evt.Event) -> int:
+        """Answer a C-STORE."""
+        request, context = cast(C_STORE, event.request), event.context
+        if request.AffectedSOPClassUID != context.abstract_syntax:
+            return NOT_OF_THIS_CLASS
+        content = event.encoded_dataset()
+        sender = event.assoc.requestor.ae_title
+        start = len(content) - len(event.encoded_dataset(include_meta=False))
+        uid, syntax = str(request.AffectedSOPInstanceUID), str(context.transfer_syntax)
+        return self.take(Instance(uid, syntax, sender, content, start))
 
     def take(self, instance: Instance) -> int:
         """Keep one instance; the status tells the sender whether it may forget it."""
@@ -139,62 +173,36 @@ class Receiver:
             self.asked, self.no_room = now, no_room(self.settings, self.store, self.queue)
         return self.no_room
 
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                # closed by `stop`; anything else would come again at once
-                if listener.fileno() < 0:
-                    return
-                time.sleep(0.1)
-                continue
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            thread.start()
 
-    def _serve(self, connection: socket.socket) -> None:
-        """Serve one caller; a failure here, of whatever kind, ends this caller's connection alone."""
-        try:
-            connection.settimeout(REQUEST_S)
-            if self.tls is not None:
-                connection = self.tls.wrap_socket(connection, server_side=True)
-        except OSError as error:
-            log.warning("no TLS with a caller: %s", error)
-            connection.close()
-            return
-        association = Association(connection, self.rules)
-        with self.changing:
-            full = len(self.open) >= MOST_ASSOCIATIONS
-            if not full:
-                self.open[association] = threading.current_thread()
-        if full:
-            log.warning("rejected a caller: %d associations are open", MOST_ASSOCIATIONS)
-            with suppress(OSError), connection:
-                connection.recv(1)
-                connection.sendall(TOO_MANY)
-            return
-        try:
-            association.run()
-        except Exception:
-            log.exception("an association ended")
-        finally:
-            with self.changing:
-                self.open.pop(association, None)
+def offer(event: evt.Event) -> None:
+    """Accept what a caller proposes as far as we know it: all storage classes, each in the caller's own order
+    of transfer syntaxes.
+
+    A list of all classes for every caller would cost pynetdicom a tenth of a second each time.
+    """
+    wanted: dict[str, list[str]] = {}
+    request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
+    for context in request.presentation_context_definition_list:
+        name = str(context.abstract_syntax)
+        if name in CLASSES:
+            wanted.setdefault(name, []).extend(str(syntax) for syntax in context.transfer_syntax)
+    supported = event.assoc.acceptor.supported_contexts
+    supported += [_context(name, proposed) for name, proposed in wanted.items()]
+    event.assoc.acceptor.supported_contexts = supported
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """A listening socket whose port others may share: the system gives each its part of the callers."""
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.listen(WAITING_CALLERS)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+def _context(name: str, proposed: list[str]) -> PresentationContext:
+    known = [syntax for syntax in dict.fromkeys(proposed) if syntax in TRANSFER_SYNTAXES]
+    # none known: pynetdicom then says that it is for want of a syntax
+    return build_context(name, known or TRANSFER_SYNTAXES[:1])
+
+
+def _caller(event: evt.Event) -> str:
+    """Who calls whom; in quotation marks, for the names are the caller's and may hold anything."""
+    request = event.assoc.requestor.primitive
+    if request is None:
+        return "a caller"
+    return f"{request.calling_ae_title!r} calling {request.called_ae_title!r}"
 
 
 def study_of(instance: Instance) -> str:
@@ -216,11 +224,21 @@ def _decoded(instance: Instance) -> dict[int, str]:
         return {}
 
 
+def quiet(name: str) -> None:
+    """Log one line for what a caller does wrong, not the library's whole way there."""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+    for part in ("dul", "fsm", "dimse"):
+        logging.getLogger(f"pynetdicom.{part}").setLevel(logging.CRITICAL)
+    threading.excepthook = lambda told: log.warning("a caller's thread ended: %r", told.exc_value)
+
+
 def main(arguments: list[str]) -> int:
     """Receive for the settings in a JSON file until SIGTERM, or until the service is gone."""
     file, name = arguments
     settings = ServeSettings.model_validate_json(Path(file).read_text(encoding="utf-8"))
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
+    quiet(name)
+    sys.setswitchinterval(SWITCH_S)
     receiver, parent, stopped = Receiver(settings), os.getppid(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
