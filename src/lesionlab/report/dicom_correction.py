@@ -18,7 +18,7 @@ from pydicom.sr.coding import Code
 
 from lesionlab.core.errors import WriteError
 from lesionlab.report.dicom_codes import plain_ascii
-from lesionlab.report.dicom_source import Correction, derived_uid
+from lesionlab.report.dicom_source import MOST_SEPARATE, Correction, derived_uid
 
 OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
 PERSON = Code("121006", "DCM", "Person")
@@ -59,7 +59,8 @@ def correction_of(
     every voxel keep their method; others that overlap an earlier one are SEMIAUTOMATIC, new ones MANUAL.
     """
     items = [] if segments is None else list(segments.SegmentSequence)
-    known = {int(item.SegmentNumber): item for item in items}
+    # the last of so many segments may hold all smaller lesions, which have no identity of their own
+    known = {int(i.SegmentNumber): i for i in items if int(i.SegmentNumber) <= MOST_SEPARATE}
     tracking: dict[int, str] = {}
     touched = np.unique(after[(after > 0) & (before > 0)])
     methods = dict.fromkeys(np.unique(after[after > 0]).tolist(), "MANUAL")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+from scipy.ndimage import find_objects
 
 from lesionlab.core.contours import edge_loops
 from lesionlab.core.errors import WriteError
@@ -26,8 +27,15 @@ from lesionlab.report.dicom_seg import (
     method_of,
     version_of,
 )
-from lesionlab.report.dicom_source import DicomSettings, DicomSource, SourcePlane, Uids, decimal, identity
-from lesionlab.report.tables import lesion_names, lesion_number
+from lesionlab.report.dicom_source import (
+    DicomSettings,
+    DicomSource,
+    SourcePlane,
+    Uids,
+    decimal,
+    identity,
+    merged,
+)
 
 DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 """Class of the study that an RTSTRUCT refers to; retired, but the attribute is required and all use it."""
@@ -43,16 +51,18 @@ def structure_set(findings: Findings, source: DicomSource, settings: DicomSettin
         raise WriteError(
             findings.case.id, "a picture without FrameOfReferenceUID", "a scan with a place for contours"
         )
-    aligned = source.on_grid(findings.lesions.labels)
-    labels = findings.lesions.labels if aligned is None else aligned
+    names, kept = merged(findings)
+    drawn = findings.lesions.labels.with_array(kept)
+    aligned = source.on_grid(drawn)
+    labels = drawn if aligned is None else aligned
     planes = source.planes if aligned is not None else ()
     header = _header(findings, source, settings, uids)
-    numbers = [lesion_number(row, i) for i, row in enumerate(findings.lesions.rows)]
-    names = lesion_names(findings.lesions)
+    numbers = sorted(names)
+    boxes = find_objects(labels.array)
     header.StructureSetROISequence = [
         _roi(number, names[number], method_of(findings, settings, number)[0], source) for number in numbers
     ]
-    header.ROIContourSequence = [_contours(number, labels, planes) for number in numbers]
+    header.ROIContourSequence = [_contours(number, boxes[number - 1], labels, planes) for number in numbers]
     header.RTROIObservationsSequence = [_observation(number, settings) for number in numbers]
     return header
 
@@ -126,15 +136,18 @@ def _code(code: Code) -> Dataset:
     return item
 
 
-def _contours(number: int, labels: Volume, planes: tuple[SourcePlane, ...]) -> Dataset:
+def _contours(
+    number: int, box: tuple[slice, slice, slice], labels: Volume, planes: tuple[SourcePlane, ...]
+) -> Dataset:
     item = Dataset()
     item.ReferencedROINumber = number
     item.ROIDisplayColor = list(colour_of(number))
-    inside = labels.array == number
+    inside = labels.array[box] == number
+    z, y, x = (part.start for part in box)
     item.ContourSequence = [
-        _contour(loop, z, labels.geometry, planes)
-        for z in np.flatnonzero(inside.any(axis=(1, 2))).tolist()
-        for loop in edge_loops(inside[z])
+        _contour([(row + y, column + x) for row, column in loop], z + k, labels.geometry, planes)
+        for k in np.flatnonzero(inside.any(axis=(1, 2))).tolist()
+        for loop in edge_loops(inside[k])
     ]
     return item
 

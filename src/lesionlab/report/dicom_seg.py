@@ -17,13 +17,11 @@ from lesionlab.core.errors import WriteError
 from lesionlab.core.results import Findings
 from lesionlab.core.volume import Volume
 from lesionlab.report.dicom_codes import ABNORMAL, FINDINGS, OWN, REGIONS, colour_of, plain_ascii
-from lesionlab.report.dicom_source import DicomSettings, DicomSource, Uids, stand_ins
-from lesionlab.report.tables import lesion_names
+from lesionlab.report.dicom_source import DicomSettings, DicomSource, Uids, merged, stand_ins
 
 TYPES: Final = {"seg": "BINARY", "labelmap": "LABELMAP", "probability": "FRACTIONAL"}
 MANUFACTURER: Final = "LesionLab"
 MODEL: Final = "lesionlab"
-MOST_SEGMENTS: Final = 65535
 BY_HAND: Final = Code("123109", "DCM", "Manual Processing")
 
 
@@ -32,9 +30,9 @@ def segmentation(
 ) -> Dataset:
     """The lesions as a SEG: `kind` is seg (BINARY), labelmap or probability (FRACTIONAL, one segment).
 
-    Segment n is lesion n of the table. No lesion gives one segment without a voxel. Raises WriteError for
-    more lesions than a SEG can number, a probability that the run has not kept, and a picture without frame
-    of reference whose mask has other pixels.
+    Segment n is lesion n of the table; beyond `MOST_SEPARATE` the smaller ones share one. No lesion gives one
+    segment without a voxel. Raises WriteError for a probability that the run has not kept, and a picture
+    without frame of reference whose mask has other pixels.
     """
     volume = _voxels(findings, kind)
     described = _segments(findings, source, settings, kind, uids)
@@ -128,18 +126,14 @@ def _voxels(findings: Findings, kind: str) -> Volume:
                 "a network's prediction, kept in the findings",
             )
         return probability.with_array(np.clip(np.nan_to_num(probability.array), 0, 1).astype(np.float32))
-    labels = findings.lesions.labels
-    if len(findings.lesions.rows) > MOST_SEGMENTS:
-        raise WriteError(
-            findings.case.id, f"{len(findings.lesions.rows)} lesions", f"at most {MOST_SEGMENTS} segments"
-        )
-    return labels.with_array(labels.array.astype(np.uint8 if labels.array.max() < 256 else np.uint16))
+    _, labels = merged(findings)
+    return findings.lesions.labels.with_array(labels.astype(np.uint8))
 
 
 def _segments(
     findings: Findings, source: DicomSource, settings: DicomSettings, kind: str, uids: Uids
 ) -> list[hd.seg.SegmentDescription]:
-    named = {number: plain_ascii(name) for number, name in lesion_names(findings.lesions).items()}
+    named = {number: plain_ascii(name) for number, name in merged(findings)[0].items()}
     if kind == "probability":
         named = {1: "Probability of lesion"}
     elif not named:

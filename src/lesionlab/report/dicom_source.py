@@ -11,9 +11,10 @@ import uuid
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
@@ -21,6 +22,7 @@ from lesionlab.core.errors import WriteError
 from lesionlab.core.grid import same_voxels
 from lesionlab.core.results import Findings
 from lesionlab.core.volume import Geometry, Volume
+from lesionlab.report.tables import lesion_names
 
 KINDS: Final = ("seg", "labelmap", "probability", "sr", "rtstruct", "sc")
 """What can be written: three segmentations, structured report, contours, secondary capture."""
@@ -53,6 +55,11 @@ SERIES_NUMBERS: Final = {
     "sc": 9106,
 }
 CORRECTED_SERIES: Final = 100
+MOST_SEPARATE: Final = 250
+"""So many lesions, the largest, have a segment, contours and measurements of their own; the rest share one.
+
+A noisy threshold gives thousands of fragments; no viewer lists them, and each costs a frame per slice.
+"""
 LONGEST_LO: Final = 64
 """Letters of DICOM's VR LO (PS3.5)."""
 
@@ -178,6 +185,22 @@ class Uids:
     def lesion(self, number: int) -> str:
         """Tracking UID of a lesion, the one known from before a correction; 0 is the patient."""
         return self._known.get(number) or derived_uid("lesion", str(number), *self._lesions)
+
+
+def merged(findings: Findings) -> tuple[dict[int, str], NDArray[np.integer[Any]]]:
+    """What the objects hold of the lesions: names by number, and an array of these numbers.
+
+    The first `MOST_SEPARATE` lesions (they are numbered by size) as they are; where there are more, all
+    others as one under the next number, so that no voxel is lost.
+    """
+    names, labels = lesion_names(findings.lesions), findings.lesions.labels.array
+    rest = len(names) - MOST_SEPARATE
+    if rest <= 1:
+        return names, labels
+    kept = dict(sorted(names.items())[:MOST_SEPARATE])
+    together = MOST_SEPARATE + 1
+    kept[together] = f"{rest} smaller lesions"
+    return kept, np.minimum(labels, together)
 
 
 def derived_uid(*parts: str) -> str:

@@ -26,7 +26,14 @@ from lesionlab.report.dicom_seg import (
     region_of,
     version_of,
 )
-from lesionlab.report.dicom_source import DicomSettings, DicomSource, Uids, derived_uid, references
+from lesionlab.report.dicom_source import (
+    MOST_SEPARATE,
+    DicomSettings,
+    DicomSource,
+    Uids,
+    derived_uid,
+    references,
+)
 from lesionlab.report.tables import LESION, all_notes, lesion_names, lesion_number
 
 NOT_REPORTED: Final = (LESION, "label")
@@ -45,12 +52,11 @@ def structured_report(
     `seg` is None only where there is no lesion. De-identified reports carry no free text of the run.
     """
     table = findings.lesions
-    groups: list[object] = [_totals(findings, settings, uids)]
-    if seg is not None:
-        groups += [
-            _lesion(findings, (lesion_number(row, i), row), source, settings, (seg, uids))
-            for i, row in enumerate(table.rows)
-        ]
+    lesions = [
+        _lesion(findings, (lesion_number(row, i), row), source, settings, (seg, uids))
+        for i, row in enumerate(table.rows[: _reported(findings)] if seg is not None else ())
+        if seg is not None
+    ]
     observer = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -63,10 +69,10 @@ def structured_report(
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=IMAGING_PROCEDURE,
-        imaging_measurements=groups,
+        imaging_measurements=[_totals(findings, settings, uids)],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return sr.Comprehensive3DSR(
+    built = sr.Comprehensive3DSR(
         evidence=[*references(source), *([] if seg is None else [seg])],
         content=report,
         series_instance_uid=uids.series("sr"),
@@ -82,6 +88,17 @@ def structured_report(
             CodingSchemeIdentificationItem(coded.OWN, name="LesionLab", responsible_organization=MANUFACTURER)
         ],
     )
+    # put in afterwards: the constructor copies and searches its whole content several times over
+    [measured] = (i for i in built.ContentSequence if i.name == codes.DCM.ImagingMeasurements)
+    for group in lesions:
+        measured.ContentSequence.extend(group)
+    return built
+
+
+def _reported(findings: Findings) -> int:
+    """How many lesions have a group of their own: those that have a segment of their own."""
+    count = len(findings.lesions.rows)
+    return count if count <= MOST_SEPARATE + 1 else MOST_SEPARATE
 
 
 def _lesion(
@@ -137,6 +154,10 @@ def _texts(findings: Findings, *, private: bool) -> Iterable[str]:
     """What numbers cannot say; notes and the SUV audit hold file names and clock times, hence `private`."""
     count = len(findings.lesions.rows)
     found = "No lesion found." if count == 0 else f"{count} lesion{'' if count == 1 else 's'} found."
+    rest = count - _reported(findings)
+    if rest:
+        found += f" The {count - rest} largest have a group each; {rest} smaller ones share a segment."
+        found += " All are in the totals."
     yield f"{found} {PURPOSE}"
     if not private:
         return
