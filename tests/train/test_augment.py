@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from lesionlab.core.learning import TrainingSettings
 from lesionlab.train.augment import flips_rotation_crop
+from lesionlab.train.patches.nnunet import patch_geometry
 
 
 def patch(shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
@@ -60,3 +62,34 @@ def test_thick_slices_stay_where_they_are():
         moved = transform(**given)["image"]
         middle = moved[0, :, 6:10, 6:10].mean((1, 2))
         np.testing.assert_allclose(middle, [0, 1, 2, 3], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("transposed", "size", "flips", "axes"),
+    [
+        ([0, 1, 2], (64, 64), ("x",), (1,)),
+        ([0, 2, 1], (64, 64), ("x",), (0,)),
+        ([2, 0, 1], (16, 64, 64), ("y", "x"), (0, 2)),
+        ([0, 1, 2], (64, 64), ("z",), None),
+        ([0, 1, 2], (64, 64), (), None),
+        ([0, 1, 2], (64, 64), None, (0, 1)),
+    ],
+)
+def test_only_the_named_axes_of_the_image_flip_however_the_plans_turn_it(transposed, size, flips, axes):
+    planned = (None, False, size, tuple(range(len(size))))
+    for augmentation in ("nnunet", "flips_rotation_crop"):
+        settings = TrainingSettings(flips=flips, augmentation=augmentation)
+        assert patch_geometry(planned, settings, size, transposed)[-1] == axes
+    still = TrainingSettings(flips=flips, augmentation="none")
+    assert patch_geometry(planned, still, size, transposed)[-1] is None
+
+
+def test_without_axes_nothing_is_mirrored():
+    rows = torch.arange(8.0).reshape(1, 8, 1).expand(1, 8, 8)
+    transform = flips_rotation_crop((8, 8), None, in_plane=False)
+    for seed in range(20):
+        seeded(seed)
+        down = transform(image=rows.clone())["image"][0]
+        across = transform(image=rows.mT.clone())["image"][0]
+        assert down[:4].sum() < down[4:].sum()
+        assert across[:, :4].sum() < across[:, 4:].sum()

@@ -68,6 +68,10 @@ class LocateSettings(Settings):
     """Of more candidates, those with the highest probabilities are refined."""
 
 
+Weighted = Literal["cross_entropy", "binary_cross_entropy", "focal", "tversky", "focal_tversky"]
+"""A term of the loss that can weigh lesion voxels."""
+
+
 class LossSettings(Settings):
     """The loss: a sum of terms, each with its weight; a weight of 0 leaves the term out.
 
@@ -94,8 +98,10 @@ class LossSettings(Settings):
     batch_overlap: bool | None = None
     """Overlaps (Dice, Tversky) over the whole batch instead of image by image; None = as nnU-Net plans it."""
     positive_weight: Positive | Literal["batch"] = 1.0
-    """Weight of lesion voxels in the voxel-wise terms and the Tversky terms; `batch` = negatives over
-    positives of the batch, class by class."""
+    """Weight of lesion voxels in the `weighted_terms`; `batch` = negatives over positives of the batch, class
+    by class."""
+    weighted_terms: tuple[Weighted, ...] | Literal["all"] = "all"
+    """The terms that `positive_weight` holds for; Dice never is weighted."""
     deep_supervision: bool = True
     """Where the network has it: the same loss on its coarser outputs too."""
 
@@ -142,6 +148,9 @@ class TrainingSettings(Settings):
     lesion_free_share: Share | None = None
     """Share of the patches drawn from lesion-free patients; None = as often as they come."""
     augmentation: Literal["nnunet", "flips_rotation_crop", "none"] = "nnunet"
+    flips: tuple[Literal["z", "y", "x"], ...] | None = None
+    """Axes of the image that patches are flipped along, and predictions mirrored; None = all of the patch's.
+    Pictures with the skin at their top are flipped along x only."""
     stop_after: Count | None = None
     """Stop when the smoothed validation Dice has not improved for this many epochs."""
     stop_improvement: NonNegative = 0.002

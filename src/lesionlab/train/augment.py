@@ -16,8 +16,10 @@ PROBABILITY = 0.5
 SMALLEST_CROP = 0.7
 
 
-def flips_rotation_crop(patch_size: Sequence[int], axes: Sequence[int], *, in_plane: bool) -> BasicTransform:
-    """Flips along each of `axes`, rotation by up to 30 degrees, crop to 70 to 100 % of the edges.
+def flips_rotation_crop(
+    patch_size: Sequence[int], axes: Sequence[int] | None, *, in_plane: bool
+) -> BasicTransform:
+    """Flips along each of `axes` (None = none), rotation by up to 30 degrees, crop to 70 to 100 % of edges.
 
     Each happens to half of the patches, independently. The image (c, ...) comes larger than `patch_size`
     where rotation needs it, and leaves at that size, crops enlarged to it; beyond the image lies 0, in the
@@ -37,4 +39,4 @@ def flips_rotation_crop(patch_size: Sequence[int], axes: Sequence[int], *, in_pl
         padding_value_seg=-1,
     )
     steps = [Convert3DTo2DTransform(), turned, Convert2DTo3DTransform()] if in_plane else [turned]
-    return ComposeTransforms([*steps, MirrorTransform(tuple(axes))])
+    return ComposeTransforms([*steps, *([MirrorTransform(tuple(axes))] if axes else [])])

@@ -165,8 +165,8 @@ class RecipeTrainer(nnUNetTrainer):
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Geometry:
         """Angles, whether slices are thick, size that patches are cut at, axes to mirror: by augmentation."""
         planned = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        size = self.configuration_manager.patch_size
-        geometry = patch_geometry(planned, self.recipe.training.augmentation, size)
+        size, transposed = self.configuration_manager.patch_size, self.plans_manager.transpose_forward
+        geometry = patch_geometry(planned, self.recipe.training, size, transposed)
         self.inference_allowed_mirroring_axes = geometry[-1]
         return geometry
 

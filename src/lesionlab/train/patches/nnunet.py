@@ -16,6 +16,7 @@ from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_p
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
+from lesionlab.core.learning import TrainingSettings
 from lesionlab.train.augment import ANGLE_RAD, flips_rotation_crop
 from lesionlab.train.located import AroundLocated
 from lesionlab.train.sampling import EvenLesions, case_shares
@@ -24,16 +25,25 @@ Geometry = tuple[Any, bool, Any, Any]
 """Angles of rotation, whether slices are thick, the size that patches are cut at, the axes to mirror."""
 
 
-def patch_geometry(planned: Geometry, augmentation: str, size: Sequence[int]) -> Geometry:
-    """nnU-Net's geometry for its own augmentation, changed for another one; `size` is the patch's."""
+def patch_geometry(
+    planned: Geometry, settings: TrainingSettings, size: Sequence[int], transposed: Sequence[int]
+) -> Geometry:
+    """nnU-Net's geometry for its own augmentation, changed for another one and to the axes that may flip.
+
+    `size` is the patch's; `transposed` names the image's axis (0, 1, 2 for z, y, x) of each axis of the
+    plans, the last of which are the patch's.
+    """
     angles, in_plane, cut, axes = planned
-    if augmentation == "none":
+    if settings.augmentation == "none":
         return angles, in_plane, size, None
-    if augmentation == "flips_rotation_crop":
+    if settings.augmentation == "flips_rotation_crop":
         turn = (-ANGLE_RAD, ANGLE_RAD)
         cut = get_patch_size(size, turn, turn, turn, (1.0, 1.0))
         if in_plane:
             cut[0] = size[0]
+    if settings.flips is not None:
+        own = list(transposed)[-len(size) :]
+        axes = tuple(axis for axis in axes if "zyx"[own[axis]] in settings.flips) or None
     return angles, in_plane, cut, axes
 
 
