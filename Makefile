@@ -1,5 +1,6 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
-.PHONY: install demo test tools niivue lint sts bench sts-losses bus-bra clean service-load
+.PHONY: install demo test tools niivue lint sts bench clean service-load sts-losses sts-two-step sts-petct \
+  bus-bra bus-bra-best bus-bra-transfer bus-bra-lesion-free
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -81,14 +82,37 @@ bench: install
 service-load: install tools
 	$(RUN)python benchmarks/service_load.py -o benchmarks/results
 
-# Studies: networks x losses on breast ultrasound, and losses on PET. Resumable; progress in study.log.
+# Studies, resumable, progress in study.log of the workspace: networks x losses on breast ultrasound, the best trained
+# longer, on scanners and on pictures without a lesion; losses, two steps and PET/CT on sarcomas.
+STUDY := $(RUN)lesionlab study run
 bus-bra: install
-	$(RUN)lesionlab study run benchmarks/bus_bra_study.toml -w workspace/bus_bra -o benchmarks/results/bus_bra \
+	$(STUDY) benchmarks/bus_bra_study.toml -w workspace/bus_bra -o benchmarks/results/bus_bra \
 	  --data $(DATA_ROOT)/bus_bra
 
+bus-bra-best: install
+	$(STUDY) benchmarks/bus_bra_best.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_best \
+	  --data $(DATA_ROOT)/bus_bra
+
+bus-bra-transfer: install
+	$(STUDY) benchmarks/bus_bra_transfer.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_transfer \
+	  --data $(DATA_ROOT)/bus_bra
+
+bus-bra-lesion-free: install
+	$(RUN)python benchmarks/bus_bra_lesion_free.py $(DATA_ROOT)/bus_bra workspace/bus_bra_lesion_free_data
+	$(STUDY) benchmarks/bus_bra_lesion_free.toml -w workspace/bus_bra_lesion_free \
+	  -o benchmarks/results/bus_bra_lesion_free --data workspace/bus_bra_lesion_free_data
+
 sts-losses: install
-	$(RUN)lesionlab study run benchmarks/sts_losses.toml -w workspace/sts_losses -o benchmarks/results/sts_losses \
-	  --data $(DATA_ROOT)/sts
+	$(STUDY) benchmarks/sts_losses.toml -w workspace/sts_losses -o benchmarks/results/sts_losses --data $(DATA)
+
+sts-two-step: install
+	$(STUDY) benchmarks/sts_two_step.toml -w workspace/sts_losses -o benchmarks/results/sts_two_step --data $(DATA)
+
+sts-petct: install
+	rm -rf workspace/sts_with_ct && mkdir -p workspace/sts_with_ct
+	for scan in $(abspath $(DATA))/*/ct.nii.gz; do ln -s "$$(dirname $$scan)" workspace/sts_with_ct/; done
+	$(STUDY) benchmarks/sts_petct.toml -w workspace/sts_petct -o benchmarks/results/sts_petct \
+	  --data workspace/sts_with_ct
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,8 +4,8 @@
 
 The data set has no normal breasts. Written here are its images, and of each one the largest part in the
 image's own proportions that keeps a margin from the lesion, where that is 40 % of the image's width and
-height or more. It belongs to the image's patient and fold. Such a part is seen larger than a whole image, and its
-breast is not a healthy one; what stays empty here may not on a normal breast from another hospital.
+height or more. It belongs to the image's patient and fold. Such a part is seen larger than a whole image, and
+its breast is not a healthy one; what stays empty here may not on a normal breast from another hospital.
 """
 
 from __future__ import annotations
