@@ -33,7 +33,7 @@ def test_the_named_comparisons_are_there() -> None:
     compound = next(v for v in imbalance if v.name == "transunet, bce + weighted focal tversky + dice").recipe
     loss = compound.loss
     assert (loss.binary_cross_entropy, loss.focal_tversky, loss.dice) == (0.6, 0.4, 0.6)
-    assert loss.positive_weight == "batch"
+    assert loss.positive_weight == "batch" and loss.weighted_terms == ("focal_tversky",)
     petct = load_study(STUDIES / "petct.toml").variants
     assert {v.recipe.network.architecture for v in petct} == {"plain", "unet", "unetr"}
     assert {v.recipe.training.lesion_free for v in petct} == {"include", "exclude"}

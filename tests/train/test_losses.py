@@ -6,16 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch.nn import functional
 
 from lesionlab.core.learning import LossSettings
 from lesionlab.train.losses import (
     class_weights,
-    log_odds,
     loss_terms,
     make_loss,
     one_hot,
-    probabilities,
     supervision_weights,
 )
 
@@ -105,12 +104,33 @@ def test_the_loss_is_the_sum_of_its_terms_by_their_weights():
     assert float(make_loss(recipe, over_batch=False)(logits, truth)) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_log_odds_are_those_of_the_probabilities(activation):
-    logits, _ = random_batch(3, (4, 4, 4))
-    p = probabilities(logits.double(), activation)
-    np.testing.assert_allclose(torch.sigmoid(log_odds(logits.double(), activation)), p, atol=1e-12)
-    assert bool((p.sum(1) < 1).all()) == (activation == "softmax")
+def test_only_the_named_terms_are_weighted():
+    """System 4: plain BCE and Dice, and focal Tversky with a class weight that follows the batch."""
+    logits, truth = random_batch(1, (6, 5))
+    truth[:, :, 2:] = 0
+    named = {"dice": 0.6, "binary_cross_entropy": 0.6, "focal_tversky": 0.4, "cross_entropy": 0.0}
+    found, plain, all_of_them = (
+        loss_terms(logits, truth, LossSettings(**named, **more), over_batch=True)
+        for more in (
+            {"positive_weight": "batch", "weighted_terms": ["focal_tversky"]},
+            {},
+            {"positive_weight": "batch"},
+        )
+    )
+    for name, source in (("dice", plain), ("binary_cross_entropy", plain), ("focal_tversky", all_of_them)):
+        assert float(found[name]) == float(source[name])
+    assert float(plain["focal_tversky"]) != float(all_of_them["focal_tversky"])
+    assert float(plain["binary_cross_entropy"]) != float(all_of_them["binary_cross_entropy"])
+    odd = {"positive_weight": 3.0, "weighted_terms": ["tversky"], "tversky": 1.0, "cross_entropy": 1.0}
+    terms = loss_terms(logits, truth, LossSettings(**odd), over_batch=True)
+    assert float(terms["cross_entropy"]) == float(
+        loss_terms(logits, truth, LossSettings(), True)["cross_entropy"]
+    )
+
+
+def test_dice_cannot_be_weighted():
+    with pytest.raises(ValidationError, match="weighted_terms"):
+        LossSettings(weighted_terms=["dice"])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Logits are (b, 1 + c, ...) with the background first, the truth (b, 1, ...) holds integer labels, everything
 per foreground class is (b, c, ...). All is computed in float32, whatever the precision of the logits.
-Formulas and papers are in docs/reference/training.md; the optimiser is in `schedules.py`.
+Formulas and papers are in docs/reference/training.md; the terms that are taken voxel by voxel and class by
+class are in `voxelwise.py`, the optimiser is in `schedules.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lesionlab.core.learning import LossSettings
+from lesionlab.core.learning import LossSettings, Weighted
 from lesionlab.train.spread import summed
+from lesionlab.train.voxelwise import Activation, voxelwise
 
-Activation = Literal["softmax", "sigmoid"]
 NetworkLoss = Callable[[Tensor | Sequence[Tensor], Tensor], Tensor]
 NOTHING_IGNORED = -100
 """torch's own label that never occurs."""
@@ -46,16 +47,6 @@ def probabilities(logits: Tensor, activation: Activation) -> Tensor:
     return torch.sigmoid(logits[:, 1:] - logits[:, :1])
 
 
-def log_odds(logits: Tensor, activation: Activation) -> Tensor:
-    """ln(p / (1 - p)) of the foreground `probabilities`, without forming p: finite for any finite logits."""
-    if activation == "sigmoid" or logits.shape[1] == 2:
-        return logits[:, 1:] - logits[:, :1]
-    count = logits.shape[1]
-    others = [[other for other in range(count) if other != one] for one in range(1, count)]
-    rest = torch.stack([torch.logsumexp(logits[:, kept], 1) for kept in others], 1)
-    return logits[:, 1:] - rest
-
-
 def overlap(probability: Tensor, true: Tensor, valid: Tensor | None, over_batch: bool) -> Overlap:
     """Soft intersection and sizes of prediction and truth over the voxels that are `valid` (b, 1, ...).
 
@@ -77,17 +68,18 @@ def dice(found: Overlap, smooth: float) -> Tensor:
 
 
 def tversky_index(
-    found: Overlap, fp_weight: float, fn_weight: float, smooth: float, positive_weight: Tensor | float = 1.0
+    found: Overlap, fp_weight: float, fn_weight: float, smooth: float, weights: Tensor | None = None
 ) -> Tensor:
     """TP / (TP + fp_weight FP + fn_weight FN), smoothed as Dice is; 0.5 and 0.5 make it Dice.
 
-    `positive_weight`, per class, multiplies the truth's voxels, that is TP and FN. Salehi et al., MLMI 2017,
+    `weights`, per class, multiply the truth's voxels, that is TP and FN. Salehi et al., MLMI 2017,
     https://doi.org/10.1007/978-3-319-67389-9_44.
     """
-    hit = positive_weight * found.both
+    weight = 1.0 if weights is None else weights
+    hit = weight * found.both
     # Sums of the same voxels in another order may differ in the last bit.
     false_positive = (found.predicted - found.both).clamp_min(0)
-    false_negative = positive_weight * (found.true - found.both).clamp_min(0)
+    false_negative = weight * (found.true - found.both).clamp_min(0)
     return (hit + smooth) / (hit + fp_weight * false_positive + fn_weight * false_negative + smooth)
 
 
@@ -97,22 +89,6 @@ def focal_tversky(index: Tensor, focus: float) -> Tensor:
     That paper writes the exponent 1 / gamma with gamma = 4 / 3: `focus` is the exponent itself, 0.75 there.
     """
     return (1 - index).clamp_min(SMALLEST) ** focus
-
-
-def binary_cross_entropy(odds: Tensor, true: Tensor) -> Tensor:
-    """-ln of the probability of what is true, voxel by voxel, (b, c, ...), from `log_odds`."""
-    return -functional.logsigmoid((2 * true - 1) * odds)
-
-
-def focal(odds: Tensor, true: Tensor, focus: float) -> Tensor:
-    """(1 - p) ** focus x -ln p of what is true, voxel by voxel; 0 makes it the binary cross-entropy.
-
-    Lin et al., ICCV 2017, https://doi.org/10.1109/ICCV.2017.324, without its factor alpha_t, whose part
-    `positive_weight` plays.
-    """
-    signed = (2 * true - 1) * odds
-    # As a power of e, the slope stays finite where p reaches 1, for any focus.
-    return -torch.exp(focus * functional.logsigmoid(-signed)) * functional.logsigmoid(signed)
 
 
 def cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor | None, ignore: int | None) -> Tensor:
@@ -148,30 +124,36 @@ def loss_terms(
     """
     logits = logits.float()
     valid = None if ignore is None else (truth != ignore).float()
-    true = one_hot(truth, logits.shape[1] - 1)
-    plain = settings.positive_weight == 1
-    weights = class_weights(true, valid, settings.positive_weight)
+    true = weights = None
+    if settings.dice or settings.tversky or settings.focal_tversky or settings.positive_weight != 1:
+        true = one_hot(truth, logits.shape[1] - 1)
+    if true is not None and settings.positive_weight != 1:
+        weights = class_weights(true, valid, settings.positive_weight)
+
+    def weights_of(term: Weighted) -> Tensor | None:
+        return weights if settings.weighted_terms == "all" or term in settings.weighted_terms else None
+
     terms = {}
-    if settings.dice or settings.tversky or settings.focal_tversky:
+    if true is not None and (settings.dice or settings.tversky or settings.focal_tversky):
         found = overlap(probabilities(logits, settings.activation), true, valid, over_batch)
-        index = tversky_index(found, settings.fp_weight, settings.fn_weight, settings.smooth, weights)
         terms["dice"] = -dice(found, settings.smooth).mean()
-        terms["tversky"] = (1 - index).mean()
+        costs = (settings.fp_weight, settings.fn_weight, settings.smooth)
+        terms["tversky"] = (1 - tversky_index(found, *costs, weights_of("tversky"))).mean()
+        index = tversky_index(found, *costs, weights_of("focal_tversky"))
         terms["focal_tversky"] = focal_tversky(index, settings.focus).mean()
     if settings.cross_entropy:
-        terms["cross_entropy"] = cross_entropy(logits, truth, None if plain else weights, ignore)
-    if settings.binary_cross_entropy or settings.focal:
-        odds = log_odds(logits, settings.activation)
-        each = 1 + (weights.view(1, -1, *[1] * (true.ndim - 2)) - 1) * true
-        terms["binary_cross_entropy"] = _mean(each * binary_cross_entropy(odds, true), valid)
-        terms["focal"] = _mean(each * focal(odds, true, settings.focal_focus), valid)
+        terms["cross_entropy"] = cross_entropy(logits, truth, weights_of("cross_entropy"), ignore)
+    if settings.binary_cross_entropy:
+        kept = weights_of("binary_cross_entropy")
+        terms["binary_cross_entropy"] = voxelwise(
+            logits, truth, settings.activation, 0.0, weights=kept, valid=valid
+        )
+    if settings.focal:
+        kept = weights_of("focal")
+        terms["focal"] = voxelwise(
+            logits, truth, settings.activation, settings.focal_focus, weights=kept, valid=valid
+        )
     return {name: term for name, term in terms.items() if getattr(settings, name) > 0}
-
-
-def _mean(values: Tensor, valid: Tensor | None) -> Tensor:
-    if valid is None:
-        return values.mean()
-    return (values * valid).sum() / (valid.sum() * values.shape[1]).clamp_min(1)
 
 
 def supervision_weights(outputs: int) -> tuple[float, ...]:
