@@ -39,6 +39,15 @@ def started(file: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "lesionlab", "serve", str(file)], start_new_session=True)
 
 
+def listening(port: int) -> bool:
+    """True when somebody answers on this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
     with socket.socket() as probe:

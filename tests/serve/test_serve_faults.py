@@ -37,7 +37,7 @@ from lesionlab.serve.store import Store
 from lesionlab.serve.supervisor import RECEIVER
 from lesionlab.serve.web.app import WebServer
 from lesionlab.serve.worker import Worker
-from serve_phantoms import free_port, started, store_files, submit_study, until
+from serve_phantoms import free_port, listening, started, store_files, submit_study, until
 
 
 @pytest.fixture
@@ -126,14 +126,6 @@ def cut_off(port: int, files: list[Path], pid: int | None) -> list[str]:
     if association.is_established:
         association.release()
     return acknowledged
-
-
-def listening(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from lesionlab.serve.jobs import Queue
 from lesionlab.serve.service import Service, lock_folder
 from lesionlab.serve.settings import NodeSettings, Route, ServeSettings, load_settings
 from lesionlab.serve.store import Store
-from serve_phantoms import free_port, store_files, until
+from serve_phantoms import free_port, listening, store_files, until
 
 SETTINGS = """
 data = "{data}"
@@ -112,11 +112,3 @@ def started(file: Path, port: int) -> subprocess.Popen[bytes]:
     until(lambda: listening(port) or process.poll() is not None)
     assert process.poll() is None
     return process
-
-
-def listening(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
