@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +34,22 @@ ARGUMENTS = (
 )
 PET = Geometry((24, 30, 32), (5.0, 5.0, 5.0), (-80.0, -75.0, -60.0))
 CT = Geometry((24, 60, 64), (5.0, 2.5, 2.5), (-81.0, -76.0, -60.0))
-LESIONS = (((8, 12, 12), 3.2, 12.0), ((16, 18, 22), 2.5, 9.0))
+Lesion = tuple[tuple[int, int, int], float, float]
+LESIONS: tuple[Lesion, ...] = (((8, 12, 12), 3.2, 12.0), ((16, 18, 22), 2.5, 9.0))
 """Centre (z, y, x) in voxels, radius in voxels, SUVbw."""
 
 
-def write_petct(folder: Path) -> Path:
-    """Write a DICOM PET/CT with two hot balls, the second one in the lung; returns the folder."""
+def write_petct(
+    folder: Path, *, lesions: Sequence[Lesion] = LESIONS, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> Path:
+    """Write a DICOM PET/CT with hot balls, by default two, the second one in the lung; returns the folder.
+
+    `shift` (x, y, z in mm) moves the patient on the table.
+    """
+    pet, ct = (replace(g, origin=tuple(np.add(g.origin, shift).tolist())) for g in (PET, CT))
     z, y, x = np.indices(PET.shape)
     suv = np.where(((y - 15) / 12) ** 2 + ((x - 16) / 14) ** 2 < 1, 0.8, 0.02)
-    for centre, radius, value in LESIONS:
+    for centre, radius, value in lesions:
         near = sum((axis - c) ** 2 for axis, c in zip((z, y, x), centre, strict=True)) < radius**2
         suv[near] = value
     z, y, x = np.indices(CT.shape)
@@ -50,8 +58,8 @@ def write_petct(folder: Path) -> Path:
     hounsfield[(y - 46) ** 2 + (x - 32) ** 2 < 16] = 600.0
     for name in ("pet", "ct"):
         (folder / name).mkdir(parents=True)
-    dicom_phantoms.write_pet(folder / "pet", Volume(suv, PET, SUVBW))
-    dicom_phantoms.write_ct(folder / "ct", Volume(hounsfield, CT, HOUNSFIELD))
+    dicom_phantoms.write_pet(folder / "pet", Volume(suv, pet, SUVBW))
+    dicom_phantoms.write_ct(folder / "ct", Volume(hounsfield, ct, HOUNSFIELD))
     return folder
 
 

@@ -19,7 +19,7 @@ from lesionlab.read import load_mask
 from lesionlab.serve.jobs import Order, Queue
 from lesionlab.serve.settings import LimitSettings, ServeSettings, WebSettings
 from lesionlab.serve.store import Store
-from page_phantoms import browser, served, write_petct
+from page_phantoms import LESIONS, browser, served, write_petct
 from serve_phantoms import submit_study, until
 
 WAIT_MS = 60_000
@@ -253,6 +253,55 @@ def test_a_corrected_mask_is_measured_again_and_both_are_kept(page, service: Ser
     assert page.locator("#changes tr.pick").count() == 2
     page.click("#changes tr.pick:has-text('matched')")
     assert "lesion" in page.inner_text("#baseline-where") and "lesion" in page.inner_text("#followup-where")
+
+
+def test_both_crosses_stay_at_one_place_of_the_body(page, service: Service, tmp_path: Path) -> None:
+    shift = (12.0, -8.0, 15.0)
+    later = write_petct(tmp_path / "later", lesions=LESIONS[:1], shift=shift)
+    for series in ("pet", "ct"):
+        for file in sorted((later / series).iterdir())[-4:]:
+            file.unlink()  # the later scan ends 20 mm lower
+    followup = submit_study(service.settings, service.queue, later, "moved").id
+    until(lambda: state(service.queue, followup) == "done")
+    two = {"baseline": service.job, "followup": followup}
+    made = page.request.post("/api/comparisons", data=two).json()["id"]
+    opened(page, made)
+    record = json.loads(service.result("response.json", made).read_text())
+    motion = record["motion"]
+    rotation = np.reshape(motion["rotation"], (3, 3))
+    # the alignment itself is right to a fraction of a voxel, so that what follows means something
+    assert np.allclose(rotation @ shift + motion["translation_lps_mm"], 0, atol=2.5)
+    for side, other in (("baseline", "followup"), ("followup", "baseline")):
+        page.focus(f"#{side}")
+        for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "PageUp"):
+            page.keyboard.press(key)
+        here, there = cross(page, side), cross(page, other)
+        place = here if side == "followup" else there
+        seen = rotation @ place + motion["translation_lps_mm"]
+        assert np.allclose(seen, there if side == "followup" else here, atol=0.15), side
+    page.uncheck("#linked")
+    before = cross(page, "followup")
+    page.focus("#baseline")
+    page.keyboard.press("PageDown")
+    assert np.array_equal(cross(page, "followup"), before)
+    page.check("#linked")
+    # a lesion that is no more: where it was
+    page.click("#changes tr.pick:has-text('vanished')")
+    lesion = service.record()["lesions"][1]["at_lps_mm"]
+    assert np.allclose(cross(page, "baseline"), lesion, atol=0.06)
+    assert np.allclose(cross(page, "followup"), np.add(lesion, shift), atol=2.5)
+    page.click("#changes tr.pick:has-text('matched')")
+    assert all("lesion 1" in page.inner_text(f"#{side}-where") for side in two)
+    page.focus("#baseline")
+    for _ in range(24):
+        page.keyboard.press("PageUp")
+    assert "outside the follow-up scan" in page.inner_text("#followup-where")
+    readable(page)
+
+
+def cross(page, side: str) -> np.ndarray:
+    """Where the cross of one side of a comparison is, LPS in mm."""
+    return np.array([float(v) for v in re.findall(r"-?[\d.]+", page.inner_text(f"#{side}-where"))[:3]])
 
 
 def test_the_brush_paints_where_the_pointer_goes(page, service: Service) -> None:

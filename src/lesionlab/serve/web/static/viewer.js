@@ -142,6 +142,11 @@ export class Viewer {
     this.nv.createOnLocationChange();
   }
 
+  // Whether a place lies within the image, half a voxel around its outermost centres included.
+  holds([x, y, z]) {
+    return [...this.nv.mm2frac([-x, -y, z])].every((share) => share >= 0 && share <= 1);
+  }
+
   key(event) {
     const step = KEYS[event.key];
     if (!step || event.ctrlKey || event.altKey || event.metaKey) {
