@@ -11,7 +11,7 @@ from lesionlab.core.errors import DatasetError
 from lesionlab.core.splits import OfficialFolds, Split, folds_by_number, read_folds, write_folds
 from lesionlab.core.workspace import Workspace
 from lesionlab.plan import gather_dataset
-from lesionlab.plan.folds import official_splits, patient_folds, require_lesions
+from lesionlab.plan.folds import official_splits, patient_folds, require_lesion_free, require_lesions
 from lesionlab.report import save_volume
 from networks_phantom import sphere_case, tiny_recipe
 
@@ -51,6 +51,17 @@ def test_a_fold_without_a_lesion_is_named():
         require_lesions(folds, {"a": True, "b": False})
     with pytest.raises(DatasetError, match="fold 0: found 1 training cases, none with a lesion"):
         require_lesions(folds, {"a": False, "b": True})
+
+
+def test_a_share_of_lesion_free_patches_needs_lesion_free_cases_in_every_fold():
+    folds = [{"train": ["a", "b"], "val": ["c"]}, {"train": ["a", "c"], "val": ["b"]}]
+    known = {"a": True, "b": False, "c": True}
+    require_lesion_free(folds, known, None)
+    require_lesion_free(folds, known, 0.0)
+    with pytest.raises(
+        DatasetError, match=r"fold 1: found 2 training cases, all with a lesion, .* = 0.25; needed"
+    ):
+        require_lesion_free(folds, known, 0.25)
 
 
 def test_one_fold_is_none():

@@ -1,4 +1,3 @@
-import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,15 +42,23 @@ def test_lesion_free_cases_are_kept_or_left_out():
         training_cases(["b", "d"], LESION, TrainingSettings(), "fold 0")
 
 
-def test_lesion_free_cases_get_their_share_of_the_patches(caplog):
+def test_lesion_free_cases_get_their_share_of_the_patches():
     names = list(LESION)
-    assert case_shares(names, LESION, None) is None
-    shares = case_shares(names, LESION, 0.2)
+    assert case_shares(names, LESION, None, "tiny") is None
+    shares = case_shares(names, LESION, 0.2, "tiny")
     np.testing.assert_allclose(shares, [0.4, 0.2 / 3, 0.4, 0.2 / 3, 0.2 / 3])
-    assert case_shares(names, LESION, 0.0)[1] == 0
-    with caplog.at_level(logging.WARNING):
-        assert case_shares(["a", "c"], LESION, 0.2) is None
-    assert "lesion_free_share = 0.2 has no effect: 0 of 2 training cases are lesion-free" in caplog.text
+    assert case_shares(names, LESION, 0.0, "tiny")[1] == 0
+    assert (
+        case_shares(["a", "c"], LESION, 0.0, "tiny") is None and case_shares(["b"], LESION, 1.0, "t") is None
+    )
+    with pytest.raises(
+        DatasetError, match="tiny: found 0 of 2 training cases lesion-free, for lesion_free_sha"
+    ):
+        case_shares(["a", "c"], LESION, 0.2, "tiny")
+    with pytest.raises(
+        DatasetError, match=r"found 2 of 2 training cases lesion-free.* = 0\.5; needed cases of b"
+    ):
+        case_shares(["b", "d"], LESION, 0.5, "tiny")
 
 
 def test_every_lesion_is_found_with_voxels_all_through_it():

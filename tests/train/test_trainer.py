@@ -198,7 +198,20 @@ def test_first_steps_equal_those_of_stock_nnunet(still_workspace, tmp_path):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
-@pytest.mark.parametrize(
+@pytest.fixture(scope="module")
+def still_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in 2D: six pictures, the last of them without a lesion."""
+    root = tmp_path_factory.mktemp("pictures") / "w"
+    cases = [sphere_case(number, lesion=number != 5, shape=(1, 28, 26)) for number in range(6)]
+    plan_dataset(cases, in_2d(still()), root, save_volume)
+    return root
+
+
+def in_2d(recipe: Recipe) -> Recipe:
+    return recipe.changed(network={"configuration": "2d", "patch_size": [16, 16]})
+
+
+NEGATIVES = pytest.mark.parametrize(
     ("training", "drawn"),
     [
         ({"lesion_free_share": 1.0}, {"sphere_5"}),
@@ -207,6 +220,30 @@ def test_first_steps_equal_those_of_stock_nnunet(still_workspace, tmp_path):
         ({}, {f"sphere_{number}" for number in range(6)}),
     ],
 )
+
+
+@NEGATIVES
+def test_pictures_come_from_the_cases_that_the_recipe_wants(training, drawn, still_pictures, tmp_path):
+    root = same_plan(still_pictures, tmp_path / "w", in_2d(still(**training)))
+    with trainer_of(root, "all") as trainer:
+        seed_all(1)
+        loader = trainer.get_dataloaders()[0]
+        batches = [next(loader) for _ in range(25)]
+    assert {str(key) for batch in batches for key in batch["keys"]} == drawn
+    assert batches[0]["data"].shape[2:] == (16, 16)
+
+
+def test_the_share_of_lesion_free_pictures_is_the_recipes(still_pictures, tmp_path):
+    """One picture of six is lesion-free; half of the patches are asked for."""
+    root = same_plan(still_pictures, tmp_path / "w", in_2d(still(lesion_free_share=0.5)))
+    with trainer_of(root, "all") as trainer:
+        seed_all(1)
+        loader = trainer.get_dataloaders()[0]
+        keys = [str(key) for _ in range(150) for key in next(loader)["keys"]]
+    assert keys.count("sphere_5") / len(keys) == pytest.approx(0.5, abs=0.12)
+
+
+@NEGATIVES
 def test_patches_come_from_the_cases_that_the_recipe_wants(training, drawn, still_workspace, tmp_path):
     """Case 5 has no lesion. It is validated on, whatever is trained on."""
     root = same_plan(still_workspace, tmp_path / "w", still(**training))

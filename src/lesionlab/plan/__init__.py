@@ -23,7 +23,13 @@ from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace
 from lesionlab.plan.fingerprint import Fingerprint
-from lesionlab.plan.folds import Folds, official_splits, patient_folds, require_lesions
+from lesionlab.plan.folds import (
+    Folds,
+    official_splits,
+    patient_folds,
+    require_lesion_free,
+    require_lesions,
+)
 from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
 
 __all__ = ["DRAWN", "Gathered", "Plan", "gather_dataset", "patient_folds", "plan_dataset", "plan_gathered"]
@@ -198,6 +204,7 @@ def _folds(
         training = recipe.training
         folds = patient_folds(patients, training.folds, training.seed, with_lesion=with_lesion)
     require_lesions(folds, with_lesion)
+    require_lesion_free(folds, with_lesion, recipe.training.lesion_free_share)
     return folds
 
 

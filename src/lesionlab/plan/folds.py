@@ -85,5 +85,16 @@ def require_lesions(folds: Folds, with_lesion: Mapping[str, bool]) -> None:
                 )
 
 
+def require_lesion_free(folds: Folds, with_lesion: Mapping[str, bool], share: float | None) -> None:
+    """Raise DatasetError, naming the fold, where a share of lesion-free patches has no case to come from."""
+    for number, fold in enumerate(folds):
+        if share and all(with_lesion[case] for case in fold["train"]):
+            raise DatasetError(
+                f"fold {number}",
+                f"{len(fold['train'])} training cases, all with a lesion, for lesion_free_share = {share:g}",
+                "a lesion-free case to train on in each fold, or no training.lesion_free_share",
+            )
+
+
 def _any_lesion(cases: Sequence[str], with_lesion: Mapping[str, bool] | None) -> bool:
     return with_lesion is None or any(with_lesion[case] for case in cases)

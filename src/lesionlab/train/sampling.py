@@ -5,7 +5,6 @@ Numbers only; nnU-Net's loader, which cuts the patches, is driven in `nnunet.py`
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +14,6 @@ from numpy.typing import NDArray
 from lesionlab.core.components import components
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.learning import TrainingSettings
-
-log = logging.getLogger(__name__)
 
 VOXELS_PER_LESION = 1000
 """A forced patch is centred on one of so many voxels of a lesion, evenly spread over it."""
@@ -40,23 +37,23 @@ def training_cases(
 
 
 def case_shares(
-    names: Sequence[str], with_lesion: Mapping[str, bool], share: float | None
+    names: Sequence[str], with_lesion: Mapping[str, bool], share: float | None, subject: str
 ) -> NDArray[np.float64] | None:
     """The share of patches drawn from each case so that lesion-free ones give `share` of them all.
 
-    None where no share is wanted: every case equally often. A training set that lacks one of the two kinds
-    cannot follow, which is logged.
+    None where no share is wanted: every case equally often. Raises DatasetError, about `subject`, where a
+    share is wanted and no case is lesion-free, or less than all and every case is.
     """
-    if share is None:
-        return None
     free = np.array([not with_lesion[name] for name in names])
-    if free.all() or not free.any():
-        log.warning(
-            "lesion_free_share = %g has no effect: %s of %s training cases are lesion-free",
-            share,
-            int(free.sum()),
-            len(free),
+    if share is None or (share == 0 and not free.any()):
+        return None
+    if not free.any() or (free.all() and share < 1):
+        raise DatasetError(
+            subject,
+            f"{int(free.sum())} of {len(free)} training cases lesion-free, for lesion_free_share = {share:g}",
+            "cases of both kinds, or no training.lesion_free_share",
         )
+    if free.all():
         return None
     shares: NDArray[np.float64] = np.where(free, share / free.sum(), (1 - share) / (~free).sum())
     return shares

@@ -76,7 +76,9 @@ def patch_loaders(trainer: Any, geometry: Geometry) -> tuple[Any, Any]:
     """Endless batches of training and of validation patches, made in this process."""
     size, settings = trainer.configuration_manager.patch_size, trainer.recipe.training
     training, validation = trainer.get_tr_and_val_datasets()
-    shares = case_shares(training.identifiers, trainer.with_lesion, settings.lesion_free_share)
+    shares = case_shares(
+        training.identifiers, trainer.with_lesion, settings.lesion_free_share, str(trainer.recipe.name)
+    )
     if settings.sampling == "lesion_size":
         training = EvenLesions(training, trainer.label_manager.foreground_labels)
     if trainer.located is not None:
