@@ -1,4 +1,4 @@
-"""The verb of many recipes on one data set: `lesionlab study run` and `lesionlab study table`."""
+"""The verb of many recipes on one data set: `lesionlab study list`, `study run` and `study table`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 StudyFile = Annotated[
-    Path, typer.Argument(metavar="STUDY", help="The study's TOML file.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="The study's TOML file, or the name of a shipped one (`lesionlab study list`).",
+        show_default=False,
+    ),
 ]
 Work = Annotated[
     Path,
@@ -50,8 +55,34 @@ Data = Annotated[
 def explained() -> None:
     """Compare many recipes on one data set: the same folds, the same effort, one table with intervals.
 
-    A TOML file says what is compared (docs/tutorials/study.md).
+    A TOML file says what is compared (docs/tutorials/study.md); those of the published systems are shipped
+    and have names.
     """
+
+
+@study.command("list", short_help="Tell the shipped studies, what each compares and on which data.")
+def listed(as_json: Json = False, debug: Debug = False) -> None:
+    """Tell the studies that can be run by name: what they compare, on which data, and how many variants.
+
+    Example: `lesionlab study list`
+    """
+    from lesionlab.core.registry import STUDIES
+    from lesionlab.study import load_study
+
+    found = [load_study(name) for name in STUDIES]
+    rows = [
+        {
+            "name": one.settings.name,
+            "compares": one.settings.description,
+            "data": one.settings.dataset or one.settings.data,
+            "variants": len(one.variants),
+        }
+        for one in found
+    ]
+    if as_json:
+        answer_json({"studies": rows})
+    else:
+        answer(table(list(rows[0]), [[str(value) for value in row.values()] for row in rows]))
 
 
 @study.command("run", short_help="Train and test every variant, and write the table.")
@@ -70,7 +101,7 @@ def run(
     training. A variant that fails is listed with the reason and the others go on (exit code 1). What
     happens when is noted in WORKSPACE/study.log.
 
-    Example: `lesionlab study run study.toml -w work/`
+    Example: `lesionlab study run study.toml -w work/`, `lesionlab study run breastdm --data BreaDM/ -w work/`
     """
     from lesionlab.study import load_study, run_and_report
 

@@ -1,6 +1,6 @@
-"""Where recipes by name are found: the literal list of shipped recipes, and their folder.
+"""Where recipes and studies by name are found: the literal lists of shipped ones, and their folders.
 
-A bundle or recipe may always be given as a path instead; this only resolves short names.
+A bundle, recipe or study may always be given as a path instead; this only resolves short names.
 """
 
 from __future__ import annotations
@@ -38,12 +38,34 @@ RECIPES = (
 )
 """docs/reference/recipes.md says what each is for."""
 
+STUDIES = ("breastdm", "imbalance", "petct", "ultrasound-specimen")
+"""The comparisons of the published systems; docs/reference/recipes.md tells what each compares."""
+
 
 def recipe_folder() -> Path:
     """The folder of shipped recipes: inside an installed package, or at the root of a source tree."""
+    return _shipped("recipes")
+
+
+def study_folder() -> Path:
+    """The folder of shipped studies, likewise."""
+    return _shipped("studies")
+
+
+def _shipped(name: str) -> Path:
     package = Path(__file__).resolve().parents[1]
-    installed = package / "recipes"
-    return installed if installed.is_dir() else package.parents[1] / "recipes"
+    installed = package / name
+    return installed if installed.is_dir() else package.parents[1] / name
+
+
+def find_study(name: str | Path) -> Path:
+    """The file of a shipped study by name, or a path of one's own; RecipeError for a name that is neither."""
+    path = Path(name)
+    if str(name) in STUDIES:
+        return study_folder() / f"{name}.toml"
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    raise RecipeError(name, "no study of that name", f"a .toml file or one of {', '.join(STUDIES)}")
 
 
 def find_recipe(name: str | Path) -> Recipe:

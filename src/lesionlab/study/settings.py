@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.recipe import Recipe, parse_recipe
-from lesionlab.core.registry import RECIPES, find_recipe
+from lesionlab.core.registry import RECIPES, STUDIES, find_recipe, find_study
 from lesionlab.core.settings import Positive, Settings, Share, needed_words
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -198,12 +198,15 @@ class Study:
 
 
 def load_study(path: str | Path, data: str | Path | None = None) -> Study:
-    """Read study.toml and make its variants; `data` replaces the folder that it names.
+    """Read a study, by name or file, and make its variants; `data` replaces the folder that it names.
+
+    What a file names is looked for beside it, what a shipped study names in the current folder.
 
     Raises RecipeError for a file that is missing, not TOML or not a study, for a variant that is no recipe
     (naming variant and key), and for two variants of one name.
     """
-    file = Path(path)
+    file = find_study(path)
+    folder = Path.cwd() if str(path) in STUDIES else file.parent
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -216,7 +219,7 @@ def load_study(path: str | Path, data: str | Path | None = None) -> Study:
         settings = StudySettings.model_validate(content)
     except ValidationError as error:
         raise RecipeError(file, *_explained(error)) from None
-    return Study(settings, file.parent, variants_of(settings, file.parent))
+    return Study(settings, folder, variants_of(settings, folder))
 
 
 def variants_of(settings: StudySettings, folder: Path) -> tuple[Variant, ...]:
