@@ -25,6 +25,7 @@ import numpy as np
 
 TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 """What `keep_freed_memory` does, from outside; glibc ignores a MALLOC_MMAP_THRESHOLD_ above 32 MB."""
+BEGAN = time.perf_counter()
 POSITIVE_SHARE = 0.03
 """Share of the voxels that the network of random weights calls lesion."""
 STATED = {"mean": 0.0, "std": 1.0, "percentile_00_5": -3.0, "percentile_99_5": 3.0}
@@ -301,6 +302,11 @@ def dice(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> float:
 def agreement(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
     """Dice of the masks of two answers of `ask`."""
     return dice(np.load(first["mask"]) > 0, np.load(second["mask"]) > 0)
+
+
+def say(line: str) -> None:
+    """Tell on stderr how far a benchmark is, with the seconds since it began."""
+    print(f"{time.perf_counter() - BEGAN:6.1f} s: {line}", file=sys.stderr, flush=True)
 
 
 def environment() -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lesionlab.core.memory import available_memory, keep_freed_memory
+from lesionlab.core.memory import available_memory, keep_freed_memory, let_go
 
 GB = 1 << 30
 
@@ -83,3 +84,30 @@ print(_kept() - before)
 def test_freed_memory_is_kept_only_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keep_freed_memory() is False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mappings are told by Linux only")
+def test_a_mapped_file_is_let_go_and_still_there(tmp_path: Path) -> None:
+    file = tmp_path / "weights of a fold.bin"
+    file.write_bytes(bytes(range(256)) * 4096)
+
+    def held() -> int:
+        """kB of the file in this process's memory."""
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+        start = next(number for number, line in enumerate(lines) if line.endswith(str(file)))
+        return next(int(line.split()[1]) for line in lines[start:] if line.startswith("Rss:"))
+
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert mapped[:].count(7) == 4096 and held() == 1024
+        assert let_go(file) == 1 << 20 and held() == 0
+        assert mapped[1 << 19 : (1 << 19) + 3] == b"\x00\x01\x02"
+    assert let_go(file) == 0
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY) as own:
+        own[3] = 99
+        # what was written to may be nowhere else
+        assert let_go(file) == 0 and own[3] == 99
+
+
+def test_elsewhere_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert let_go(tmp_path / "file") == 0

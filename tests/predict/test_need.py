@@ -22,14 +22,21 @@ WIDE = replace(LONG, scan=(50, 50, 400), inner=(50, 50, 400))
 
 def test_what_is_counted() -> None:
     scan, plane = 100 * 50 * 50, 50 * 50
-    prepared, sums, leaving = 2 * 4 * scan, 2 * 4 * 32 * plane, 4 * 4 * 32 * plane
+    # one patch of sums, two pieces of 16 rows of weights, four blocks of 32 rows on their way out
+    prepared, sums, leaving = 2 * 4 * scan, 4 * (32 + 2 * 16) * plane, 4 * 4 * 32 * plane
     assert bytes_needed(replace(LONG, work=10**9)) == prepared + 10**9 + sums + leaving + scan
     assert (
         bytes_needed(replace(LONG, work=10**9, probability=True))
         == bytes_needed(replace(LONG, work=10**9)) + 4 * scan
     )
     # without a network's activations the most is held while the scan is scaled
-    assert bytes_needed(LONG) == prepared + 14 * scan
+    assert bytes_needed(LONG) == prepared + 10 * scan
+    # of channels that are prepared as far as the window has come, one patch and two blocks of rows are held
+    streamed = replace(LONG, work=10**9, streamed=True)
+    assert bytes_needed(replace(LONG, work=10**9)) - bytes_needed(streamed) == 2 * 4 * (100 - 32 - 64) * plane
+    longer = replace(streamed, scan=(900, 50, 50), inner=(900, 50, 50))
+    assert bytes_needed(longer) - bytes_needed(streamed) == 800 * plane  # the mask alone
+    assert bytes_needed(streamed, 2) == bytes_needed(replace(LONG, work=10**9), 2)
     # patches larger than the scan are filled up with zeros
     small = replace(LONG, scan=(8, 8, 8), inner=(8, 8, 8), work=10**9)
     assert bytes_needed(small) > bytes_needed(replace(small, patch=(8, 8, 8)))

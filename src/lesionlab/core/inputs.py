@@ -6,7 +6,7 @@ same numbers. Results are always measured on the unscaled channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,14 @@ class NetworkArrays(Sequence[FloatArray]):
         volume, settings = self._chosen[number]
         return _made(volume, settings, self._size).array
 
+    def cut(self, number: int) -> Callable[[tuple[slice, ...]], FloatArray]:
+        """What gives boxes (z, y, x) of one of the arrays, made alone where slices keep their size."""
+        volume, settings = self._chosen[number]
+        if self._size is not None:
+            whole: FloatArray = self[number]
+            return whole.__getitem__
+        return lambda box: _scaled(volume.array[box], settings)
+
     def there(self, mask: NDArray[Any]) -> NDArray[Any]:
         """A label map (z, y, x) of the case's grid on the network's."""
         return mask if self._size is None else fit_labels(mask, self._size)
@@ -103,15 +111,16 @@ def _chosen(case: Case, recipe: Recipe) -> list[tuple[Volume, ChannelSettings]]:
 
 
 def _made(volume: Volume, settings: ChannelSettings, size: Size | None) -> Volume:
-    scaled = _scaled(volume, settings)
+    unit = ONE if settings.normalisation == "fixed" else volume.unit
+    scaled = volume.with_array(_scaled(volume.array, settings), unit)
     return scaled if size is None else fit_volume(scaled, size)
 
 
-def _scaled(volume: Volume, settings: ChannelSettings) -> Volume:
-    array: FloatArray = volume.array.astype(np.float32, copy=False)
+def _scaled(array: NDArray[Any], settings: ChannelSettings) -> FloatArray:
+    array = array.astype(np.float32, copy=False)
     if settings.normalisation != "fixed":
-        return volume.with_array(array)
+        return array
     if settings.clip is not None:
         array = np.clip(array, *settings.clip)
     array = (array / settings.divide_by).astype(np.float32, copy=False)
-    return volume.with_array(np.log1p(array) if settings.curve == "log" else array, ONE)
+    return np.log1p(array) if settings.curve == "log" else array

@@ -14,6 +14,7 @@ from pathlib import Path
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
+MADV_DONTNEED = 4
 UNLIMITED = 1 << 60
 """A cgroup (version 1) without a limit states a number beyond this."""
 
@@ -31,6 +32,29 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def let_go(file: Path) -> int:
+    """Give back the memory in which this process has mapped `file` to read only; bytes that were mapped.
+
+    What is read of it again comes from the file, so nothing is lost, but the pages of a file of weights that
+    were copied elsewhere need not stay. Where mappings are not told (elsewhere than on Linux) it does
+    nothing. Sources: proc_pid_maps(5), madvise(2).
+    """
+    if not sys.platform.startswith("linux"):
+        return 0
+    name, found = str(file.resolve()), 0
+    with suppress(OSError, AttributeError, ValueError):
+        advise = ctypes.CDLL("libc.so.6").madvise
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            place, rights, *_, path = line.split(maxsplit=5)
+            # what may be written may hold what the file does not
+            if path != name or "w" in rights:
+                continue
+            start, end = (int(number, 16) for number in place.split("-"))
+            if advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_DONTNEED) == 0:
+                found += end - start
+    return found
 
 
 def available_memory(root: Path = Path("/")) -> int | None:

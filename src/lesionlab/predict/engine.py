@@ -21,12 +21,13 @@ from scipy import ndimage
 
 from lesionlab.core.errors import BundleError
 from lesionlab.predict.backends import Backend, FloatArray, copied, fetched, flipped
+from lesionlab.predict.tiles import HeldTiles, PaddedTiles, Tiles
 
 SIGMA_SHARE = 1 / 8
 """Standard deviation of the tile weights as a share of the patch (nnU-Net's `sigma_scale`)."""
 PEAK_WEIGHT = 10.0
 """The weight of a tile's centre (nnU-Net's `value_scaling_factor`)."""
-PIECE = 32
+PIECE = 16
 """Rows that leave at once."""
 OUTSIDE_LOGIT = 30.0
 """How sure a voxel is background when no tile was run over it: exp(-30) is no probability to speak of."""
@@ -103,7 +104,7 @@ def tile_weights(patch: tuple[int, int, int]) -> FloatArray:
 
 
 def slide(
-    data: NDArray[np.float32],
+    data: NDArray[np.float32] | Tiles,
     backends: Sequence[Backend],
     window: Window,
     *,
@@ -113,12 +114,14 @@ def slide(
 ) -> Iterator[Slab]:
     """Predict `data` (c, z, y, x) tile by tile; yields the finished rows in order, each of them once.
 
+    `data` may be an array, or prepared as far as the window has come (`tiles.py`).
     The logits of several backends (folds) and of the flips are averaged. Where `wanted` (z, y, x) is given,
     tiles without any wanted voxel are not run, and voxels that no tile covers become background. Axes
     shorter than the patch are padded with zeros on both sides. Raises BundleError naming `subject` when
     logits are not finite.
     """
-    padded, inner = _padded(data, window.patch)
+    padded = PaddedTiles(HeldTiles(data) if isinstance(data, np.ndarray) else data, window.patch)
+    inner = padded.inner
     if wanted is not None:
         room = [(s.start, n - s.stop) for s, n in zip(inner, padded.shape[1:], strict=True)]
         wanted = np.pad(wanted, room)
@@ -127,59 +130,76 @@ def slide(
     sums = _Sums(padded.shape[2:], window, backends[0])
     for row, following in zip(starts[0], [*starts[0][1:], padded.shape[1]], strict=True):
         for y, x in itertools.product(starts[1], starts[2]):
-            box = tuple(slice(s, s + p) for s, p in zip((row, y, x), window.patch, strict=True))
+            depth, height, width = window.patch
+            box = slice(row, row + depth), slice(y, y + height), slice(x, x + width)
             if wanted is None or wanted[box].any():
-                sums.add(_tile_logits(padded[(slice(None), *box)][None], backends, window), y, x)
+                sums.add(_tile_logits(padded.tile(box)[None], backends, window), (row, y, x))
             number += 1
             done(number, count)
         start, stop = max(row, inner[0].start), min(following, inner[0].stop)
         for first in range(start, stop, PIECE):
-            finished = fetched(sums.means(first - row, min(first + PIECE, stop) - row))
+            finished = fetched(sums.means(first, min(first + PIECE, stop)))
             finished = finished[:, :, inner[1], inner[2]]
             if not np.isfinite(finished).all():
                 raise BundleError(
                     subject, "network output that is not finite", "finite logits; check the input"
                 )
             yield Slab(first - inner[0].start, finished)
-        sums.forget(following - row)
+        sums.forget(following)
 
 
 class _Sums:
-    """Weighted logits and weights of the rows that tiles may still reach: one patch deep."""
+    """Weighted logits of the rows that tiles may still reach, one patch deep; rows are those of the scan."""
 
     def __init__(self, plane: Sequence[int], window: Window, backend: Backend) -> None:
-        self.patch = window.patch
+        self.patch, self.plane, self.held = window.patch, tuple(plane), backend.held
         background = np.array(window.background(backend.classes), np.float32)
-        rows = (self.patch[0], *plane)
-        self.kernel, self.background = backend.held(tile_weights(self.patch)), backend.held(background)
-        self.logits = backend.held(np.zeros((len(background), *rows), np.float32))
-        self.weights = backend.held(np.zeros(rows, np.float32))
+        self.kernel, self.background = self.held(tile_weights(self.patch)), self.held(background)
+        self.logits = self.held(np.zeros((len(background), self.patch[0], *plane), np.float32))
+        self.row = 0
+        self.corners: list[tuple[int, int, int]] = []
 
-    def add(self, logits: Any, y: int, x: int) -> None:
-        """Add a tile whose corner in the plane is (y, x)."""
-        place = (slice(None), slice(y, y + self.patch[1]), slice(x, x + self.patch[2]))
-        self.logits[(slice(None), *place)] += logits * self.kernel
-        self.weights[place] += self.kernel
+    def add(self, logits: Any, corner: tuple[int, int, int]) -> None:
+        """Add the tile with this corner (z, y, x)."""
+        (z, y, x), (depth, height, width) = corner, self.patch
+        there = slice(z - self.row, z - self.row + depth), slice(y, y + height), slice(x, x + width)
+        self.logits[(slice(None), *there)] += logits * self.kernel
+        self.corners.append(corner)
 
     def means(self, first: int, last: int) -> Any:
-        """Some rows divided by their weights; background where no tile was run."""
-        weights = self.weights[first:last]
+        """Rows `first` to `last` divided by their weights; background where no tile was run."""
+        weights = self._weights(first, last)
         with np.errstate(invalid="ignore"):
             # 0 / 0 where no tile was run
-            found = self.logits[:, first:last] / weights
+            found = self.logits[:, first - self.row : last - self.row] / weights
         if bool((empty := weights == 0).any()):
             found[:, empty] = self.background[:, None]
         return found
 
-    def forget(self, rows: int) -> None:
-        """The first rows leave, the rest move up and zeros come in behind."""
-        for sums in (self.logits, self.weights[None]):
-            depth = sums.shape[1]
-            for first in range(rows, depth, max(rows, 1)):
-                # piece by piece: a copy of all that stays would be as large as the sums
-                piece = sums[:, first : first + rows]
-                sums[:, first - rows : first - rows + piece.shape[1]] = piece
-            sums[:, max(depth - rows, 0) :] = 0.0
+    def _weights(self, first: int, last: int) -> Any:
+        """The sums of weights of some rows, in the order in which their tiles came."""
+        found = self.held(np.zeros((last - first, *self.plane), np.float32))
+        for z, y, x in self.corners:
+            low, high = max(first, z), min(last, z + self.patch[0])
+            if low < high:
+                there = (
+                    slice(low - first, high - first),
+                    slice(y, y + self.patch[1]),
+                    slice(x, x + self.patch[2]),
+                )
+                found[there] += self.kernel[low - z : high - z]
+        return found
+
+    def forget(self, row: int) -> None:
+        """Rows before `row` leave, the rest move up and zeros come in behind."""
+        rows, depth = row - self.row, self.patch[0]
+        for first in range(rows, depth, max(rows, 1)):
+            # piece by piece: a copy of all that stays would be as large as the sums
+            piece = self.logits[:, first : first + rows]
+            self.logits[:, first - rows : first - rows + piece.shape[1]] = piece
+        self.logits[:, max(depth - rows, 0) :] = 0.0
+        self.row = row
+        self.corners = [corner for corner in self.corners if corner[0] + depth > row]
 
 
 def _tile_logits(tile: FloatArray, backends: Sequence[Backend], window: Window) -> Any:
@@ -201,12 +221,3 @@ def _tile_logits(tile: FloatArray, backends: Sequence[Backend], window: Window) 
         raise ValueError("found no backend; needed one per fold")
     total /= len(choices) * len(backends)
     return total[0]
-
-
-def _padded(data: FloatArray, patch: Sequence[int]) -> tuple[FloatArray, tuple[slice, slice, slice]]:
-    """`data` with zeros around where an axis is shorter than the patch, and where it lies in the result."""
-    missing = [max(0, p - n) for p, n in zip(patch, data.shape[1:], strict=True)]
-    z, y, x = (slice(m // 2, m // 2 + n) for m, n in zip(missing, data.shape[1:], strict=True))
-    if not any(missing):
-        return data, (z, y, x)
-    return np.pad(data, [(0, 0), *((m // 2, m - m // 2) for m in missing)]), (z, y, x)

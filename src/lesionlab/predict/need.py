@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lesionlab.core.errors import MemoryNeedError
+from lesionlab.core.resize import BLOCK
 from lesionlab.predict.engine import PIECE
 
 FLOAT = 4
-STEPS = 3
-"""Copies of one channel while it is scaled and cropped."""
 GB = 1e9
 
 
@@ -23,8 +22,8 @@ class Extent:
     """What decides how much memory a case takes: sizes in voxels, axes as in the network's space.
 
     `scan` is the case's grid, `inner` the same in the network's spacing, `logits` how many are kept per voxel
-    in main memory (-1 where sums are kept elsewhere), `work` the bytes that the backends take once more than
-    they hold now.
+    in main memory (0 where sums are kept elsewhere), `work` the bytes that the backends take once more than
+    they hold now, `streamed` that channels are prepared as far as the window has come.
     """
 
     scan: tuple[int, int, int]
@@ -34,18 +33,22 @@ class Extent:
     logits: int
     work: int
     probability: bool = False
+    streamed: bool = False
 
 
 def bytes_needed(extent: Extent, along: int = 0) -> int:
     """The most bytes beyond the case itself, with slabs that lie across the axis `along`."""
     scan, inner = math.prod(extent.scan), [max(pair) for pair in zip(extent.inner, extent.patch, strict=True)]
-    prepared = FLOAT * extent.channels * math.prod(inner)
-    preparing = (STEPS * FLOAT + 2) * scan
     plane = math.prod(inner) // inner[along]
-    sums = FLOAT * (extent.logits + 1) * extent.patch[along] * plane
-    leaving = FLOAT * max(extent.logits, 1) * 4 * PIECE * plane
+    streamed = extent.streamed and along == 0
+    rows = min(inner[0], extent.patch[0] + 2 * BLOCK) if streamed else inner[along]
+    prepared = FLOAT * extent.channels * rows * plane
+    # a channel as it is, scaled; and where any is not zero
+    preparing = 0 if streamed else 2 * FLOAT * scan
+    sums = FLOAT * (extent.logits * extent.patch[along] + 2 * PIECE) * plane
+    leaving = FLOAT * max(extent.logits, 1) * 4 * BLOCK * plane
     results = scan * (1 + FLOAT * extent.probability)
-    return prepared + max(preparing, extent.work + sums + leaving + results)
+    return prepared + max(preparing + 2 * scan, extent.work + sums + leaving + results)
 
 
 def slab_axis(subject: str, extent: Extent, available: int | None, axes: Sequence[int] = (0, 1, 2)) -> int:

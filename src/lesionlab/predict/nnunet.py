@@ -49,6 +49,7 @@ from lesionlab.predict.need import Extent, slab_axis
 from lesionlab.predict.plans import Reading, read_plain
 from lesionlab.predict.space import Space
 from lesionlab.predict.threshold import body_mask
+from lesionlab.predict.tiles import Tiles
 
 if TYPE_CHECKING:
     import torch
@@ -151,18 +152,20 @@ def _run(model: Model, job: _Job, probability: bool) -> tuple[Any, Any, tuple[st
     space = Space(model.plans, model.configuration, subject, spacing, thread_count())
     job.progress(f"{subject}: preparing", 0.05)
     axes, short = _axes(model, job, space, probability)
+    prepared: FloatArray | Tiles
     if model.cascaded and job.before is not None:
         previous = data.there(job.before.mask.array)
-        prepared = space.enter(data, previous > 0)
-        prepared = with_previous(prepared, previous, data, space, model.labels)
-    else:
+        prepared = with_previous(space.enter(data, previous > 0), previous, data, space, model.labels)
+    elif short or job.before is not None:
         prepared = space.enter(data)
+    else:
+        prepared = space.tiles(data)
     wanted = None if job.body is None else space.nearest(data.there(job.body))
-    if job.before is not None and job.locate.spacing_mm is not None:
+    if isinstance(prepared, np.ndarray) and job.before is not None and job.locate.spacing_mm is not None:
         slabs, note = _in_crops(model, job, space, prepared)
         return (*space.leave(slabs, rule=model.rule, probability=probability), (note,))
     backends, window = model.backends, model.window
-    if short:
+    if isinstance(prepared, np.ndarray) and short:
         backends, window = [TurnedBackend(backend, axes) for backend in backends], window.turned(axes)
         prepared = prepared.transpose(0, *(axis + 1 for axis in axes))
         wanted = None if wanted is None else wanted.transpose(axes)
@@ -177,9 +180,10 @@ def _axes(
     """The order of axes in which memory suffices, the one that slabs lie across first; a note if changed."""
     window, backend = model.window, model.backends[0]
     scan, inner = space.expected(job.data.grid.shape)
-    logits = len(window.background(backend.classes)) if backend.device == "cpu" else -1
-    extent = Extent(scan, inner, window.patch, len(job.data), logits, work_of(model.backends), probability)
+    logits = len(window.background(backend.classes)) if backend.device == "cpu" else 0
     turning = window.patch[0] > 1 and job.before is None
+    work, streamed = work_of(model.backends), job.before is None and space.streams()
+    extent = Extent(scan, inner, window.patch, len(job.data), logits, work, probability, streamed)
     first = slab_axis(job.case.id, extent, available_memory(), (0, 1, 2) if turning else (0,))
     if first == 0:
         return (0, 1, 2), ()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesionlab.core.errors import WriteError
 from lesionlab.core.files import writing
+from lesionlab.core.memory import let_go
 from lesionlab.networks.device import thread_count
 from lesionlab.predict.backends import BuildNetwork, FloatArray, Wish
 
@@ -48,6 +49,8 @@ class OpenVinoBackend:
             model = _core().read_model(file)
             self.work = openvino_bytes(model, element_bytes)
             self.request = _compiled(model, hint)
+            # the weights were put in the processor's order elsewhere
+            let_go(file.with_suffix(".bin"))
             return
         network = build().eval()
         model = _convert(network, shape)

@@ -7,7 +7,8 @@ this process and without a segmentation alongside. The plans come as nnU-Net's o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from scipy import ndimage
 from lesionlab.core.components import foreground_box
 from lesionlab.core.errors import BundleError
 from lesionlab.core.resize import ORDERS, low_resolution_axis, resize
+from lesionlab.core.resize_planes import resize_planes
+from lesionlab.predict.channels import Channel, Crop, cuts_of, not_empty
 from lesionlab.predict.decide import FloatArray, Rule, decide, rule_of
+from lesionlab.predict.tiles import ChannelTiles, HeldTiles, ResizedTiles, Tiles
 
 Size = tuple[int, int, int]
-SMALLEST = 1e-8
-"""No division by less (nnU-Net's `eps`)."""
 OWN_RESAMPLING = "resample_data_or_seg_to_shape"
 """nnU-Net's default, which `core.resize` equals; any other that a plan names is called as it is."""
 
@@ -49,30 +51,55 @@ class Space:
     def enter(self, data: Sequence[NDArray[Any]], marked: NDArray[np.bool_] | None = None) -> FloatArray:
         """Channels, each (z, y, x), as the network wants them, float32 (c, z, y, x); the input is kept.
 
-        Each is taken from `data` twice, one after another, so that a sequence may make them when asked.
         `marked` (z, y, x) counts as body too where channels are scaled by the body: in nnU-Net, what a first
         network found.
         """
-        nonzero = data[0] != 0
-        for number in range(1, len(data)):
-            nonzero |= data[number] != 0
-        nonzero = nonzero.transpose(self.forward)
+        return self.tiles(data, marked).tile((slice(0, self.inner[0]), slice(None), slice(None)))
+
+    def tiles(self, data: Sequence[NDArray[Any]], marked: NDArray[np.bool_] | None = None) -> Tiles:
+        """What `enter` gives, made as a sliding window asks for it where the plans let that be."""
+        cuts = cuts_of(data)
+        nonzero = not_empty(cuts, data[0].shape).transpose(self.forward)
         self.full = nonzero.shape
-        self.box = foreground_box(nonzero) or tuple(slice(0, n) for n in self.full)
-        nonzero = nonzero[self.box]
-        self.shape = nonzero.shape
-        self.inner = self._sizes(self.shape)
-        inside = ndimage.binary_fill_holes(nonzero) if any(map(self._masked, range(len(data)))) else None
-        if inside is not None and marked is not None:
-            inside |= marked.transpose(self.forward)[self.box]
-        if not self._known("data"):
-            cropped = np.stack([self._prepared(data[n], n, inside) for n in range(len(data))])
-            return self._resample(cropped, self.inner, (self.spacing, self.target), "data")
-        prepared = np.empty((len(data), *self.inner), np.float32)
-        for number in range(len(data)):
-            channel = self._prepared(data[number], number, inside)[None]
-            prepared[number] = self._resample(channel, self.inner, (self.spacing, self.target), "data")[0]
-        return prepared
+        z, y, x = foreground_box(nonzero) or tuple(slice(0, n) for n in self.full)
+        self.box = (z, y, x)
+        crop = Crop(tuple(self.forward), self.box)
+        self.shape, self.inner = crop.shape, self._sizes(crop.shape)
+        inside = None
+        if any(map(self._masked, range(len(data)))):
+            inside = ndimage.binary_fill_holes(nonzero[self.box])
+            if marked is not None:
+                inside |= marked.transpose(self.forward)[self.box]
+        del nonzero
+        channels = [Channel(cut, crop) for cut in cuts]
+        stated = self.plans.foreground_intensity_properties_per_channel
+        for number, channel in enumerate(channels):
+            scheme, mask = self.configuration.normalization_schemes[number], self._masked(number)
+            channel.scale(scheme, stated.get(str(number), {}), self.subject, inside if mask else None)
+        return self._resized(channels)
+
+    def _resized(self, channels: list[Channel]) -> Tiles:
+        """Tiles of scaled channels in the network's spacing."""
+        if self.inner == self.shape:
+            return ChannelTiles(channels)
+        if not self.streams():
+            whole = np.stack([channel[:] for channel in channels])
+            return HeldTiles(self._resample(whole, self.inner, (self.spacing, self.target), "data"))
+        settings = self.configuration.configuration["resampling_fn_data_kwargs"]
+        separate = self._apart(settings, self.spacing, self.target) == 0
+
+        def starting(channel: Channel) -> Callable[[], Iterator[FloatArray]]:
+            order, limits = settings.get("order", 3), (None, None) if separate else channel.limits()
+            return lambda: resize_planes(channel, self.inner, order=order, separate=separate, limits=limits)
+
+        return ResizedTiles([starting(channel) for channel in channels], self.inner)
+
+    def streams(self) -> bool:
+        """True where channels are resized some planes at a time, or not at all."""
+        settings = self.configuration.configuration["resampling_fn_data_kwargs"]
+        apart = self._apart(settings, self.spacing, self.target)
+        same = all(math.isclose(a, b) for a, b in zip(self.spacing, self.target, strict=True))
+        return same or (self._known("data") and settings.get("order", 3) != 0 and apart in (None, 0))
 
     def expected(self, scan: Sequence[int]) -> tuple[Size, Size]:
         """The sizes of a scan (z, y, x) on its own grid and in the network's space, if nothing is cropped."""
@@ -139,14 +166,6 @@ class Space:
         name = self.configuration.normalization_schemes[number]
         return bool(self.configuration.use_mask_for_norm[number] and name == "ZScoreNormalization")
 
-    def _prepared(self, channel: NDArray[Any], number: int, inside: NDArray[np.bool_] | None) -> FloatArray:
-        """One channel cropped and scaled by its scheme; `inside` is where any channel is not zero, filled."""
-        cropped = np.array(channel.transpose(self.forward)[self.box], np.float32, order="C")
-        stated = self.plans.foreground_intensity_properties_per_channel.get(str(number), {})
-        name = self.configuration.normalization_schemes[number]
-        _scale(cropped, name, stated, inside if self._masked(number) else None, self.subject)
-        return cropped
-
     def _known(self, kind: str) -> bool:
         """True where the plans' resampling of this `kind` is one that `core.resize` equals."""
         name, settings = (
@@ -172,26 +191,3 @@ class Space:
         settings = self.configuration.configuration[f"resampling_fn_{kind}_kwargs"]
         apart = self._apart(settings, *spacings)
         return resize(array, shape, order=settings.get("order", 3), separate_axis=apart, workers=self.workers)
-
-
-def _scale(
-    image: FloatArray, scheme: str, stated: dict[str, float], mask: NDArray[np.bool_] | None, subject: str
-) -> None:
-    """One channel in place by one of nnU-Net's schemes; `stated` are the training lesions' intensities."""
-    if scheme == "ZScoreNormalization":
-        values = image if mask is None else image[mask]
-        scaled = (values - values.mean()) / max(values.std(), SMALLEST)
-        image[... if mask is None else mask] = scaled
-    elif scheme == "CTNormalization":
-        np.clip(image, stated["percentile_00_5"], stated["percentile_99_5"], out=image)
-        image -= stated["mean"]
-        image /= max(stated["std"], SMALLEST)
-    elif scheme == "RescaleTo01Normalization":
-        image -= image.min()
-        image /= max(image.max(), SMALLEST)
-    elif scheme == "RGBTo01Normalization":
-        if image.min() < 0 or image.max() > 255:
-            raise BundleError(subject, f"values {image.min():g} to {image.max():g}", "8-bit colour, 0 to 255")
-        image /= 255.0
-    elif scheme != "NoNormalization":
-        raise BundleError(subject, f"normalisation {scheme}", "one of nnU-Net's five")
