@@ -56,7 +56,9 @@ class SuvAudit:
     `tags` are the attributes that decided; `candidates` the decay references that were possible, the
     one taken first (none where no reference is needed); `warnings` what a reader should know.
     `multiples` turns SUVbw into the other kinds of `SUV_KINDS`, as far as the header allows, and
-    `flags` say what they assume or why they are absent.
+    `flags` say what they assume or why they are absent. `quantities` holds what the factors were
+    computed from (weight_kg, activity_bq, half_life_s; uptake_s from `administered` to the first
+    acquisition), as far as the rule needed it; none where the values were SUV already.
     """
 
     rule: str
@@ -66,6 +68,8 @@ class SuvAudit:
     warnings: tuple[str, ...] = ()
     multiples: Mapping[str, float] = field(default_factory=lambda: {"SUVbw": 1.0})
     flags: tuple[str, ...] = ()
+    quantities: Mapping[str, float] = field(default_factory=dict)
+    administered: datetime | None = None
 
     @property
     def span(self) -> str:
@@ -95,6 +99,8 @@ class SuvAudit:
             tuple(map(str, record["warnings"])),
             {str(kind): float(multiple) for kind, multiple in record["multiples_of_suvbw"].items()},
             tuple(map(str, record["flags"])),
+            {str(name): float(value) for name, value in record.get("quantities", {}).items()},
+            datetime.fromisoformat(record["administered"]) if record.get("administered") else None,
         )
 
     def record(self) -> dict[str, Any]:
@@ -117,4 +123,6 @@ class SuvAudit:
             "warnings": list(self.warnings),
             "multiples_of_suvbw": dict(self.multiples),
             "flags": list(self.flags),
+            "quantities": dict(self.quantities),
+            "administered": None if self.administered is None else self.administered.isoformat(),
         }

@@ -18,12 +18,14 @@ from pydicom.sr.coding import Code
 
 from lesionlab.core.errors import WriteError
 from lesionlab.report.dicom_codes import plain_ascii
+from lesionlab.report.dicom_content import coded, person_item, text_item
 from lesionlab.report.dicom_source import MOST_SEPARATE, Correction, derived_uid
 
 OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
 PERSON = Code("121006", "DCM", "Person")
 PERSON_NAME = Code("121008", "DCM", "Person Observer Name")
 ORGANISATION = Code("121009", "DCM", "Person Observer's Organization Name")
+OBSERVER = "HAS OBS CONTEXT"
 LONGEST_NAME = 64
 
 
@@ -126,7 +128,7 @@ def _attest_report(report: Dataset, by: Attestation, superseded: Dataset | None)
     if not by.person:
         return
     items = list(report.ContentSequence)
-    place = next((n for n, item in enumerate(items) if item.RelationshipType == "HAS OBS CONTEXT"), 0)
+    place = next((n for n, item in enumerate(items) if item.RelationshipType == OBSERVER), 0)
     report.ContentSequence = [*items[:place], *_observer(by), *items[place:]]
     if not by.organisation:
         return
@@ -150,28 +152,10 @@ def _predecessor(report: Dataset) -> Dataset:
 
 def _observer(by: Attestation) -> list[Dataset]:
     """The person observer of TID 1002 and 1003."""
-    kind, name = _content("CODE", OBSERVER_TYPE), _content("PNAME", PERSON_NAME)
-    kind.ConceptCodeSequence = [_item(PERSON)]
-    name.PersonName = by.person
-    if not by.organisation:
-        return [kind, name]
-    organisation = _content("TEXT", ORGANISATION)
-    organisation.TextValue = by.organisation
-    return [kind, name, organisation]
-
-
-def _content(value_type: str, concept: Code) -> Dataset:
-    item = Dataset()
-    item.RelationshipType, item.ValueType = "HAS OBS CONTEXT", value_type
-    item.ConceptNameCodeSequence = [_item(concept)]
-    return item
-
-
-def _item(code: Code) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator = code.value, code.scheme_designator
-    item.CodeMeaning = code.meaning
-    return item
+    items = [coded(OBSERVER, OBSERVER_TYPE, PERSON), person_item(OBSERVER, PERSON_NAME, by.person)]
+    if by.organisation:
+        items.append(text_item(OBSERVER, ORGANISATION, by.organisation))
+    return items
 
 
 def _approve_contours(contours: Dataset, by: Attestation) -> None:

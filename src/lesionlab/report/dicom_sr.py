@@ -34,6 +34,7 @@ from lesionlab.report.dicom_source import (
     derived_uid,
     references,
 )
+from lesionlab.report.dicom_uptake import image_library
 from lesionlab.report.tables import LESION, all_notes, lesion_names, lesion_number
 
 NOT_REPORTED: Final = (LESION, "label")
@@ -88,10 +89,15 @@ def structured_report(
             CodingSchemeIdentificationItem(coded.OWN, name="LesionLab", responsible_organization=MANUFACTURER)
         ],
     )
-    # put in afterwards: the constructor copies and searches its whole content several times over
     [measured] = (i for i in built.ContentSequence if i.name == codes.DCM.ImagingMeasurements)
+    # put in afterwards: the constructor copies and searches its whole content several times over
     for group in lesions:
         measured.ContentSequence.extend(group)
+    library = image_library(findings.case, source, private=not settings.pseudonym)
+    if library is not None:
+        items = list(built.ContentSequence)
+        place = items.index(measured)
+        built.ContentSequence = [*items[:place], library, *items[place:]]
     return built
 
 

@@ -53,6 +53,8 @@ def suv_audit(
             (*calibrated.tags, *decayed.tags),
             tuple(a * b for a, b in zip(calibrated.factors, decayed.factors, strict=True)),
             tuple(replace(c, factor=c.factor * calibrated.factors[0]) for c in decayed.candidates),
+            quantities=decayed.quantities,
+            administered=decayed.administered,
         )
     multiples, flags = multiples_of(series)
     unsaid = tuple(flag for flag in flags if flag not in warnings)

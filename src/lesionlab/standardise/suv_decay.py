@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 from lesionlab.core.recipe import SuvSettings
@@ -28,6 +28,8 @@ class Decayed:
     tags: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    quantities: Mapping[str, float] = field(default_factory=dict)
+    administered: datetime | None = None
 
 
 def corrected_to_administration(series: PetSeries, settings: SuvSettings) -> Decayed:
@@ -35,7 +37,9 @@ def corrected_to_administration(series: PetSeries, settings: SuvSettings) -> Dec
     weight, dose = weight_kg(series), dose_bq(series)
     factor = weight.value * 1000.0 / dose.value
     tags, warnings = (*weight.tags, *dose.tags), (*weight.warnings, *dose.warnings)
-    return Decayed("DecayCorrection ADMIN", (factor,) * len(series.slices), tags, warnings)
+    known = {"weight_kg": weight.value, "activity_bq": dose.value}
+    factors = (factor,) * len(series.slices)
+    return Decayed("DecayCorrection ADMIN", factors, tags, warnings, quantities=known)
 
 
 def corrected_to_start(series: PetSeries, settings: SuvSettings) -> Decayed:
@@ -60,8 +64,10 @@ def corrected_to_start(series: PetSeries, settings: SuvSettings) -> Decayed:
     if settings.times == "autopet":
         warnings.append("AcquisitionTime taken as decay reference, as the autoPET conversion does")
     tags = (*weight.tags, *dose.tags, *life.tags, *given.tags, found.taken[0])
+    known = _quantities(weight.value, dose.value, life.value, min(acquired.value) - given.value)
+    spread_out = (factors[0],) * len(series.slices)
     rule = "DecayCorrection START"
-    return Decayed(rule, (factors[0],) * len(series.slices), tags, tuple(warnings), candidates)
+    return Decayed(rule, spread_out, tags, tuple(warnings), candidates, known, given.value)
 
 
 def not_corrected(series: PetSeries, settings: SuvSettings) -> Decayed:
@@ -85,7 +91,19 @@ def not_corrected(series: PetSeries, settings: SuvSettings) -> Decayed:
     parts = (weight, dose, life, acquired, given)
     tags = (*weight.tags, *dose.tags, *life.tags, *given.tags, *acquired.tags, "ActualFrameDuration")
     warnings = tuple(w for part in parts for w in part.warnings)
-    return Decayed("DecayCorrection NONE", tuple(factors), tags, warnings)
+    known = _quantities(weight.value, dose.value, life.value, min(acquired.value) - given.value)
+    return Decayed("DecayCorrection NONE", tuple(factors), tags, warnings, (), known, given.value)
+
+
+def _quantities(
+    weight_kg: float, activity_bq: float, half_life_s: float, uptake: timedelta
+) -> dict[str, float]:
+    return {
+        "weight_kg": weight_kg,
+        "activity_bq": activity_bq,
+        "half_life_s": half_life_s,
+        "uptake_s": uptake.total_seconds(),
+    }
 
 
 DECAY_RULES: Final[Mapping[str, Callable[[PetSeries, SuvSettings], Decayed]]] = {
