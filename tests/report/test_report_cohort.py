@@ -83,6 +83,15 @@ def test_a_cohorts_page(entries: list[CohortEntry], tmp_path: Path) -> None:
     assert not list(tree.iter("script"))
 
 
+def test_two_ways_to_count_lesions_are_explained_where_both_are_shown(
+    entries: list[CohortEntry], tmp_path: Path
+) -> None:
+    told = "scores of lesions join by faces and edges only (18, as in the autoPET challenge)"
+    bare, scored = ([replace(e, scores=scores) for e in entries] for scores in ({}, {"lesions_false": 1.0}))
+    assert told not in text_of(parsed(write_cohort(bare, tmp_path / "plain")))
+    assert told in text_of(parsed(write_cohort(scored, tmp_path / "scored")))
+
+
 def test_cohort_tables_read_back(entries: list[CohortEntry], two_lesions: Findings, tmp_path: Path) -> None:
     folder = write_cohort(entries, tmp_path / "out").parent
     with (folder / "patients.csv").open(encoding="utf-8", newline="") as file:

@@ -214,7 +214,8 @@ def write_evaluation(
     drawn = [pair.prediction for pair in pairs if pair.prediction is not None]
     checklists_of([path.parent for path in drawn if path.name == NAMES[0]], out, summary)
     facts = {
-        "lesions": f"18-connected components; {chosen.rule.words}",
+        "lesions": "18-connected components (a report's lesions join corners too, 26 neighbours); "
+        f"{chosen.rule.words}",
         "grids": f"resampling: {summary['resampling']}",
         "label": "the only one there is" if chosen.label is None else str(chosen.label),
         "files": "cases.csv, lesions.csv and summary.json beside this page",

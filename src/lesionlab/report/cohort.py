@@ -47,6 +47,11 @@ SCORES_SHOWN = (
     "lesion_sensitivity",
     "lesions_false",
 )
+COUNTED_TWICE = (
+    "Lesions found are regions whose voxels touch by a face, an edge or a corner (26 neighbours, unless the "
+    "recipe says otherwise); scores of lesions join by faces and edges only (18, as in the autoPET "
+    "challenge), so that they can count more."
+)
 COUNTED = ("n", "undefined")
 """Statistics that are numbers of cases."""
 
@@ -197,6 +202,8 @@ def _patients(done: Sequence[CohortEntry]) -> Html:
     hidden = len(known) - len(metrics)
     more = f" {hidden} more measures per patient are in patients.csv." if hidden > 0 else ""
     words = f"– is a value that could not be computed or is undefined.{more}"
+    if any(name.startswith("lesion") for name in known):
+        words += f" {COUNTED_TWICE}"
     return tag(
         "section", tag("h2", "Patients"), table(head, rows, class_="numbers"), tag("p", words, class_="quiet")
     )
