@@ -41,6 +41,8 @@ def test_every_case_is_predicted_for_the_second_network_by_the_fold_that_has_not
     first, second = recipe.steps
     folds = sorted(path.parent.name for path in workspace.model(first).glob("fold_*/checkpoint_final.pth"))
     assert folds == ["fold_0", "fold_1"]
+    drawn = sorted(path.parent.name for path in workspace.model(first).glob("fold_*/curves.png"))
+    assert drawn == folds and (workspace.model(second) / "fold_0" / "curves.png").is_file()
     masks = workspace.model(first) / "predicted_next_stage" / second
     assert sorted(path.name for path in masks.iterdir()) == [f"sphere_{n}.b2nd" for n in range(6)]
     folder = workspace.preprocessed / f"{workspace.plans_name}_3d_fullres"

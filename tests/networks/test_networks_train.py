@@ -73,9 +73,13 @@ def test_a_pinned_patch_that_does_not_fit_is_refused_when_planning(tmp_path: Pat
     with pytest.raises(
         RecipeError, match=r"\[40, 32\] for unext; needed 2 multiples of 32, such as \[32, 32\]"
     ):
-        plan_dataset(cases, recipe_of("unext", patch_size=[40, 32]), tmp_path / "a", save_volume)
+        plan_dataset(iter(()), recipe_of("unext", patch_size=[40, 32]), tmp_path / "a", save_volume)
     with pytest.raises(RecipeError, match=r"patch_size \[42, 32\]; needed multiples of \[8, 8\]"):
         plan_dataset(cases, recipe_of("unet", patch_size=[42, 32]), tmp_path / "b", save_volume)
+    with pytest.raises(RecipeError, match=r"unext in 3D; needed 2D for this network"):
+        plan_dataset(iter(()), recipe_of("unext", configuration="3d_fullres"), tmp_path / "c", save_volume)
+    # the first and the last before a case is read, the second once the voxels are known; none leaves anything
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_both_steps_of_a_cascade_get_a_patch_that_fits(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionlab.core.errors import DatasetError
+from lesionlab.core.errors import DatasetError, LesionLabError
 from lesionlab.core.recipe import Recipe, load_recipe
 
 
@@ -84,6 +85,24 @@ class Workspace:
                     os.environ.pop(key, None)
                 else:
                     os.environ[key] = value
+
+
+@contextmanager
+def nothing_left(root: Path) -> Iterator[None]:
+    """Within it, a LesionLabError takes back all that was written into a folder that was new or empty.
+
+    An interruption leaves everything, to go on from.
+    """
+    there = root.exists()
+    new = not there or (root.is_dir() and next(root.iterdir(), None) is None)
+    try:
+        yield
+    except LesionLabError:
+        if new and root.is_dir():
+            shutil.rmtree(root)
+            if there:
+                root.mkdir()
+        raise
 
 
 def open_workspace(root: Path) -> tuple[Workspace, Recipe]:

@@ -24,8 +24,9 @@ from lesionlab.demo.figure import found_against_known
 from lesionlab.demo.words import result_text
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline import examine
+from lesionlab.pipeline.curves import all_curves
 from lesionlab.pipeline.record import part
-from lesionlab.pipeline.training import all_curves, finish, plan_cohort, train_folds
+from lesionlab.pipeline.training import finish, plan_cohort, train_folds
 from lesionlab.predict import Bundle, load_bundle
 from lesionlab.read import load_mask
 from lesionlab.report import CohortEntry, cohort_entry, write_findings

@@ -13,6 +13,7 @@ from lesionlab.core.files import sha256_of, write_text
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.workspace import Workspace, open_workspace
+from lesionlab.pipeline.curves import leave_curves
 from lesionlab.pipeline.record import part
 from lesionlab.predict import Bundle
 from lesionlab.predict.bundle import CHECKPOINTS, after, bundle_of
@@ -25,9 +26,9 @@ TRAINING_SHARE = 0.85
 def train_first_step(root: str | Path, *, device: str = "auto", progress: Progress = silent) -> list[Path]:
     """Train every fold of a recipe's first network and predict every case by the fold that has not seen it.
 
-    Returns the folds' folders; none for a recipe of one step. Masks are left where nnU-Net looks for them.
-    A case's mask is made again when the weights or the plan have changed. Raises what training and
-    prediction do.
+    Returns the folds' folders, with curves.png; none for a recipe of one step. Masks are left where nnU-Net
+    looks for them. A case's mask is made again when the weights or the plan have changed. Raises what
+    training and prediction do.
     """
     workspace, recipe = open_workspace(Path(root))
     if len(recipe.steps) == 1:
@@ -37,6 +38,7 @@ def train_first_step(root: str | Path, *, device: str = "auto", progress: Progre
     for fold in range(count):
         share = part(progress, TRAINING_SHARE * fold / count, TRAINING_SHARE * (fold + 1) / count)
         folders.append(train_fold(Path(root), fold, step=first, device=device, progress=share))
+        leave_curves(folders[-1])
     _predict_between(workspace, recipe, device, part(progress, TRAINING_SHARE, 1.0))
     return folders
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import LesionLabError, ReadError, TrainingError
-from lesionlab.core.files import write_json, writing
+from lesionlab.core.files import write_json
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
 from lesionlab.core.splits import read_folds
 from lesionlab.core.tasks import Outcome, Progress, silent
 from lesionlab.core.volume import Volume
-from lesionlab.core.workspace import Workspace, open_workspace
+from lesionlab.core.workspace import Workspace, nothing_left, open_workspace
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline.card import model_card
 from lesionlab.pipeline.checklists import checklists_of
 from lesionlab.pipeline.cohort import case_name, report_cohort
+from lesionlab.pipeline.curves import all_curves, leave_curves
 from lesionlab.pipeline.datasets import require_labels
 from lesionlab.pipeline.evaluation import write_scored
 from lesionlab.pipeline.kept import Examined, examined_task, run_examined
@@ -32,11 +32,19 @@ from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.quality import remember_training
 from lesionlab.pipeline.record import part
 from lesionlab.pipeline.steps import steps_bundle, train_first_step
-from lesionlab.plan import DRAWN, Gathered, Plan, gather_dataset, nnunet_id, plan_gathered
+from lesionlab.plan import (
+    DRAWN,
+    Gathered,
+    Plan,
+    gather_dataset,
+    nnunet_id,
+    plan_gathered,
+    require_fit,
+)
 from lesionlab.predict import Bundle, write_bundle
 from lesionlab.read import find_cases
-from lesionlab.report import save_volume, training_curves
-from lesionlab.train import first_process, read_curves, train_fold
+from lesionlab.report import save_volume
+from lesionlab.train import train_fold
 
 SOURCES_FILE = "sources.json"
 FINAL = "checkpoint_final.pth"
@@ -59,11 +67,13 @@ def plan_cohort(
     """Read every patient under `source` and plan training in the workspace `root`.
 
     Patients come as scans with contours, or as `convert_cohort` wrote them. A case that cannot be read, or
-    has no truth, is left out and listed. Raises DatasetError when too few are left for the recipe's folds.
+    has no truth, is left out and listed. Raises DatasetError when too few are left for the recipe's folds,
+    RecipeError for a network that does not fit. A new workspace that is refused is not left behind.
     """
-    found = gather_cohort(source, recipe, root, progress=part(progress, 0.0, 0.6))
-    share = part(progress, 0.6, 1.0)
-    plans = plan_gathered(found.workspace, recipe, list(found.patients), share)
+    with nothing_left(Path(root)):
+        found = gather_cohort(source, recipe, root, progress=part(progress, 0.0, 0.6))
+        share = part(progress, 0.6, 1.0)
+        plans = plan_gathered(found.workspace, recipe, list(found.patients), share)
     progress("planned", 1.0)
     return Planned(found.planned(plans), found.failed)
 
@@ -76,6 +86,7 @@ def gather_cohort(
     The test cases of a data set with official folds are left alone.
     """
     root = Path(root)
+    require_fit(recipe)
     require_labels(Path(source), recipe)
     official = read_folds(Path(source)) if recipe.training.official_folds else None
     test = frozenset() if official is None else frozenset(official.test)
@@ -125,10 +136,7 @@ def train_folds(
     for number, fold in enumerate(wanted):
         share = part(part(progress, begun, 1), number / len(wanted), (number + 1) / len(wanted))
         folder = train_fold(Path(root), fold, device=device, progress=share)
-        picture = curves_picture(folder) if first_process() else None
-        if picture is not None:
-            with writing(folder / "curves.png") as temporary:
-                temporary.write_bytes(picture)
+        leave_curves(folder)
         trained.append(folder)
     progress("trained", 1.0)
     return trained
@@ -220,18 +228,3 @@ def is_trained(workspace: Workspace, recipe: Recipe, fold: Fold) -> bool:
 def fold_bundle(workspace: Workspace, recipe: Recipe, fold: Fold) -> Bundle:
     """One finished fold of a workspace as a bundle, with all steps, without copying it."""
     return steps_bundle(workspace, recipe, fold)
-
-
-def curves_picture(folder: Path) -> bytes | None:
-    """The training curves of a fold as PNG; None where it left none."""
-    rows = read_curves(folder)
-    return training_curves([asdict(row) for row in rows]) if rows else None
-
-
-def all_curves(model: Path) -> dict[str, bytes]:
-    """The training curves of every fold of a model folder by caption."""
-    folders = sorted(path for path in model.glob("fold_*") if path.is_dir())
-    pictures: dict[str, Any] = {
-        f"Training of {path.name.replace('_', ' ')}": curves_picture(path) for path in folders
-    }
-    return {caption: picture for caption, picture in pictures.items() if picture is not None}

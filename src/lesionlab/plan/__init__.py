@@ -21,7 +21,8 @@ from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe
 from lesionlab.core.splits import OfficialFolds, Split
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.volume import Volume
-from lesionlab.core.workspace import Workspace
+from lesionlab.core.workspace import Workspace, nothing_left
+from lesionlab.networks.registry import fitting_patch, network_entry
 from lesionlab.plan.fingerprint import Fingerprint
 from lesionlab.plan.folds import (
     Folds,
@@ -32,7 +33,16 @@ from lesionlab.plan.folds import (
 )
 from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
 
-__all__ = ["DRAWN", "Gathered", "Plan", "gather_dataset", "patient_folds", "plan_dataset", "plan_gathered"]
+__all__ = [
+    "DRAWN",
+    "Gathered",
+    "Plan",
+    "gather_dataset",
+    "patient_folds",
+    "plan_dataset",
+    "plan_gathered",
+    "require_fit",
+]
 
 SaveVolume = Callable[[Volume, Path], None]
 DRAWN = "drawn by patient"
@@ -80,11 +90,30 @@ def plan_dataset(
 ) -> Plan:
     """Write nnU-Net's raw folder from standardised cases, plan, split by patient and preprocess.
 
-    `gather_dataset`, then `plan_gathered`; raises what they do.
+    `gather_dataset`, then `plan_gathered`; raises what they do. A new workspace that is refused is not left
+    behind.
     """
-    found = gather_dataset(cases, recipe, root, save)
-    plans = plan_gathered(found.workspace, recipe, list(found.patients), progress)
+    require_fit(recipe)
+    with nothing_left(root):
+        found = gather_dataset(cases, recipe, root, save)
+        plans = plan_gathered(found.workspace, recipe, list(found.patients), progress)
     return found.planned(plans)
+
+
+def require_fit(recipe: Recipe) -> None:
+    """Raise RecipeError for a network that no data could fit: before a case is read, and nothing is written.
+
+    It is not for slices, or volumes; it does not heed a setting; its pinned patch has a size that it cannot
+    take. What depends on the voxels of the data is checked when they are known, by `plan_gathered`.
+    """
+    for name in recipe.steps if recipe.method == "network" else ():
+        settings = recipe.step(name).network
+        dimensions = 2 if settings.configuration == "2d" else 3
+        entry = network_entry(settings, dimensions, recipe.name)
+        if entry is not None and entry.stages is None and settings.patch_size is not None:
+            wanted = list(settings.patch_size)
+            padding = [entry.cells * (entry.multiple or 1)] * (dimensions - len(wanted))
+            fitting_patch(entry, settings, [*wanted, *padding][:dimensions], recipe.name)
 
 
 def plan_gathered(
