@@ -4,9 +4,11 @@
     python benchmarks/service_load.py --studies 4 --slices 60          a short look
 
 The same senders (processes on plain sockets, so that what is measured is the receiver) push the same studies,
-an association each, first to Orthanc alone, then to `lesionlab serve` with the recipe pet-threshold, whose
-worker examines what is complete meanwhile. An instance counts when it is acknowledged; at the end every one
-must be there once. Needs Debian's orthanc and orthanc-dicomweb; ten minutes on two cores.
+an association each, first to Orthanc alone, then to `lesionlab serve` that only receives, then to one whose
+worker examines with the recipe pet-threshold what is complete meanwhile. An instance counts when it is
+acknowledged; at the end every one must be there once, and every study queued once. Needs Debian's orthanc
+and orthanc-dicomweb, and about 2 GB of disk in the folder for temporary files; after --minutes what is not
+examined yet is left and told.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import multiprocessing
 import os
 import platform
+import shutil
 import socket
 import statistics
 import struct
@@ -23,11 +26,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import httpx
 import numpy as np
@@ -47,13 +52,16 @@ from orthanc import missing, orthanc
 PET = b"1.2.840.10008.5.1.4.1.1.128"
 EXPLICIT = b"1.2.840.10008.1.2.1"
 LONGEST = 65536
+PATIENCE_S = 120.0
 AIM, AIM_MS = 0.5, 200.0
 SETTINGS = """
 data = "{data}"
 device = "cpu"
-node = {{ port = {node}, processes = {processes}, instances = {slices} }}
+node = {{ port = {node}, processes = {processes}, {complete} }}
 web = {{ port = {web} }}
 """
+SPARE = 3e9
+"""Bytes of disk beyond the studies: the service refuses work below 2 GB, and its results need room."""
 
 
 PAGE = """# The service under load
@@ -62,17 +70,16 @@ PAGE = """# The service under load
 {w.senders} senders at once over loopback, an association for each study. `benchmarks/service_load.py`,
 {where}, load {load:.1f} at the end.
 
-| receiver | instances per second | seconds | acknowledged | refused |
-|---|---|---|---|---|
-{orthanc}
-{ours}
+| receiver | instances per second | ratio to Orthanc | seconds | acknowledged | refused |
+|---|---|---|---|---|---|
+{rows}
 
-- Ratio: {ratio}, with {w.processes} receiving process(es). LesionLab acknowledges an instance when its
-  content and its name are synchronised with the disk.
-- Lost: none; doubled: none. Every instance was found once, every study examined once.
-- Page (`GET /api/jobs`) while receiving: median {median}, 95 % under {most:.0f} ms, {errors} errors; over the
-  whole run: median {whole:.0f} ms.
-- From the first instance to the last study examined: {seconds:.0f} s, {each:.1f} s a study with one worker.
+- Aim: more than {aim}. {w.processes} receiving process(es). LesionLab acknowledges an instance when
+  its content and its name are synchronised with the disk.
+- Lost: none; doubled: none. Every acknowledged instance was found once, every study queued once.
+- Page (`GET /api/jobs`) while receiving and examining: median {median}, 95 % under {most:.0f} ms, {errors}
+  errors; over the whole run: median {whole:.0f} ms.
+- Examined: {examined} of {w.studies} studies in {seconds:.0f} s from the first instance on, by one worker.
 """
 
 
@@ -96,6 +103,16 @@ class Push:
     def rate(self) -> float:
         """Acknowledged instances per second."""
         return self.acknowledged / self.seconds
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What one sender has to tell: instances acknowledged, refused, and when it ended; or what stopped it."""
+
+    acknowledged: int = 0
+    refused: int = 0
+    end: float = 0.0
+    error: str = ""
 
 
 @dataclass
@@ -148,25 +165,31 @@ def data_sets(files: Sequence[Path], number: int) -> list[tuple[bytes, bytes]]:
 
 
 def send(
-    target: Target, files: Sequence[Path], studies: Sequence[int], start: Barrier, results: object
+    target: Target, files: Sequence[Path], studies: Sequence[int], start: Barrier, results: SimpleQueue[Sent]
 ) -> None:
-    """One sender: prepares its studies, waits for the others, pushes; puts (acknowledged, refused, end)."""
-    prepared = [data_sets(files, number) for number in studies]
-    start.wait()
-    acknowledged = refused = 0
-    for study in prepared:
-        with closing(socket.create_connection(("127.0.0.1", target.port), timeout=120)) as wire:
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            longest = associate(wire, target.title)
-            for message, (uid, content) in enumerate(study, start=1):
-                wire.sendall(store_request(uid, content, message, longest))
-                if status(wire) == 0:
-                    acknowledged += 1
-                else:
-                    refused += 1
-            wire.sendall(struct.pack(">BxI4x", 5, 4))
-            received(wire, 6)
-    results.put((acknowledged, refused, time.time()))  # type: ignore[attr-defined]
+    """One sender: prepares its studies, waits for the others, pushes; puts what came of it, or its error."""
+    try:
+        prepared = [data_sets(files, number) for number in studies]
+        start.wait(PATIENCE_S)
+        counts = [send_study(target, study) for study in prepared]
+        results.put(Sent(sum(a for a, _ in counts), sum(r for _, r in counts), time.time()))
+    except Exception as error:
+        # whatever it is: the one who waits for us must hear of it
+        results.put(Sent(error=f"{type(error).__name__}: {error}"))
+
+
+def send_study(target: Target, study: Sequence[tuple[bytes, bytes]]) -> tuple[int, int]:
+    """Push one study; how many of its instances were acknowledged and refused."""
+    acknowledged = 0
+    with closing(socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE_S)) as wire:
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        longest = associate(wire, target.title)
+        for message, (uid, content) in enumerate(study, start=1):
+            wire.sendall(store_request(uid, content, message, longest))
+            acknowledged += status(wire) == 0
+        wire.sendall(struct.pack(">BxI4x", 5, 4))
+        received(wire, 6)
+    return acknowledged, len(study) - acknowledged
 
 
 def associate(wire: socket.socket, title: str) -> int:
@@ -240,12 +263,17 @@ def push(target: Target, files: Sequence[Path], studies: int, senders: int) -> P
     ]
     for process in processes:
         process.start()
-    start.wait()
+    with suppress(BrokenBarrierError):
+        # a sender that could not prepare itself says so below
+        start.wait(PATIENCE_S)
     began = time.time()
-    done = [results.get() for _ in processes]
+    sent: list[Sent] = [results.get() for _ in processes]
     for process in processes:
         process.join()
-    return Push(sum(d[0] for d in done), sum(d[1] for d in done), max(d[2] for d in done) - began)
+    for errors in filter(None, (part.error for part in sent)):
+        raise RuntimeError(f"a sender to {target.title} stopped: {errors}")
+    seconds = max(part.end for part in sent) - began
+    return Push(sum(part.acknowledged for part in sent), sum(part.refused for part in sent), seconds)
 
 
 def free_port() -> int:
@@ -267,47 +295,61 @@ def into_orthanc(folder: Path, files: Sequence[Path], wanted: argparse.Namespace
 
 @dataclass(frozen=True)
 class Served:
-    """What the service did: receiving, the page meanwhile, and everything until the last study was done."""
+    """What the service did: receiving, the page meanwhile, and how many studies it examined in what time."""
 
     push: Push
     page_push: list[float]
     page_all: list[float]
     errors: int
+    examined: int
     all_s: float
 
 
-def into_lesionlab(folder: Path, files: Sequence[Path], wanted: argparse.Namespace) -> Served:
-    """Push to the service and wait for its work; RuntimeError when something is lost, doubled or failed."""
+def into_lesionlab(
+    folder: Path, files: Sequence[Path], wanted: argparse.Namespace, *, examine: bool
+) -> Served:
+    """Push to the service and wait for its work; RuntimeError when something is lost, doubled or failed.
+
+    With `examine` a study is queued as soon as it is complete, so that work begins while others are still
+    coming; without, none ever is.
+    """
     node, web, file = free_port(), free_port(), folder / "serve.toml"
     folder.mkdir()
+    complete = f"instances = {len(files)}" if examine else "quiet_s = 1e9"
     names = {"data": folder / "data", "node": node, "web": web, "processes": wanted.processes}
-    # queued as soon as it is complete, so that work begins while others are still coming
-    names["slices"] = len(files)
-    file.write_text(SETTINGS.format(**names))
+    file.write_text(SETTINGS.format(**names, complete=complete))
     page = Page(f"http://127.0.0.1:{web}")
-    with (folder / "log").open("w") as log:
+    with serving(file, page):
+        watcher = threading.Thread(target=page.watch)
+        watcher.start()
+        began = time.time()
+        try:
+            pushed = push(Target(node, "LESIONLAB"), files, wanted.studies, wanted.senders)
+            during = len(page.milliseconds)
+            require_held(file, wanted.studies if examine else 0, pushed.acknowledged)
+            examined = awaited(file, wanted.studies if examine else 0, began + 60 * wanted.minutes)
+        finally:
+            page.over.set()
+            watcher.join()
+        seconds = time.time() - began
+    return Served(pushed, page.milliseconds[:during], page.milliseconds, page.errors, examined, seconds)
+
+
+@contextmanager
+def serving(file: Path, page: Page) -> Iterator[None]:
+    """`lesionlab serve` with these settings; RuntimeError with its log when it does not start."""
+    with (file.parent / "log").open("w") as log:
         command = [sys.executable, "-m", "lesionlab", "serve", str(file)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             while not ready(page.where):
                 if process.poll() is not None:
-                    raise RuntimeError((folder / "log").read_text()[-2000:])
+                    raise RuntimeError((file.parent / "log").read_text()[-2000:])
                 time.sleep(0.1)
-            watcher = threading.Thread(target=page.watch)
-            watcher.start()
-            began = time.time()
-            try:
-                pushed = push(Target(node, "LESIONLAB"), files, wanted.studies, wanted.senders)
-                during = len(page.milliseconds)
-                finished(file, wanted.studies, len(files))
-            finally:
-                page.over.set()
-                watcher.join()
-            seconds = time.time() - began
+            yield
         finally:
             process.terminate()
             process.wait(60)
-    return Served(pushed, page.milliseconds[:during], page.milliseconds, page.errors, seconds)
 
 
 def ready(where: str) -> bool:
@@ -318,48 +360,67 @@ def ready(where: str) -> bool:
         return False
 
 
-def finished(file: Path, studies: int, slices: int) -> None:
-    """Wait until every study is done; RuntimeError when one is lost, doubled or failed."""
+def require_held(file: Path, studies: int, acknowledged: int) -> None:
+    """RuntimeError unless every acknowledged instance is there once, and so many studies are queued once."""
     settings = load_settings(file)
-    queue, store = Queue(settings.database_url), Store(settings.data)
-    while len(queue.jobs(state="done", most=10_000)) < studies:
+    held = sum(len(study.files) for study in Store(settings.data).all_studies())
+    queue, end = Queue(settings.database_url), time.time() + 30
+    # a study is seen to be complete a moment after its last instance
+    while len(jobs := queue.jobs(most=10_000)) < studies and time.time() < end:
+        time.sleep(0.5)
+    queue.close()
+    if held != acknowledged or len(jobs) != studies:
+        found = f"{held} instances and {len(jobs)} jobs"
+        raise RuntimeError(f"{found}; needed {acknowledged} acknowledged, and {studies} jobs")
+
+
+def awaited(file: Path, studies: int, end: float) -> int:
+    """Wait until so many studies are examined, or until a time; how many are. RuntimeError when one fails."""
+    queue = Queue(load_settings(file).database_url)
+    while (done := len(queue.jobs(state="done", most=10_000))) < studies and time.time() < end:
         failed = queue.jobs(state="failed")
         if failed:
             raise RuntimeError(failed[0].error)
         time.sleep(1)
-    held = [len(study.files) for study in store.all_studies()]
-    jobs = queue.jobs(most=10_000)
     queue.close()
-    if held != [slices] * studies or len(jobs) != studies:
-        raise RuntimeError(
-            f"{len(held)} studies of {set(held)} instances, {len(jobs)} jobs; needed {studies}"
-        )
+    return done
 
 
-def table(alone: Push, served: Served, wanted: argparse.Namespace) -> str:
+def table(orthanc_push: Push, idle: Served, served: Served, wanted: argparse.Namespace) -> str:
     """The page of results."""
     ordered = sorted(served.page_push)
-    ratio, whole = served.push.rate / alone.rate, statistics.median(served.page_all)
+    names = ("Orthanc alone", "LesionLab, receiving only", "LesionLab, examining meanwhile")
+    pushes = (orthanc_push, idle.push, served.push)
+    rows = [row(name, push, push.rate / orthanc_push.rate) for name, push in zip(names, pushes, strict=True)]
     return PAGE.format(
         w=wanted,
         total=wanted.studies * wanted.slices,
         where=f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores",
         load=os.getloadavg()[0],
-        orthanc=row("Orthanc alone", alone),
-        ours=row("LesionLab, examining meanwhile", served.push),
-        ratio=f"{ratio:.2f} of Orthanc's rate (aim: more than {AIM})",
+        rows="\n".join(rows),
+        aim=AIM,
         median=f"{statistics.median(ordered):.0f} ms (aim: under {AIM_MS:.0f})",
         most=ordered[int(0.95 * len(ordered))],
         errors=served.errors,
-        whole=whole,
+        whole=statistics.median(served.page_all),
+        examined=served.examined,
         seconds=served.all_s,
-        each=served.all_s / wanted.studies,
     )
 
 
-def row(name: str, push: Push) -> str:
+def row(name: str, push: Push, ratio: float) -> str:
     """A line of the table."""
-    return f"| {name} | {push.rate:.0f} | {push.seconds:.1f} | {push.acknowledged} | {push.refused} |"
+    rate, seconds = f"{push.rate:.0f}", f"{push.seconds:.1f}"
+    return f"| {name} | {rate} | {ratio:.2f} | {seconds} | {push.acknowledged} | {push.refused} |"
+
+
+def too_full(wanted: argparse.Namespace) -> str:
+    """Why there is no room for it; empty when there is. Each receiver's studies are deleted in time."""
+    needed = 2.0 * wanted.studies * wanted.slices * (2 * wanted.pixels**2 + 4096) + SPARE
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free >= needed:
+        return ""
+    return f"{tempfile.gettempdir()} has {free / 1e9:.1f} GB free; needed {needed / 1e9:.1f}"
 
 
 def main() -> None:
@@ -370,16 +431,22 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=128)
     parser.add_argument("--senders", type=int, default=4)
     parser.add_argument("--processes", type=int, default=1, help="receiving processes of LesionLab")
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="for examining, from the first instance on"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER")
     wanted = parser.parse_args()
-    if missing():
-        parser.error(missing())
+    if missing() or too_full(wanted):
+        parser.error(missing() or too_full(wanted))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = series(folder / "series", wanted.slices, wanted.pixels)
         alone = into_orthanc(folder / "orthanc", files, wanted)
-        served = into_lesionlab(folder / "lesionlab", files, wanted)
-    page = table(alone, served, wanted)
+        shutil.rmtree(folder / "orthanc")
+        idle = into_lesionlab(folder / "idle", files, wanted, examine=False)
+        shutil.rmtree(folder / "idle")
+        served = into_lesionlab(folder / "lesionlab", files, wanted, examine=True)
+    page = table(alone, idle, served, wanted)
     print(page)
     if wanted.output is not None:
         write_text(wanted.output / "service_load.md", page)

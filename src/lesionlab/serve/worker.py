@@ -31,6 +31,9 @@ RENEWAL_S = 10.0
 TELL_S = 1.0
 """Progress is told to the database no more often than this."""
 POLL_S = 0.5
+DONE_WORDS = {"examine": "examined", "compare": "compared", "accept": "made ready to send"}
+YIELDING = 10
+"""By so much a worker is nicer (as the system counts it) than receivers and page."""
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +82,9 @@ class Worker:
             log.exception("job %s failed", job.id)
             self.queue.fail(job, f"{type(error).__name__}: {error}"[:500])
         else:
-            self.queue.finish(job, deliveries(job), f"{job.kind} took {time.monotonic() - began:.1f} s")
+            self.queue.finish(
+                job, deliveries(job), f"{DONE_WORDS[job.kind]} in {time.monotonic() - began:.1f} s"
+            )
         return True
 
     def _examine(self, job: Job, progress: Progress) -> None:
@@ -161,6 +166,8 @@ def main(arguments: list[str]) -> int:
     settings = ServeSettings.model_validate_json(Path(file).read_text(encoding="utf-8"))
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
     logging.getLogger("highdicom").setLevel(logging.WARNING)
+    # whoever sends or looks is served first; an examination takes what is left
+    os.nice(YIELDING)
     worker = Worker(settings, name)
 
     def stop(_: int, frame: FrameType | None) -> Any:
