@@ -23,6 +23,7 @@ from lesionlab.cli.terminal import (
     shown,
     table,
 )
+from lesionlab.core.lazy import imports_from
 
 if TYPE_CHECKING:
     from lesionlab.core.results import Column, Findings
@@ -88,6 +89,16 @@ Truth = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Expert contours or mask (NIfTI, RTSTRUCT, SEG) of a single patient."),
 ]
+NETWORK_RUNS = 0.22
+"""Share of the work on a patient that is done when the first tile is through the network."""
+AFTER_NETWORK = (
+    "scipy.spatial",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.patheffects",
+    "contourpy",
+)
+"""What measuring and the pictures of a report import."""
 
 
 def examine(
@@ -135,7 +146,8 @@ def examine(
         _tell_cohort(outcomes, out, as_json)
         return
     with progress_bar() as progress:
-        findings = pipeline.examine(source, bundle, truth=truth, device=device, progress=progress)
+        told = imports_from(progress, NETWORK_RUNS, AFTER_NETWORK)
+        findings = pipeline.examine(source, bundle, truth=truth, device=device, progress=told)
         page = write_findings(findings, out)
         written = pipeline.write_exports(findings, out, exports) if exports.wanted else []
     if as_json:

@@ -1,4 +1,5 @@
-"""Names of a package that load on first use, so that a command imports only the libraries it needs.
+"""Names of a package that load on first use, so that a command imports only the libraries it needs, when it
+needs them.
 
 Which names a package has, and where they live, is said in its own `__init__`.
 """
@@ -6,9 +7,14 @@ Which names a package has, and where they live, is said in its own `__init__`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lesionlab.core.tasks import Progress
 
 
 def on_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -26,3 +32,25 @@ def on_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
         return value
 
     return load
+
+
+def imports_from(progress: Progress, share: float, modules: Sequence[str]) -> Progress:
+    """A progress callback that also imports `modules` in a thread, once `share` is reached.
+
+    For what is needed after a stage in which the interpreter mostly waits. A module that cannot be imported
+    is left to those who need it.
+    """
+    begun: list[Thread] = []
+
+    def load() -> None:
+        for name in modules:
+            with suppress(Exception):
+                import_module(name)
+
+    def told(message: str, done: float) -> None:
+        if done >= share and not begun:
+            begun.append(Thread(target=load, name="imports"))
+            begun[0].start()
+        progress(message, done)
+
+    return told

@@ -7,9 +7,11 @@ Building networks and running them belongs to `predict/nnunet.py`.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from lesionlab.core.registry import RECIPES, find_recipe
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 PLAN = ("plans.json", "dataset.json")
 """What of a model folder decides, with the weights, what it answers."""
+HASHED_TOGETHER = 2
 SUV_NAMES = frozenset({"pet", "suv", "pt", "fdg", "fdg-pet"})
 
 
@@ -82,9 +85,14 @@ def _from_folder(folder: Path, channels: tuple[str, ...] | None) -> Bundle:
 
 
 def bundle_of(name: str, recipe: Recipe, folder: Path, checkpoints: tuple[Path, ...]) -> Bundle:
-    """A bundle of some folds of a model folder; each file is read once for its hashes."""
+    """A bundle of some folds of a model folder; each file is read once for its hashes, two at a time."""
     plan = [digest_of(folder / part) for part in PLAN]
-    digests = [digest_of(file) for file in checkpoints]
+    with ThreadPoolExecutor(HASHED_TOGETHER) as pool:
+        waiting = pool.map(digest_of, checkpoints)
+        if checkpoints:
+            # slow to import and needed next; hashing leaves the interpreter free
+            importlib.import_module("lesionlab.predict.nnunet")
+        digests = list(waiting)
     folds = tuple(sha256_joined([*plan, one]) for one in digests)
     return Bundle(name, recipe, folder, checkpoints, sha256_joined([*plan, *digests]), folds=folds)
 
