@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,12 @@ from lesionlab.serve.accepting import (
 )
 from lesionlab.serve.deliver import Deliverer
 from lesionlab.serve.jobs import Job, Order, Queue
-from lesionlab.serve.settings import Destination, ServeSettings, WebSettings
+from lesionlab.serve.node.receiver import Instance, Receiver
+from lesionlab.serve.settings import Destination, NodeSettings, ServeSettings, WebSettings
 from lesionlab.serve.store import Store
 from lesionlab.serve.web.app import make_app
 from lesionlab.serve.worker import Worker
-from serve_phantoms import submit_study
+from serve_phantoms import started, submit_study, until
 
 TOKEN = {"Authorization": "Bearer secret"}
 
@@ -224,6 +227,48 @@ def test_an_acceptance_that_a_kill_left_unqueued_is_made_up_for_once(
     run_all(setting, queue, pacs)
     files = sorted((store.result_folder(again.id) / "dicom").iterdir())
     assert [file.stat().st_mtime_ns for file in files] == stamps
+
+
+@pytest.mark.slow
+def test_a_service_killed_while_an_accepted_result_is_sent(
+    setting: ServeSettings, queue: Queue, study: Path, tmp_path: Path
+) -> None:
+    first, pacs = examined(setting, queue, study, send=WHEN_ACCEPTED), Node(tmp_path / "pacs")
+    store = Store(setting.data)
+    file = tmp_path / "serve.toml"
+    file.write_text(
+        f'data = "{setting.data}"\nnode = {{ enabled = false }}\nweb = {{ port = 0 }}\n'
+        f'[destinations.pacs]\nkind = "dicom"\nae_title = "PACS"\nport = {pacs.start()}\n'
+    )
+    # accepted, and the service gone before it could queue what follows
+    said = [{"verdict": "accepted", "note": "", "who": "anna", "time": 1.0}]
+    write_json(store.result_folder(first.id) / REVIEWS, said)
+    process = started(file)
+    pacs.trouble = lambda: os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+    until(lambda: process.poll() is not None)
+    pacs.trouble = lambda: None
+    again = started(file)
+    until(lambda: [job.state for job in queue.jobs(kind="deliver")] == ["done"])
+    again.terminate()
+    assert again.wait(30) == 0
+    [accepted] = queue.jobs(kind="accept")
+    files = sorted((store.result_folder(accepted.id) / "dicom").iterdir())
+    wanted = sorted(str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in files)
+    assert sorted(path.stem for kept in pacs.store.all_studies() for path in kept.files) == wanted
+    assert len(wanted) == 2
+    pacs.stop()
+
+
+class Node(Receiver):
+    """Our own node in the role of a PACS, which calls `trouble` with every instance."""
+
+    def __init__(self, folder: Path) -> None:
+        self.trouble: Callable[[], None] = lambda: None
+        super().__init__(ServeSettings(data=folder, node=NodeSettings(ae_title="PACS", port=0)))
+
+    def take(self, instance: Instance) -> int:
+        self.trouble()
+        return super().take(instance)
 
 
 def test_results_that_are_gone_are_named_and_a_lost_chain_has_no_predecessor(

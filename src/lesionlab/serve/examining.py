@@ -14,6 +14,7 @@ from lesionlab.core.errors import ServeError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.tasks import Progress
 from lesionlab.read import load_mask
+from lesionlab.serve.about import write_about
 from lesionlab.serve.jobs import Job
 from lesionlab.serve.store import Store
 
@@ -41,6 +42,7 @@ def examine_job(store: Store, job: Job, device: str, progress: Progress) -> None
         write_findings(findings, temporary)
         write_exports(findings, temporary, Exports(dicom, ("nrrd",)))
         write_viewer(findings, temporary)
+        write_about(findings.case, temporary)
         if "correction" in job.payload:
             write_json(temporary / CORRECTION, job.payload["correction"])
         for file in (temporary / DICOM_FOLDER).glob("*.dcm"):

@@ -17,6 +17,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from lesionlab.core.errors import ServeError
+from lesionlab.serve.about import about
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.room import no_room
 from lesionlab.serve.settings import Route, ServeSettings
@@ -36,13 +37,18 @@ class Problem(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job as the REST interface tells it; times are seconds since 1970."""
+    """A job as the REST interface tells it; times are seconds since 1970.
+
+    `patient` is the patient's id and `scanned` the day of the scan, once they are known.
+    """
 
     model_config = ConfigDict(from_attributes=True)
     id: str
     kind: Literal["examine", "compare", "accept", "deliver", "fetch"]
     state: JobState
     title: str
+    patient: str
+    scanned: str
     route: str
     created: float
     changed: float
@@ -68,9 +74,12 @@ class ResultFile(BaseModel):
     bytes: int
 
 
-def view(job: Job) -> JobView:
+def view(job: Job, store: Store) -> JobView:
     """What the interface tells of a job."""
+    whose = about(store, job)
     return JobView(
+        patient=whose.patient,
+        scanned=whose.scanned,
         id=job.id,
         kind=job.kind,
         state=job.state,
@@ -145,7 +154,7 @@ def submit(
             "objects": list(chosen.objects),
             "send_to": [],
         }
-        return view(here.queue.submit(Order("examine", f"upload:{name}", payload), who=who))
+        return view(here.queue.submit(Order("examine", f"upload:{name}", payload), who=who), here.store)
     except ServeError as error:
         here.store.discard(folder)
         raise HTTPException(422, str(error)) from None
@@ -162,27 +171,27 @@ def jobs(
     most: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[JobView]:
     """The newest jobs first."""
-    return [view(job) for job in here.queue.jobs(state=state, most=most)]
+    return [view(job, here.store) for job in here.queue.jobs(state=state, most=most)]
 
 
 @api.get("/jobs/{job_id}")
 def job(_: Who, here: Here, job_id: JobId) -> JobView:
     """How a job stands."""
-    return view(known(here.queue, job_id))
+    return view(known(here.queue, job_id), here.store)
 
 
 @api.post("/jobs/{job_id}/cancel", responses=CONFLICT)
 def cancel(who: Who, here: Here, job_id: JobId) -> JobView:
     """Cancel a job that waits or runs."""
     known(here.queue, job_id)
-    return _turned(lambda: here.queue.cancel(job_id, who))
+    return _turned(lambda: here.queue.cancel(job_id, who), here.store)
 
 
 @api.post("/jobs/{job_id}/retry", responses=CONFLICT)
 def retry(who: Who, here: Here, job_id: JobId) -> JobView:
     """Queue a failed or cancelled job again."""
     known(here.queue, job_id)
-    return _turned(lambda: here.queue.retry(job_id, who))
+    return _turned(lambda: here.queue.retry(job_id, who), here.store)
 
 
 @api.get("/jobs/{job_id}/results", responses=CONFLICT)
@@ -236,9 +245,9 @@ def done(queue: Queue, job_id: str) -> Job:
     return job
 
 
-def _turned(turn: Callable[[], Job]) -> JobView:
+def _turned(turn: Callable[[], Job], store: Store) -> JobView:
     try:
-        return view(turn())
+        return view(turn(), store)
     except ServeError as error:
         raise HTTPException(409, str(error)) from None
 

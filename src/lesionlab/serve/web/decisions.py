@@ -135,7 +135,7 @@ def correct(
         here.store.discard(folder)
         raise
     here.queue.note(who, "corrected", job.id)
-    return view(made)
+    return view(made, here.store)
 
 
 @decisions.post("/comparisons", status_code=202, responses=CONFLICT)
@@ -153,7 +153,8 @@ def compare(who: Who, here: Here, two: Comparison) -> JobView:
         "followup": later.id,
         "send_to": [],
     }
-    return view(here.queue.submit(Order("compare", f"compare:{earlier.id}:{later.id}", payload), who=who))
+    order = Order("compare", f"compare:{earlier.id}:{later.id}", payload)
+    return view(here.queue.submit(order, who=who), here.store)
 
 
 def examined(here: Parts, job_id: str) -> Job:

@@ -34,4 +34,4 @@ def fetch(who: Who, here: Here, request: FetchRequest) -> JobView:
         order = fetch_order(request.source, request.accession, here.settings)
     except ServeError as error:
         raise HTTPException(422, str(error)) from None
-    return view(here.queue.submit(order, who=who))
+    return view(here.queue.submit(order, who=who), here.store)

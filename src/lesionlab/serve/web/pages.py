@@ -14,6 +14,7 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
+from lesionlab.serve.about import about, subject_of
 from lesionlab.serve.accepting import WHEN_ACCEPTED, key_of
 from lesionlab.serve.jobs import Job
 from lesionlab.serve.web.access import COOKIE, named, same_origin, user_of
@@ -25,6 +26,8 @@ STATIC = HERE / "static"
 NIIVUE = STATIC / "vendor" / "niivue" / "niivue.js"
 LOGGED_IN_S = 12 * 3600
 SHOWN_JOBS = 50
+MOST_OTHERS = 1000
+"""So many of the newest examinations are looked through for others of the same patient."""
 KIND_WORDS = {
     "examine": "examination",
     "compare": "comparison",
@@ -98,6 +101,8 @@ def job_page(request: Request, job_id: str) -> Response:
         "when": _when(job.created),
         "correction": job.payload.get("correction"),
         "has_viewer": NIIVUE.is_file(),
+        "whose": about(here.store, job),
+        "subject": subject_of(job) if subject_of(job) != job.id else "",
     }
     if job.state != "done" or job.kind not in WITH_RESULTS:
         return _page(request, "waiting.html", who, **told)
@@ -119,9 +124,15 @@ def visitor(request: Request) -> str | None:
 def _of_examination(here: Parts, job: Job) -> dict[str, Any]:
     """What the page of a finished examination tells beside its viewer."""
     folder = here.store.result_folder(job.id)
-    others = [other for other in here.queue.jobs(state="done", kind="examine") if other.id != job.id]
+    known = here.queue.jobs(state="done", kind="examine", most=MOST_OTHERS)
+    others = [other for other in known if other.id != job.id]
     corrections = [o for o in others if (o.payload.get("correction") or {}).get("corrects") == job.id]
-    choices = [{"id": o.id, "title": title_of(o), "when": _when(o.created)} for o in others]
+    mine = about(here.store, job)
+    choices = [
+        {"id": other.id, "title": title_of(other), "when": whose.scanned or _when(other.created)}
+        for other in others
+        if (whose := about(here.store, other)).patient == mine.patient
+    ]
     files = {
         "report": "report.html",
         "segmentation": "dicom/seg.dcm",

@@ -116,8 +116,10 @@ function row(job) {
     actions.append(act("retry", "Try again"));
   }
   const link = element("a", { href: `/jobs/${job.id}`, "data-key": `link-${job.id}` }, title);
+  const whose = [job.patient && `patient ${job.patient}`, job.scanned].filter(Boolean).join(", ");
+  const scan = element("td", {}, link, ...(whose ? [element("div", { class: "quiet" }, whose)] : []));
   const kind = KINDS[job.kind] + (job.route ? `, ${job.route}` : "");
-  return element("tr", { "data-id": job.id }, element("td", {}, link), element("td", {}, kind),
+  return element("tr", { "data-id": job.id }, scan, element("td", {}, kind),
     element("td", {}, when(job.created)), state, actions);
 }
 
