@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,7 @@ from lesionlab.core.files import write_json, write_text
 from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace
 from lesionlab.plan.fingerprint import Fingerprint
-from lesionlab.read import find_cases, load_volume, open_case
-from lesionlab.read.masks import load_mask
-from lesionlab.report import save_volume
+from lesionlab.read.nifti import load_volume
 
 IMAGES = 150
 """So many of the ultrasound images."""
@@ -45,6 +44,8 @@ NOISE = 0.01
 
 def sts_cases(data: Path) -> list[tuple[str, Volume, Volume]]:
     """Name, PET and contour of every sarcoma patient."""
+    from lesionlab.read import find_cases, open_case
+
     found = []
     for path in find_cases(data / "sts"):
         case = open_case(path)
@@ -55,6 +56,8 @@ def sts_cases(data: Path) -> list[tuple[str, Volume, Volume]]:
 
 def bus_cases(data: Path) -> list[tuple[str, Volume, Volume]]:
     """Name, image and outline of the first ultrasound images."""
+    from lesionlab.read import load_mask, open_case
+
     found = []
     for path in sorted((data / "bus_bra" / "Images").glob("*.png"))[:IMAGES]:
         image = open_case(path).channels["us"]
@@ -65,6 +68,8 @@ def bus_cases(data: Path) -> list[tuple[str, Volume, Volume]]:
 
 def write_raw(cases: Sequence[tuple[str, Volume, Volume]], workspace: Workspace, channel: str) -> int:
     """nnU-Net's raw folder of these cases; returns the number of foreground voxels."""
+    from lesionlab.report import save_volume
+
     voxels = 0
     for name, image, truth in cases:
         label = truth.with_array((truth.array > 0).astype(np.uint8))
@@ -80,12 +85,21 @@ def write_raw(cases: Sequence[tuple[str, Volume, Volume]], workspace: Workspace,
 
 
 def ours(workspace: Workspace, target: Path) -> None:
-    """Our fingerprint of a raw folder."""
-    with Fingerprint(target.parent) as gathered:
-        for label in sorted((workspace.raw / "labelsTr").glob("*.nii.gz")):
-            name = label.name.removesuffix(".nii.gz")
-            image = load_volume(workspace.raw / "imagesTr" / f"{name}_0000.nii.gz")
-            gathered.add(name, [image.array], load_volume(label).array, image.geometry.spacing)
+    """Our fingerprint of a raw folder; the next case is read in a thread while one is counted."""
+
+    def read(label: Path) -> tuple[str, Volume, Volume]:
+        name = label.name.removesuffix(".nii.gz")
+        image = load_volume(workspace.raw / "imagesTr" / f"{name}_0000.nii.gz")
+        return name, image, load_volume(label)
+
+    labels = sorted((workspace.raw / "labelsTr").glob("*.nii.gz"))
+    with Fingerprint(target.parent) as gathered, ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(read, labels[0])
+        for following in [*labels[1:], None]:
+            name, image, truth = coming.result()
+            if following is not None:
+                coming = thread.submit(read, following)
+            gathered.add(name, [image.array], truth.array, image.geometry.spacing)
         write_json(target, gathered.result())
 
 

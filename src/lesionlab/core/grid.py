@@ -7,7 +7,7 @@ extent in another number of voxels, as networks want it, is `resize.py`.
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy  # ndimage is loaded where it is first used
 
 from lesionlab.core.errors import GeometryError
 from lesionlab.core.volume import Geometry, Volume
@@ -35,7 +35,7 @@ def resample(volume: Volume, target: Geometry, *, order: int = 1, outside: float
     matrix /= np.asarray(source.spacing)[:, None]
     offset = source.to_index(np.asarray(target.origin))
     array = volume.array if order == 0 else volume.array.astype(np.float32, copy=False)
-    sampled = ndimage.affine_transform(
+    sampled = scipy.ndimage.affine_transform(
         array,
         matrix,
         offset=offset,

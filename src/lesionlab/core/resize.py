@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+import scipy  # ndimage is loaded where it is first used
 
 from lesionlab.core.errors import GeometryError
 
@@ -149,7 +149,9 @@ def bands(size: int, wanted: int, order: int) -> Bands:
     if size == wanted:
         return None
     # The second axis keeps its size, so each column is the answer to one unit vector.
-    matrix = ndimage.zoom(np.eye(size), (wanted / size, 1.0), order=order, mode="nearest", grid_mode=True)
+    matrix = scipy.ndimage.zoom(
+        np.eye(size), (wanted / size, 1.0), order=order, mode="nearest", grid_mode=True
+    )
     matrix[np.abs(matrix) < NEGLIGIBLE] = 0.0
     matrix = matrix.astype(np.float32)
     rows = np.arange(wanted)

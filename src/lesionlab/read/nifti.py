@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from lesionlab.core.errors import GeometryError, LesionLabError, ReadError
@@ -200,6 +199,8 @@ def _geometry(path: Path, ras: NDArray[np.float64], size: tuple[int, int, int]) 
 
 
 def _read_itk(path: Path) -> Loaded:
+    import SimpleITK as sitk  # slow to import, and NIfTI does without
+
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
