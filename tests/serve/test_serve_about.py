@@ -90,3 +90,22 @@ def test_lists_tell_whose_scan_and_offer_the_same_patient_alone(
         assert f'<option value="{first.id}">first, 2026-03-01' in page
         assert other.id not in page
         assert "Patient P1" in page
+
+
+def test_a_comparison_is_headed_by_whom_it_compares(settings: ServeSettings, queue: Queue) -> None:
+    first = done(settings, queue, "first", case_of("P1", StudyDate="20260301"))
+    second = done(settings, queue, "second", case_of("P1", StudyDate="20260401"))
+    other = done(settings, queue, "other", case_of("P2"))
+    with TestClient(make_app(settings, Store(settings.data), queue)) as client:
+        pages = []
+        for later in (second.id, other.id, "0" * 32):
+            key = f"compare:{later}"
+            queue.submit(Order("compare", key, {"baseline": first.id, "followup": later, "title": "two"}))
+            job = queue.claim("w", ("compare",), 60)
+            assert job is not None
+            queue.finish(job)
+            pages.append(client.get(f"/jobs/{job.id}").text)
+    assert "<h1>Patient P1</h1>" in pages[0]
+    assert "Baseline, 2026-03-01" in pages[0] and "Follow-up, 2026-04-01" in pages[0]
+    assert "<h1>Patient P1 → patient P2</h1>" in pages[1]
+    assert "<h1>Patient P1</h1>" in pages[2] and "Baseline, 2026-03-01" in pages[2]

@@ -57,6 +57,18 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ("data", "words"),
     [
         ({"node": {"prot": 1}}, "unknown key 'node.prot'"),
+        (
+            {"web": {"people": {"anna": "Muster^Anna"}}},
+            r"web.people names \['anna'\], who have no web.tokens",
+        ),
+        (
+            {
+                "web": {"enabled": False},
+                "routes": [{"name": "a", "bundle": "pet-threshold", "send": "when accepted"}],
+            },
+            "route 'a' sends when accepted and needs web.enabled",
+        ),
+        ({"routes": [{"name": "a", "bundle": "pet-threshold", "send": "later"}]}, "routes.0.send = 'later'"),
         ({"web": {"host": "192.0.2.1"}}, "beyond loopback and needs web.tokens"),
         ({"node": {"host": "192.0.2.1"}}, "beyond loopback and needs node.ae_titles"),
         ({"web": {"tokens": {"anna": "secret"}}}, "web.tokens.anna"),

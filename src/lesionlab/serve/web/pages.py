@@ -14,7 +14,7 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
-from lesionlab.serve.about import about, subject_of
+from lesionlab.serve.about import About, about, subject_of
 from lesionlab.serve.accepting import WHEN_ACCEPTED, key_of
 from lesionlab.serve.jobs import Job
 from lesionlab.serve.web.access import COOKIE, named, same_origin, user_of
@@ -107,7 +107,7 @@ def job_page(request: Request, job_id: str) -> Response:
     if job.state != "done" or job.kind not in WITH_RESULTS:
         return _page(request, "waiting.html", who, **told)
     if job.kind == "compare":
-        return _page(request, "compare.html", who, **told)
+        return _page(request, "compare.html", who, **told, sides=_sides(here, job))
     return _page(request, "job.html", who, **told, **_of_examination(here, job))
 
 
@@ -150,6 +150,12 @@ def _of_examination(here: Parts, job: Job) -> dict[str, Any]:
         "sending": _sending(here, job),
         "shown": (folder / "viewer" / "lesions.json").is_file(),
     }
+
+
+def _sides(here: Parts, job: Job) -> dict[str, About]:
+    """Whose scans a comparison compares; nothing known of an examination that is gone."""
+    jobs = {side: here.queue.job(str(job.payload[side])) for side in ("baseline", "followup")}
+    return {side: About() if found is None else about(here.store, found) for side, found in jobs.items()}
 
 
 def _sending(here: Parts, job: Job) -> dict[str, Any]:
