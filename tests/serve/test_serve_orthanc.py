@@ -21,6 +21,8 @@ from serve_phantoms import free_port, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 
+WAIT_S = 180.0
+"""Orthanc, service and worker share this machine with whatever else runs on it."""
 TOKEN = {"Authorization": "Bearer secret"}
 SETTINGS = """
 data = "{data}"
@@ -61,7 +63,7 @@ def serving(file: Path, web: int) -> Iterator[subprocess.Popen[bytes]]:
     """`lesionlab serve` in a process of its own."""
     process = subprocess.Popen([sys.executable, "-m", "lesionlab", "serve", str(file)])
     try:
-        until(lambda: _ready(web) or process.poll() is not None)
+        until(lambda: _ready(web) or process.poll() is not None, WAIT_S)
         assert process.poll() is None, "the service did not start"
         yield process
     finally:
@@ -91,17 +93,17 @@ def test_the_answer_comes_back_into_orthancs_study(tmp_path: Path, pet_study: Pa
         file.write_text(SETTINGS.format(**names, http=pacs.http, destination=destination))
         with serving(file, web):
             [study] = {pacs.store(image) for image in sorted(pet_study.iterdir())}
-            until(lambda: {"SEG", "SR"} <= set(pacs.instances(study)), 30)
+            until(lambda: {"SEG", "SR"} <= set(pacs.instances(study)), WAIT_S)
             check_answer(pacs, study)
             # Orthanc forwards the study again, answer included: that is no new work
-            until(lambda: pacs.ask(f"studies/{study}")["IsStable"], 30)  # type: ignore[index]
-            until(lambda: all(job["state"] == "done" for job in jobs(web)), 60)
+            until(lambda: pacs.ask(f"studies/{study}")["IsStable"], WAIT_S)  # type: ignore[index]
+            until(lambda: all(job["state"] == "done" for job in jobs(web)), WAIT_S)
             assert sorted(str(job["kind"]) for job in jobs(web)) == ["deliver", "examine"]
             mask = corrected_and_accepted(web, tmp_path)
-            until(lambda: len(pacs.instances(study)["SR"]) == 2, 60)
+            until(lambda: len(pacs.instances(study)["SR"]) == 2, WAIT_S)
             check_correction(pacs, study, mask, tmp_path)
-            until(lambda: pacs.ask(f"studies/{study}")["IsStable"], 30)  # type: ignore[index]
-            until(lambda: all(job["state"] == "done" for job in jobs(web)), 60)
+            until(lambda: pacs.ask(f"studies/{study}")["IsStable"], WAIT_S)  # type: ignore[index]
+            until(lambda: all(job["state"] == "done" for job in jobs(web)), WAIT_S)
             kinds = ["accept", "deliver", "deliver", "examine", "examine"]
             assert sorted(str(job["kind"]) for job in jobs(web)) == kinds
 
@@ -133,7 +135,7 @@ def corrected_and_accepted(port: int, folder: Path) -> Volume:
         file = save_volume(before.with_array(drawn), folder / "corrected.nii.gz")
         files = {"file": ("mask.nii.gz", file.read_bytes())}
         made = web.post(f"/{first['id']}/corrections", files=files).json()["id"]
-        until(lambda: web.get(f"/{made}").json()["state"] == "done")
+        until(lambda: web.get(f"/{made}").json()["state"] == "done", WAIT_S)
         assert web.post(f"/{made}/reviews", json={"verdict": "accepted"}).status_code == 201
     return before.with_array(drawn)
 
