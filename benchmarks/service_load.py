@@ -430,7 +430,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=270)
     parser.add_argument("--pixels", type=int, default=128)
     parser.add_argument("--senders", type=int, default=4)
-    parser.add_argument("--processes", type=int, default=1, help="receiving processes of LesionLab")
+    parser.add_argument("--processes", type=int, default=2, help="receiving processes of LesionLab")
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="for examining, from the first instance on"
     )
