@@ -38,6 +38,34 @@ Lesion = tuple[tuple[int, int, int], float, float]
 LESIONS: tuple[Lesion, ...] = (((8, 12, 12), 3.2, 12.0), ((16, 18, 22), 2.5, 9.0))
 """Centre (z, y, x) in voxels, radius in voxels, SUVbw."""
 
+# For every visible text: its contrast with what lies behind it (WCAG 2.2, relative luminance)
+CONTRASTS = """() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = parts(getComputedStyle(node).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+    if (!own || !node.checkVisibility() || node.closest(":disabled")) continue;
+    const [a, b] = [light(parts(getComputedStyle(node).color)), light(behind(node))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.trim().slice(0, 40)]);
+  }
+  return found;
+}"""
+NAMELESS = """() => [...document.querySelectorAll("button, input, select, textarea, a, canvas")]
+  .filter((node) => node.checkVisibility())
+  .filter((node) => !(node.getAttribute("aria-label") || node.innerText?.trim() ||
+    [...(node.labels ?? [])].some((label) => label.innerText.trim())))
+  .map((node) => node.outerHTML.slice(0, 120))"""
+
 
 def write_petct(
     folder: Path, *, lesions: Sequence[Lesion] = LESIONS, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -19,40 +19,12 @@ from lesionlab.read import load_mask
 from lesionlab.serve.jobs import Order, Queue
 from lesionlab.serve.settings import LimitSettings, ServeSettings, WebSettings
 from lesionlab.serve.store import Store
-from page_phantoms import LESIONS, browser, served, write_petct
+from page_phantoms import CONTRASTS, LESIONS, NAMELESS, browser, served, write_petct
 from serve_phantoms import submit_study, until
 
 WAIT_MS = 60_000
 READY = "body[data-ready]"
 LAPTOP, TABLET = {"width": 1280, "height": 800}, {"width": 820, "height": 1180}
-
-# For every visible text: its contrast with what lies behind it (WCAG 2.2, relative luminance)
-CONTRASTS = """() => {
-  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (node) => {
-    for (; node; node = node.parentElement) {
-      const colour = parts(getComputedStyle(node).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  for (const node of document.querySelectorAll("body *")) {
-    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-    if (!own || !node.checkVisibility() || node.closest(":disabled")) continue;
-    const [a, b] = [light(parts(getComputedStyle(node).color)), light(behind(node))];
-    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.trim().slice(0, 40)]);
-  }
-  return found;
-}"""
-NAMELESS = """() => [...document.querySelectorAll("button, input, select, textarea, a, canvas")]
-  .filter((node) => node.checkVisibility())
-  .filter((node) => !(node.getAttribute("aria-label") || node.innerText?.trim() ||
-    [...(node.labels ?? [])].some((label) => label.innerText.trim())))
-  .map((node) => node.outerHTML.slice(0, 120))"""
 
 
 @pytest.fixture(scope="module")
