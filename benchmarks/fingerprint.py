@@ -23,7 +23,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +239,8 @@ def main() -> int:
             compare("sarcoma PET", sts_cases(options.data), "PET", Path(folder)),
             compare("ultrasound images", bus_cases(options.data), "US", Path(folder)),
         ]
+    from importlib.metadata import version
+
     lines = [
         "# The fingerprint beside nnU-Net's",
         "",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,3 +132,10 @@ def test_a_data_set_without_any_lesion_is_refused(gathered: Fingerprint) -> None
     gathered.add("a", [np.ones((2, 2, 2))], np.zeros((2, 2, 2)), SPACING)
     with pytest.raises(DatasetError, match="without any lesion"):
         gathered.result()
+
+
+def test_the_fingerprint_of_files_needs_neither_scipy_nor_recipes() -> None:
+    names = "lesionlab.plan.fingerprint, lesionlab.plan.leaks, lesionlab.read.nifti, lesionlab.core.workspace"
+    code = f"import sys, {names}; print({{'scipy', 'pydantic', 'SimpleITK', 'pydicom'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()", done.stderr

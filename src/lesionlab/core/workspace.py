@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lesionlab.core.errors import DatasetError, LesionLabError
-from lesionlab.core.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from lesionlab.core.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +113,7 @@ def open_workspace(root: Path) -> tuple[Workspace, Recipe]:
     file = root / "recipe.toml"
     if not file.is_file():
         raise DatasetError(root, "no recipe.toml", "a workspace made by `lesionlab plan`")
+    from lesionlab.core.recipe import load_recipe  # paths alone need no recipes
+
     recipe = load_recipe(file)
     return Workspace(root, recipe.name), recipe

@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.fit import fit
@@ -103,11 +103,19 @@ def _halves(array: NDArray[Any], axis: int) -> list[NDArray[np.float64]]:
 
 
 def _bits(view: NDArray[Any]) -> Bits:
-    waves = dctn(fit(view, (SIDE, SIDE)).astype(np.float64), norm="ortho")[: HIGHEST + 1, : HIGHEST + 1]
+    waves = _cosines() @ fit(view, (SIDE, SIDE)).astype(np.float64) @ _cosines().T
     steps = np.arange(HIGHEST + 1)
     chosen = waves[np.maximum.outer(steps, steps) >= LOWEST]
     rounding = 1e-6 * float(np.abs(view).max(initial=0.0)) * SIDE
     return np.where(np.abs(chosen) > rounding, np.sign(chosen), 0).astype(np.int8)
+
+
+@lru_cache(maxsize=1)
+def _cosines() -> NDArray[np.float64]:
+    """The orthonormal cosine transform (DCT-II) of SIDE samples up to HIGHEST, as a matrix."""
+    frequencies, samples = np.arange(HIGHEST + 1)[:, None], np.arange(SIDE) + 0.5
+    scale = np.where(frequencies == 0, 1.0, 2.0) / SIDE
+    return np.asarray(np.sqrt(scale) * np.cos(np.pi / SIDE * frequencies * samples))
 
 
 def find_twins(seen: Sequence[Seen], same: float | None = None) -> list[Twin]:

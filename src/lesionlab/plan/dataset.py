@@ -1,0 +1,325 @@
+"""Cases gathered into a workspace and planned: nnU-Net's raw folder, fingerprint, folds and plans.
+
+How each is made is told in the other modules of this package; here is in which order, and what is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionlab.core.case import Case
+from lesionlab.core.errors import BundleError, DatasetError, GeometryError
+from lesionlab.core.files import write_json, write_text
+from lesionlab.core.grid import require_same_grid
+from lesionlab.core.inputs import network_input, network_truth
+from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe
+from lesionlab.core.splits import OfficialFolds, Split
+from lesionlab.core.tasks import Progress, silent
+from lesionlab.core.volume import Volume
+from lesionlab.core.workspace import Workspace, nothing_left
+from lesionlab.networks.registry import fitting_patch, network_entry
+from lesionlab.plan.fingerprint import Fingerprint
+from lesionlab.plan.folds import Folds, official_splits, patient_folds, require_lesion_free, require_lesions
+from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
+
+SaveVolume = Callable[[Volume, Path], None]
+DRAWN = "drawn by patient"
+"""What cases.json says of folds that are not a data set's own."""
+CHANNEL_NAMES = {"fixed": "noNorm", "none": "noNorm", "ct": "CT"}
+"""What nnU-Net's dataset.json calls a channel decides how stock planning would normalise it."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A workspace with its raw folder, fingerprint and folds, before any network is planned on it."""
+
+    workspace: Workspace
+    patients: dict[str, str]
+    folds: Folds
+    failed: dict[str, str]
+    dropped: tuple[str, ...] = ()
+    twins: tuple[Twin, ...] = ()
+
+    def planned(self, plans: dict[str, Any]) -> Plan:
+        """The workspace with a network planned on it."""
+        told = self.failed, self.dropped, self.twins
+        return Plan(self.workspace, self.patients, self.folds, plans, *told)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A planned workspace: its cases with their patients, its folds, nnU-Net's plans.
+
+    `failed` maps the cases that could not be used to the reason; `dropped` are copies that were left out, and
+    `twins` all cases that look the same.
+    """
+
+    workspace: Workspace
+    patients: dict[str, str]
+    folds: Folds
+    plans: dict[str, Any]
+    failed: dict[str, str]
+    dropped: tuple[str, ...] = ()
+    twins: tuple[Twin, ...] = ()
+
+
+def plan_dataset(
+    cases: Iterable[Case], recipe: Recipe, root: Path, save: SaveVolume, progress: Progress = silent
+) -> Plan:
+    """Write nnU-Net's raw folder from standardised cases, plan, split by patient and preprocess.
+
+    `gather_dataset`, then `plan_gathered`; raises what they do. A new workspace that is refused is not left
+    behind.
+    """
+    require_fit(recipe)
+    with nothing_left(root):
+        found = gather_dataset(cases, recipe, root, save)
+        plans = plan_gathered(found.workspace, recipe, list(found.patients), progress)
+    return found.planned(plans)
+
+
+def require_fit(recipe: Recipe) -> None:
+    """Raise RecipeError for a network that no data could fit: before a case is read, and nothing is written.
+
+    It is not for slices, or volumes; it does not heed a setting; its pinned patch has a size that it cannot
+    take. What depends on the voxels of the data is checked when they are known, by `plan_gathered`.
+    """
+    for name in recipe.steps if recipe.method == "network" else ():
+        settings = recipe.step(name).network
+        dimensions = 2 if settings.configuration == "2d" else 3
+        entry = network_entry(settings, dimensions, recipe.name)
+        if entry is not None and entry.stages is None and settings.patch_size is not None:
+            wanted = list(settings.patch_size)
+            padding = [entry.cells * (entry.multiple or 1)] * (dimensions - len(wanted))
+            fitting_patch(entry, settings, [*wanted, *padding][:dimensions], recipe.name)
+
+
+def plan_gathered(
+    workspace: Workspace, recipe: Recipe, case_ids: list[str], progress: Progress = silent
+) -> dict[str, Any]:
+    """Plan the recipe's network on a gathered workspace and preprocess the cases; returns nnU-Net's plans."""
+    from lesionlab.plan.nnunet import make_plans, preprocess
+
+    plans = make_plans(workspace, recipe)
+    preprocess(workspace, recipe, case_ids, progress)
+    write_text(workspace.recipe_file, dump_recipe(recipe))
+    return plans
+
+
+def gather_dataset(
+    cases: Iterable[Case],
+    recipe: Recipe,
+    root: Path,
+    save: SaveVolume,
+    *,
+    official: OfficialFolds | None = None,
+) -> Gathered:
+    """Write nnU-Net's raw folder from standardised cases, its fingerprint and the folds by patient.
+
+    `save` writes a volume as NIfTI. The raw file of a `fixed` channel already holds the scaled
+    values and the plan says NoNormalization, so that stock nnU-Net computes the same. Cases are
+    taken one at a time; one without a truth, with a label that the recipe does not know or with a
+    truth on another grid is left out and listed. `official` folds are taken instead of drawn ones, and cases
+    that look the same are treated as `training.duplicates` says. Raises DatasetError when two cases share
+    an id, when no case is left, a label is in no case or a fold has no lesion, for a leak that the recipe
+    does not settle, and for a workspace with a training of other cases or another recipe.
+    """
+    workspace = Workspace(root, recipe.name)
+    failed: dict[str, str] = {}
+    try:
+        return _gathered(cases, recipe, (workspace, save), official, failed)
+    except DatasetError as error:
+        if not failed or error.found in failed.values():
+            raise
+        # cases that were left out may be why the others are too few
+        found = f"{error.found} ({len(failed)} left out, such as {next(iter(failed.values()))})"
+        raise DatasetError(error.subject, found, error.needed) from None
+
+
+def _gathered(
+    cases: Iterable[Case],
+    recipe: Recipe,
+    place: tuple[Workspace, SaveVolume],
+    official: OfficialFolds | None,
+    failed: dict[str, str],
+) -> Gathered:
+    """What `gather_dataset` does; cases that failed are added to `failed` with their reasons."""
+    workspace, save = place
+    root = workspace.root
+    trained = _trained_patients(workspace, recipe)
+    with Fingerprint(workspace.preprocessed) as fingerprint:
+        seen = _write_cases(cases, recipe, workspace, save, (fingerprint, trained, failed))
+        if not seen:
+            raise DatasetError(root, next(iter(failed.values()), "no case"), "cases with a truth")
+        twins = find_twins(list(seen.values()))
+        settled = settle(list(seen.values()), twins, recipe.training.duplicates, root)
+        patients = {name: one.patient for name, one in seen.items() if name not in settled.dropped}
+        if trained is not None and trained != patients:
+            raise _other_training(root)
+        with_lesion = {name: bool(seen[name].labels) for name in patients}
+        _require_labels([seen[name].labels for name in patients], recipe, root)
+        _drop_strangers(workspace, patients)
+        write_json(workspace.preprocessed / "dataset_fingerprint.json", fingerprint.result(patients))
+    folds = _folds({name: settled.patients[name] for name in patients}, with_lesion, recipe, official)
+    write_json(workspace.raw / "dataset.json", dataset_json(recipe, len(patients)))
+    write_json(workspace.preprocessed / "splits_final.json", folds)
+    write_json(workspace.cases_file, _record(patients, with_lesion, settled, twins, official))
+    return Gathered(workspace, patients, folds, failed, settled.dropped, tuple(twins))
+
+
+def _write_cases(
+    cases: Iterable[Case],
+    recipe: Recipe,
+    workspace: Workspace,
+    save: SaveVolume,
+    state: tuple[Fingerprint, dict[str, str] | None, dict[str, str]],
+) -> dict[str, Seen]:
+    """Write the raw files of all cases and remember each by name.
+
+    `state` is the fingerprint, which grows, the patients by case of a training that is here already, and the
+    cases that failed with their reasons, which grow.
+    """
+    fingerprint, trained, failed = state
+    seen: dict[str, Seen] = {}
+    for case in cases:
+        name = nnunet_id(case.id)
+        if name in seen:
+            raise DatasetError(case.id, f"a second case named {name!r}", "case ids that differ")
+        if trained is not None and trained.get(name) != case.patient_id:
+            raise _other_training(workspace.root)
+        try:
+            labels = _labels_of(case, recipe)
+            fingerprint.add(name, *_write_case(case, name, recipe, workspace, save))
+        except (DatasetError, GeometryError, BundleError) as error:
+            failed[case.id] = str(error)
+            continue
+        bits = look(case.channels[case.reference].array)
+        seen[name] = Seen(name, case.patient_id, labels, case.diagnosis, bits)
+    return seen
+
+
+def _folds(
+    patients: dict[str, str], with_lesion: dict[str, bool], recipe: Recipe, official: OfficialFolds | None
+) -> Folds:
+    if official is not None and official.splits:
+        renamed = tuple(
+            Split(*(tuple(map(nnunet_id, side)) for side in (split.train, split.val)))
+            for split in official.splits
+        )
+        folds = official_splits(replace(official, splits=renamed), patients)
+    else:
+        training = recipe.training
+        folds = patient_folds(patients, training.folds, training.seed, with_lesion=with_lesion)
+    require_lesions(folds, with_lesion)
+    require_lesion_free(folds, with_lesion, recipe.training.lesion_free_share)
+    return folds
+
+
+def _record(
+    patients: dict[str, str],
+    with_lesion: dict[str, bool],
+    settled: Settled,
+    twins: list[Twin],
+    official: OfficialFolds | None,
+) -> dict[str, Any]:
+    """What cases.json holds."""
+    joined = {case: settled.patients[case] for case in patients if settled.patients[case] != patients[case]}
+    return {
+        "patients": patients,
+        "with_lesion": with_lesion,
+        "folds": official.name if official is not None and official.splits else DRAWN,
+        "look_the_same": [asdict(twin) for twin in twins],
+        "dropped": settled.dropped,
+        "joined": joined,
+    }
+
+
+def _require_labels(labels: Sequence[frozenset[int]], recipe: Recipe, root: Path) -> None:
+    """Raise DatasetError for a data set without any lesion, or with a label of the recipe in no case."""
+    found = frozenset[int]().union(*labels)
+    if not found:
+        raise DatasetError(root, f"{len(labels)} cases without any lesion", "at least one with a lesion")
+    for name, label in recipe.labels.items():
+        if label not in found:
+            needed = "a case with each label of the recipe"
+            raise DatasetError(root, f"label {name!r} ({label}) in none of {len(labels)} cases", needed)
+
+
+def _trained_patients(workspace: Workspace, recipe: Recipe) -> dict[str, str] | None:
+    """Patients by case of a training that is here already, None where there is none.
+
+    Planning anew under a training of something else is refused before anything is written: its weights
+    would look like the new plan's.
+    """
+    if next(workspace.root.glob("results/*/*/fold_*/checkpoint_*.pth"), None) is None:
+        return None
+    if load_recipe(workspace.recipe_file) != recipe:
+        raise _other_training(workspace.root)
+    patients: dict[str, str] = json.loads(workspace.cases_file.read_text(encoding="utf-8"))["patients"]
+    return patients
+
+
+def _other_training(root: Path) -> DatasetError:
+    return DatasetError(root, "a training of other cases or another recipe", "a new workspace")
+
+
+def _drop_strangers(workspace: Workspace, patients: dict[str, str]) -> None:
+    """Delete raw files that an earlier plan left of cases that are no longer there."""
+    for file in workspace.raw.glob("*Tr/*.nii.gz"):
+        name = file.name.removesuffix(".nii.gz")
+        if (name if file.parent.name == "labelsTr" else name[:-5]) not in patients:
+            file.unlink()
+
+
+def dataset_json(recipe: Recipe, cases: int) -> dict[str, Any]:
+    """nnU-Net's dataset.json for a recipe and a number of training cases."""
+    return {
+        "channel_names": {
+            str(i): CHANNEL_NAMES.get(channel.normalisation, name)
+            for i, (name, channel) in enumerate(recipe.channels.items())
+        },
+        "labels": {"background": 0, **recipe.labels},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+        "name": recipe.name,
+        "description": recipe.description,
+    }
+
+
+def nnunet_id(case_id: str) -> str:
+    """The case id with only characters that nnU-Net's file names survive."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", case_id)
+
+
+def _labels_of(case: Case, recipe: Recipe) -> frozenset[int]:
+    """The labels in a case's truth; DatasetError without a truth, or for a label that the recipe lacks."""
+    if case.truth is None:
+        raise DatasetError(case.id, "no truth", "a mask or contour for training")
+    require_same_grid(f"truth of {case.id}", case.channels[case.reference], case.truth)
+    found = frozenset(int(label) for label in np.unique(case.truth.array)) - {0}
+    unknown = found - set(recipe.labels.values())
+    if unknown:
+        raise DatasetError(case.id, f"labels {sorted(unknown)}", f"labels of the recipe {recipe.labels}")
+    return found
+
+
+def _write_case(
+    case: Case, name: str, recipe: Recipe, workspace: Workspace, save: SaveVolume
+) -> tuple[list[NDArray[Any]], NDArray[Any], tuple[float, ...]]:
+    """Write one case's raw files; returns its channels, labels and spacing as the network will see them."""
+    volumes = network_input(case, recipe)
+    for channel, volume in enumerate(volumes):
+        save(volume, workspace.raw / "imagesTr" / f"{name}_{channel:04d}.nii.gz")
+    if case.truth is None:
+        raise DatasetError(case.id, "no truth", "a mask or contour for training")
+    truth = network_truth(case.truth, recipe)
+    save(truth.with_array(truth.array.astype(np.uint8)), workspace.raw / "labelsTr" / f"{name}.nii.gz")
+    return [v.array for v in volumes], truth.array, volumes[0].geometry.spacing
