@@ -50,7 +50,7 @@ class Geometry:
         if len(self.origin) != 3 or not np.isfinite(self.origin).all():
             raise GeometryError("grid", f"origin {self.origin}", "three finite coordinates")
         matrix = self.matrix if len(self.direction) == 9 else np.zeros((3, 3))
-        if not np.allclose(matrix.T @ matrix, np.eye(3), atol=ORTHONORMAL_TOLERANCE):
+        if not np.abs(matrix.T @ matrix - np.eye(3)).max() <= ORTHONORMAL_TOLERANCE:
             raise GeometryError("grid", f"direction {self.direction}", "nine numbers of orthonormal axes")
 
     @property

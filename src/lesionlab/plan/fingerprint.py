@@ -102,7 +102,9 @@ class Fingerprint:
         inside = truth > 0
         foreground: tuple[Foreground, ...] = ()
         if inside.any():
-            foreground = tuple(self._kept(channel[inside].astype(np.float32)) for channel in channels)
+            foreground = tuple(
+                self._kept(channel[inside].astype(np.float32, copy=False)) for channel in channels
+            )
         self.cases[case_id] = CaseFacts(shape, spacing, float(np.prod(shape) / truth.size), foreground)
 
     def result(self, case_ids: Iterable[str] | None = None) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _statistics(cases: Sequence[Foreground]) -> dict[str, float]:
     upper = np.zeros(HALF)
     for case in cases:
         for values in case.pieces():
-            upper += np.bincount(_ordered(values) >> 16, minlength=HALF) / case.size
+            _count(upper, _ordered(values) >> 16, case.size)
     reached = np.cumsum(upper)
     wanted = {name: share * len(cases) for name, share in PERCENTILES.items()}
     bins = {name: _first_reaching(reached, weight) for name, weight in wanted.items()}
@@ -165,8 +167,15 @@ def _lower_halves(cases: Sequence[Foreground], bins: set[int]) -> dict[int, Tabl
             for number, table in found.items():
                 lower = keys[upper == number] & (HALF - 1)
                 if lower.size:
-                    table += np.bincount(lower, minlength=HALF) / case.size
+                    _count(table, lower, case.size)
     return found
+
+
+def _count(table: Table, places: NDArray[np.integer[Any]], size: int) -> None:
+    """Add 1 / size to the table for each of these places (at least one); only their range is touched."""
+    low = places.min()
+    counts = np.bincount(places - low)
+    table[low : low + counts.size] += counts / size
 
 
 def _ordered(values: Floats) -> NDArray[np.uint32]:

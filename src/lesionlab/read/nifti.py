@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ def _read_nifti(path: Path) -> Loaded:
     def values(field: tuple[int, str], count: int) -> NDArray[Any]:
         return np.frombuffer(raw, np.dtype(order + field[1]), count, field[0])
 
-    dim = values(fields.dim, 8).astype(int)
+    dim = values(fields.dim, 8).tolist()
     size = _size_of(path, dim)
     pixdim = values(fields.pixdim, 8).astype(float)
     if dim[0] < 3:
@@ -121,13 +122,13 @@ def _layout_of(path: Path, raw: bytes) -> tuple[_Fields, str]:
     raise ReadError(path, f"{len(raw)} bytes without a NIfTI header", "a NIfTI-1 or NIfTI-2 file")
 
 
-def _size_of(path: Path, dim: NDArray[np.int_]) -> tuple[int, int, int]:
-    axes = dim[1 : dim[0] + 1] if 2 <= dim[0] <= 7 else dim[:0]
-    if len(axes) < 2 or (axes < 1).any():
-        raise ReadError(path, f"dimensions {dim.tolist()}", "two or three positive sizes")
-    if int(np.prod(axes[3:], dtype=np.int64)) > 1:
-        raise ReadError(path, f"{int(np.prod(axes[3:]))} volumes in one file", "one volume per file")
-    nx, ny, nz = (*axes[:3].tolist(), 1)[:3]
+def _size_of(path: Path, dim: Sequence[int]) -> tuple[int, int, int]:
+    axes = dim[1 : dim[0] + 1] if 2 <= dim[0] <= 7 else ()
+    if len(axes) < 2 or min(axes) < 1:
+        raise ReadError(path, f"dimensions {list(dim)}", "two or three positive sizes")
+    if math.prod(axes[3:]) > 1:
+        raise ReadError(path, f"{math.prod(axes[3:])} volumes in one file", "one volume per file")
+    nx, ny, nz = (*axes[:3], 1)[:3]
     return nz, ny, nx
 
 
@@ -144,7 +145,8 @@ def _voxels(path: Path, raw: bytes, values: Any, what: tuple[_Fields, tuple[int,
             f"{count * int(_TYPES[code][1])} bytes",
         )
     stored = values((offset, _TYPES[code]), count).reshape(size)
-    array: NDArray[Any] = stored.astype(stored.dtype.newbyteorder("="))
+    # most often this is a view of what was read, not a copy
+    array: NDArray[Any] = np.require(stored, stored.dtype.newbyteorder("="), "A")
     slope, intercept = values(fields.scale, 2).astype(float).tolist()
     if slope == 0 or not math.isfinite(slope) or (slope, intercept) == (1.0, 0.0):
         return array

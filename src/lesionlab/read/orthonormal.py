@@ -22,6 +22,9 @@ def nearest_orthonormal(subject: object, axes: NDArray[np.float64]) -> tuple[NDA
     Closest in the Frobenius norm: the polar factor U V' of the singular value decomposition (Higham
     1986). Raises GeometryError for axes that span no volume.
     """
+    if np.count_nonzero(axes) == 3 and (axes.T @ axes == np.eye(3)).all():
+        # most scans lie along the body's axes, where nothing is to be repaired
+        return axes + 0.0, ""
     if not np.isfinite(axes).all() or abs(float(np.linalg.det(axes))) < 0.1:
         raise GeometryError(subject, f"axes {np.round(axes, 4).T.tolist()}", "three independent axes")
     left, _, right = np.linalg.svd(axes)
