@@ -1,7 +1,7 @@
 """How much memory a torch network's activations take, counted before it runs.
 
 Each operation's results live until the last operation that reads them: the largest sum of what lives at once.
-What else a prediction needs is in `need.py`; OpenVINO's networks are counted in `openvino.py`.
+What else a prediction needs is in `need.py`; OpenVINO's networks are counted in `openvino_graph.py`.
 """
 
 from __future__ import annotations
