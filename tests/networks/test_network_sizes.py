@@ -15,6 +15,7 @@ from torch import nn
 
 from lesionlab.networks.build import build_network
 from lesionlab.networks.denseseg import DenseSeg
+from lesionlab.networks.efficientnet_lite import EfficientNetLiteUNet
 from lesionlab.networks.from_monai import UNETR, EfficientNetUNet, SwinUNETR
 from lesionlab.networks.pspnet import PSPNet
 from lesionlab.networks.transunet import TransUNet
@@ -86,6 +87,13 @@ PUBLISHED: list[tuple[str, Callable[[], int], float, float]] = [
         "efficientnet encoder",
         lambda: count(EfficientNetUNet(3, 2).network.encoder) + EFFICIENTNET_CLASSIFIER,
         5_288_548,
+        0,
+    ),
+    # counted in the package efficientnet-lite-pytorch 0.1.0, whose encoder gives the same features to the bit
+    (
+        "efficientnet-lite encoder",
+        lambda: count(EfficientNetLiteUNet(3, 2).encoder) + EFFICIENTNET_CLASSIFIER,
+        4_652_008,
         0,
     ),
 ]

@@ -27,6 +27,7 @@ Architecture = Literal[
     "pspnet",
     "vgg16-unet",
     "efficientnet-unet",
+    "efficientnet-lite-unet",
 ]
 """`plain` and `residual` are nnU-Net's own; the others are in `networks/` (docs/reference/networks.md)."""
 
@@ -118,6 +119,9 @@ class LossSettings(Settings):
 class TrainingSettings(Settings):
     """Length and manner of training. An epoch is `iterations` optimiser steps."""
 
+    start_from: str | None = None
+    """File of weights to start from instead of random ones: checkpoint_final.pth of a bundle's or stock
+    nnU-Net's fold, or tensors published for the network. Looked for beside the recipe's file."""
     epochs: Count = 1000
     minutes: Positive | None = None
     """Stop after the epoch that ends nearest to so many minutes, for comparisons at equal time; the schedule

@@ -282,6 +282,13 @@ class Recipe(Settings):
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def beside(self, folder: Path) -> Recipe:
+        """The recipe with the file that it names (`training.start_from`) looked for in `folder`."""
+        name = self.training.start_from
+        if name is None or Path(name).is_absolute():
+            return self
+        return self.changed(training={"start_from": str((folder / name).absolute())})
+
     def changed(self, **sections: Any) -> Recipe:
         """A copy with changes, a section given as a dict of its changed keys.
 

@@ -74,5 +74,5 @@ def find_recipe(name: str | Path) -> Recipe:
     if str(name) in RECIPES:
         return load_recipe(recipe_folder() / f"{name}.toml")
     if path.suffix == ".toml" or path.is_file():
-        return load_recipe(path)
+        return load_recipe(path).beside(path.parent)
     raise RecipeError(name, "no recipe of that name", f"a .toml file or one of {', '.join(RECIPES)}")

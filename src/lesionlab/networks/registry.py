@@ -129,6 +129,9 @@ NETWORKS: dict[str, Entry] = {
     "pspnet": Entry(f"{ROOM}.pspnet.PSPNet", _features, {2: 64}, multiple=8),
     "vgg16-unet": Entry(f"{ROOM}.vgg_unet.VGGUNet", _features, {2: 64}, multiple=16, deep_supervision=True),
     "efficientnet-unet": Entry(f"{ROOM}.from_monai.EfficientNetUNet", _features, {2: 16}, multiple=32),
+    "efficientnet-lite-unet": Entry(
+        f"{ROOM}.efficientnet_lite.EfficientNetLiteUNet", _features, {2: 16}, multiple=32
+    ),
 }
 """Every `Architecture` but `plain` and `residual`, which are nnU-Net's."""
 

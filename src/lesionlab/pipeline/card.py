@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lesionlab.core.recipe import Recipe
@@ -40,6 +41,7 @@ def model_card(
         "",
         f"- {len(patients)} cases of {people} patients; folds by patient: {', '.join(folds)}",
         f"- nnU-Net v2, {' then '.join(recipe.steps)}, {recipe.network.architecture} network",
+        f"- weights at the start: {_start(settings.start_from)}",
         f"- at most {settings.epochs} epochs of {settings.iterations} steps",
         f"- all settings: recipe.toml (hash {recipe.sha256[:12]})",
         "",
@@ -48,6 +50,10 @@ def model_card(
         *_scores(summary),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _start(file: str | None) -> str:
+    return "random" if file is None else f"`{Path(file).name}`"
 
 
 def _scaling(recipe: Recipe, name: str) -> str:

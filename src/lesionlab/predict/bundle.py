@@ -209,9 +209,11 @@ def write_bundle(
     """Copy nnU-Net's model folder to `target` as a bundle: final checkpoints, recipe.toml, model card.
 
     `earlier` is the model folder of a first step; it becomes a bundle of its own inside, named after its
-    configuration. Stock nnU-Net loads both. Raises BundleError when a step has no fold with a final
-    checkpoint.
+    configuration. Stock nnU-Net loads both. Of a file that the weights were started from only the name is
+    kept, not where it was. Raises BundleError when a step has no fold with a final checkpoint.
     """
+    if recipe.training.start_from is not None:
+        recipe = recipe.changed(training={"start_from": Path(recipe.training.start_from).name})
     with writing(target) as folder:
         _copy_model(model, folder)
         write_text(folder / "recipe.toml", dump_recipe(recipe))

@@ -12,20 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lesionlab.core.errors import BundleError, WriteError
 from lesionlab.core.files import write_json
-
-NUMPY_SCALARS: list[Any] = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
-]
-"""Stock checkpoints keep their curves as numpy scalars; these harmless types are all that is allowed."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +55,10 @@ def keep_words(told: Told, name: str, caches: Sequence[Path]) -> None:
 
 def safe_load(file: Path) -> dict[str, Any]:
     """A checkpoint's tensors and plain values; BundleError when it is damaged or would execute code."""
-    import torch
+    # torch comes with it, which a converted network does not need
+    from lesionlab.networks.plain import plain_load
 
-    try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise BundleError(
-            file, f"{type(error).__name__}", "a checkpoint of tensors and plain values"
-        ) from error
+    state: Any = plain_load(file)
     if not isinstance(state, dict) or "network_weights" not in state or "init_args" not in state:
         raise BundleError(file, "no network_weights", "an nnU-Net v2 checkpoint")
     return state

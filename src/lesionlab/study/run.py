@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import DatasetError, LesionLabError
+from lesionlab.core.errors import DatasetError, LesionLabError, RecipeError
+from lesionlab.core.files import sha256_of
 from lesionlab.core.learning import TrainingSettings
 from lesionlab.core.recipe import BiomarkerSettings, RadiomicsSettings, Recipe, RefineSettings
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
@@ -112,7 +113,7 @@ class Bench:
         data, settings = self.data(run.recipe), self.study.settings
         network = run.recipe.method == "network"
         return {
-            "recipe": run.recipe.sha256,
+            "recipe": by_content(run.recipe).sha256,
             "data": data.sha256,
             "fold": run.fold,
             "split": data.splits[run.fold].__dict__,
@@ -126,6 +127,19 @@ class Bench:
     def predictions(self, run: Run) -> Path:
         """The folder of a run's held-out predictions."""
         return self.root / "held_out" / self.key(run)
+
+
+def by_content(recipe: Recipe) -> Recipe:
+    """The recipe with the hash of the weights that it starts from in place of their file's path.
+
+    Raises RecipeError when there is no such file.
+    """
+    start = recipe.training.start_from
+    if start is None:
+        return recipe
+    if not Path(start).is_file():
+        raise RecipeError(recipe.name, f"no file {start}", "training.start_from as a file of weights")
+    return recipe.changed(training={"start_from": sha256_of([Path(start)])})
 
 
 def runs_of(study: Study) -> list[Run]:

@@ -226,15 +226,15 @@ def variants_of(settings: StudySettings, folder: Path) -> tuple[Variant, ...]:
     """The variants in order: the named ones, then the grid's, its last list changing fastest."""
     base = _recipe(settings.recipe, folder)
     found = [
-        _variant(one.name, base, (settings.common, one))
+        _variant(one.name, base, (settings.common, one), folder)
         if one.recipe is None
-        else _variant(one.name, _recipe(one.recipe, folder), (one,))
+        else _variant(one.name, _recipe(one.recipe, folder), (one,), folder)
         for one in settings.variants
     ]
     for chosen in itertools.product(*(entries.items() for entries in settings.grid.values())):
         if chosen:
             changes = [settings.common, *(change for _, change in chosen)]
-            found.append(_variant(", ".join(name for name, _ in chosen), base, changes))
+            found.append(_variant(", ".join(name for name, _ in chosen), base, changes, folder))
     names = [one.name for one in found]
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
@@ -246,7 +246,7 @@ def _recipe(name: str, folder: Path) -> Recipe:
     return find_recipe(name if name in RECIPES else folder / name)
 
 
-def _variant(name: str, base: Recipe, changes: Sequence[Changes]) -> Variant:
+def _variant(name: str, base: Recipe, changes: Sequence[Changes], folder: Path) -> Variant:
     recipe = base
     try:
         for change in changes:
@@ -255,7 +255,7 @@ def _variant(name: str, base: Recipe, changes: Sequence[Changes]) -> Variant:
                     {**recipe.model_dump(mode="json"), "labels": change.labels}, recipe.name
                 )
             if change.sections:
-                recipe = recipe.changed(**_deep(recipe, change.sections))
+                recipe = recipe.changed(**_deep(recipe, change.sections)).beside(folder)
     except RecipeError as error:
         raise RecipeError(f"variant {name!r}", error.found, error.needed) from None
     return Variant(name, recipe)

@@ -49,6 +49,7 @@ from lesionlab.train.patches.nnunet import Geometry, patch_geometry, patch_loade
 from lesionlab.train.sampling import training_cases
 from lesionlab.train.schedules import Schedule, make_optimiser
 from lesionlab.train.spread import first_process, joined
+from lesionlab.train.start import start_network
 
 log = logging.getLogger(__name__)
 
@@ -393,5 +394,8 @@ def train_network(
         trainer.initialize()
         if (folder / LATEST).is_file():
             trainer.load_checkpoint(folder / LATEST)
+        elif recipe.training.start_from is not None:
+            taken = start_network(trainer.plain_network, Path(recipe.training.start_from))
+            trainer.print_to_log_file(f"started from {taken}")
         trainer.run_training()
     return folder
