@@ -1,8 +1,7 @@
 """The one trainer: nnU-Net's, reading its hyperparameters from the recipe.
 
-Data loading and the default augmentation are nnU-Net's own. Loss, schedule, sampling and other augmentations
-are wired in here and written beside this file. Ours too are the precision of a step, the average of the
-weights, early stopping, curves, and checkpoints that load without executing pickled code.
+Data loading and the default augmentation are nnU-Net's own. Loss, schedule, sampling, other augmentations,
+first and averaged weights, early stopping, curves and safe checkpoints are wired in here and written beside it.
 """
 
 from __future__ import annotations
@@ -394,8 +393,7 @@ def train_network(
         trainer.initialize()
         if (folder / LATEST).is_file():
             trainer.load_checkpoint(folder / LATEST)
-        elif recipe.training.start_from is not None:
-            taken = start_network(trainer.plain_network, Path(recipe.training.start_from))
-            trainer.print_to_log_file(f"started from {taken}")
+        elif (start := recipe.training.start_from) is not None:
+            trainer.print_to_log_file(f"started from {start_network(trainer.plain_network, Path(start))}")
         trainer.run_training()
     return folder
