@@ -1,7 +1,7 @@
 """The one trainer: nnU-Net's, reading its hyperparameters from the recipe.
 
 Data loading and the default augmentation are nnU-Net's own. Loss, schedule, sampling, other augmentations,
-first and averaged weights, early stopping, curves and safe checkpoints are wired in here and written beside it.
+first and averaged weights, early stopping, curves and safe checkpoints are wired in here, written beside it.
 """
 
 from __future__ import annotations
