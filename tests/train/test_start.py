@@ -143,6 +143,13 @@ def test_recipes_look_beside_themselves_and_studies_go_by_content(tmp_path: Path
     assert by_content(tiny_recipe()) == tiny_recipe()
 
 
+def test_a_missing_file_is_refused_before_anything_is_planned(tmp_path: Path) -> None:
+    recipe = tiny_recipe().changed(training={"start_from": str(tmp_path / "w.pth")})
+    with pytest.raises(RecipeError, match=r"tiny: found no file .*w.pth; needed training.start_from"):
+        plan_tiny(tmp_path / "work", recipe)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_card_says_where_weights_started() -> None:
     started = tiny_recipe().changed(training={"start_from": "/somewhere/lite0.pth"})
     assert "weights at the start: `lite0.pth`" in model_card(started, {}, ["0"], None)

@@ -282,6 +282,16 @@ class Recipe(Settings):
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def start_file(self) -> Path | None:
+        """The file of weights that training starts from, None where it starts at random.
+
+        Raises RecipeError when there is no such file.
+        """
+        name = self.training.start_from
+        if name is not None and not Path(name).is_file():
+            raise RecipeError(self.name, f"no file {name}", "training.start_from as a file of weights")
+        return None if name is None else Path(name)
+
     def beside(self, folder: Path) -> Recipe:
         """The recipe with the file that it names (`training.start_from`) looked for in `folder`."""
         name = self.training.start_from

@@ -90,9 +90,13 @@ def require_fit(recipe: Recipe) -> None:
     """Raise RecipeError for a network that no data could fit: before a case is read, and nothing is written.
 
     It is not for slices, or volumes; it does not heed a setting; its pinned patch has a size that it cannot
-    take. What depends on the voxels of the data is checked when they are known, by `plan_gathered`.
+    take; the file of weights that it starts from is missing. What depends on the voxels of the data is
+    checked when they are known, by `plan_gathered`.
     """
-    for name in recipe.steps if recipe.method == "network" else ():
+    if recipe.method != "network":
+        return
+    recipe.start_file()
+    for name in recipe.steps:
         settings = recipe.step(name).network
         dimensions = 2 if settings.configuration == "2d" else 3
         entry = network_entry(settings, dimensions, recipe.name)

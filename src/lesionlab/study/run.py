@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import DatasetError, LesionLabError, RecipeError
+from lesionlab.core.errors import DatasetError, LesionLabError
 from lesionlab.core.files import sha256_of
 from lesionlab.core.learning import TrainingSettings
 from lesionlab.core.recipe import BiomarkerSettings, RadiomicsSettings, Recipe, RefineSettings
@@ -134,12 +134,8 @@ def by_content(recipe: Recipe) -> Recipe:
 
     Raises RecipeError when there is no such file.
     """
-    start = recipe.training.start_from
-    if start is None:
-        return recipe
-    if not Path(start).is_file():
-        raise RecipeError(recipe.name, f"no file {start}", "training.start_from as a file of weights")
-    return recipe.changed(training={"start_from": sha256_of([Path(start)])})
+    start = recipe.start_file()
+    return recipe if start is None else recipe.changed(training={"start_from": sha256_of([start])})
 
 
 def runs_of(study: Study) -> list[Run]:

@@ -393,7 +393,7 @@ def train_network(
         trainer.initialize()
         if (folder / LATEST).is_file():
             trainer.load_checkpoint(folder / LATEST)
-        elif (start := recipe.training.start_from) is not None:
-            trainer.print_to_log_file(f"started from {start_network(trainer.plain_network, Path(start))}")
+        elif (start := recipe.start_file()) is not None:
+            trainer.print_to_log_file(f"started from {start_network(trainer.plain_network, start)}")
         trainer.run_training()
     return folder
