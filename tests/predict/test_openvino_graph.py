@@ -189,6 +189,8 @@ def test_in_fp32_a_kept_network_is_rewritten_each_time_and_in_bf16_never(tmp_pat
     assert made[0].work == 0 and kept[0].work == openvino_bytes(rewritten[1])
     tile = np.random.default_rng(3).normal(size=(1, 2, *PATCH)).astype(np.float32)
     np.testing.assert_array_equal(made[0].run(tile), kept[0].run(tile))
+    with torch.inference_mode():
+        np.testing.assert_allclose(kept[0].run(tile), u_net()(torch.from_numpy(tile)), atol=1e-4)
     # the file is that of the network as it is, for every precision
     (file,) = tmp_path.glob("*/network.xml")
     assert kinds(openvino.Core().read_model(file))["Concat"] == 2
