@@ -182,6 +182,8 @@ def test_in_fp32_a_kept_network_is_rewritten_each_time_and_in_bf16_never(tmp_pat
         return rewritten[-1]
 
     monkeypatch.setattr("lesionlab.predict.openvino.in_parts", at_once)
+    # which would leave nothing to rewrite
+    monkeypatch.setattr("lesionlab.predict.openvino.folded", lambda model: model)
     wish = partial(Wish, "openvino", device="cpu", channels=2, classes=2, patch=PATCH, flat=False)
     made, notes = make_backends([u_net], ["w"], wish(precision="fp32", caches=(tmp_path,)))
     kept, _ = make_backends([lambda: pytest.fail("again")], ["w"], wish(precision="fp32", caches=(tmp_path,)))

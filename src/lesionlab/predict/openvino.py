@@ -19,6 +19,7 @@ from lesionlab.core.files import writing
 from lesionlab.core.memory import let_go
 from lesionlab.networks.device import thread_count
 from lesionlab.predict.backends import BuildNetwork, FloatArray, Wish
+from lesionlab.predict.openvino_fold import folded
 from lesionlab.predict.openvino_graph import in_parts, openvino_bytes
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = {"f32": 1e-3, "bf16": 0.1}
 """Largest difference from torch, as a share of its largest logit, that a fresh conversion may show."""
+
+FORM = "upsampling folded"
+"""What was done to a converted network before it was kept. One that was kept otherwise is made anew."""
 
 
 class OpenVinoBackend:
@@ -53,7 +57,7 @@ class OpenVinoBackend:
             let_go(file.with_suffix(".bin"))
             return
         network = build().eval()
-        model = _convert(network, shape)
+        model = folded(_convert(network, shape))
         leaner = _leaner(model, hint)
         self.work = openvino_bytes(leaner, element_bytes)
         self.request = _compiled(leaner, hint)
@@ -139,8 +143,8 @@ def _convert(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:
 
 
 def _file_name(name: str, shape: tuple[int, ...]) -> str:
-    """Content address: the weights and plans (`name`), the tile, and both versions that made the file."""
-    text = "|".join([name, str(shape), version("torch"), openvino.get_version()])
+    """Content address: the weights and plans (`name`), the tile, and all that made the file."""
+    text = "|".join([name, str(shape), version("torch"), openvino.get_version(), FORM])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
