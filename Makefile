@@ -68,7 +68,7 @@ tools:
 sts: install
 	$(RUN)python benchmarks/sts_crossvalidation.py $(DATA) -w $(WORKSPACE) -o benchmarks/results
 
-# Ours beside nnU-Net, 26 minutes on two cores with nothing else running; each script's docstring tells its own.
+# Ours beside nnU-Net, a quarter of an hour on two cores with nothing else running; each script's docstring tells its own.
 # WORKSPACE is what make sts made.
 bench: install
 	$(RUN)python benchmarks/resampling.py --repeats 1 -o benchmarks/results
