@@ -299,6 +299,11 @@ class Recipe(Settings):
             return self
         return self.changed(training={"start_from": str((folder / name).absolute())})
 
+    def to_hand_on(self) -> Recipe:
+        """The recipe as it leaves the machine: of the file that it names the name, not where it was."""
+        name = self.training.start_from
+        return self if name is None else self.changed(training={"start_from": Path(name).name})
+
     def changed(self, **sections: Any) -> Recipe:
         """A copy with changes, a section given as a dict of its changed keys.
 

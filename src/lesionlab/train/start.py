@@ -47,7 +47,7 @@ def start_network(network: nn.Module, file: Path) -> Taken:
     """
     given = _tensors(file)
     if hasattr(network, "own_name"):
-        given = {network.own_name(name) or name: tensor for name, tensor in given.items()} | given
+        given = {network.own_name(name) or name: tensor for name, tensor in given.items()}
     own = network.state_dict()
     firsts = _first_convolution(network)
     fresh, found = [], 0
