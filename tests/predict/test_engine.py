@@ -6,6 +6,7 @@ import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from scipy.ndimage import gaussian_filter
 
 from lesionlab.core.errors import BundleError
 from lesionlab.predict.backends import Wish, make_backends
@@ -255,6 +256,17 @@ def test_rows_leave_in_pieces_and_tiles_may_start_at_the_same_row():
         sums[start : start + 40] += (logits[1] - logits[0]) * weights
         total[start : start + 40] += weights
     np.testing.assert_allclose(whole(slabs)[0], sums / total, atol=1e-5)
+
+
+@pytest.mark.parametrize("patch", [(40, 72, 40), (1, 33, 7), (5, 9, 1), (2, 3, 111), (1, 1, 5)])
+def test_the_weights_are_the_filtered_voxel_of_nnunet_to_the_bit(patch: tuple[int, int, int]) -> None:
+    deep = patch if patch[0] > 1 else patch[1:]
+    voxel = np.zeros(deep)
+    voxel[tuple(n // 2 for n in deep)] = 1.0
+    wanted = gaussian_filter(voxel, [n / 8 for n in deep], mode="constant", cval=0)
+    half = (wanted * (10.0 / wanted.max())).astype(np.float16)
+    half[half == 0] = half[half > 0].min()
+    np.testing.assert_array_equal(tile_weights(patch), half.reshape(patch).astype(np.float32))
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])

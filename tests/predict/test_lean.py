@@ -22,10 +22,12 @@ from lesionlab.report import save_volume
 from two_step_phantom import NAME, PLAIN, model_folder, two_channel_case
 
 HEAVY = ("torch", "nnunetv2", "monai", "pandas", "dynamic_network_architectures", "batchgenerators")
-PROGRAM = f"""
+SPARED = (*HEAVY, "scipy.ndimage", "pydicom", "tifffile", "PIL", "matplotlib")
+"""What a mask of NIfTI files does without; a report needs some of it."""
+PROGRAM = """
 import atexit, json, sys
 from lesionlab.cli import main
-atexit.register(lambda: print(json.dumps([name for name in {HEAVY!r} if name in sys.modules])))
+atexit.register(lambda: print(json.dumps([name for name in {!r} if name in sys.modules])))
 main()
 """
 
@@ -56,7 +58,7 @@ def test_examining_with_a_kept_conversion_loads_no_torch(folder, scan, tmp_path)
     assert len(kept) == 3
     words = ["examine", scan, "-m", folder, "-o", tmp_path / "out", "--truth", tmp_path / "truth.nii.gz"]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, words), "--device", "cpu"],
+        [sys.executable, "-c", PROGRAM.format(HEAVY), *map(str, words), "--device", "cpu"],
         capture_output=True,
         text=True,
         check=False,
@@ -69,6 +71,27 @@ def test_examining_with_a_kept_conversion_loads_no_torch(folder, scan, tmp_path)
     np.testing.assert_array_equal(found, expected.mask.array)
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert "openvino" in run["versions"] and "torch" not in run["versions"] and run["device"] == "cpu"
+
+
+def test_masks_of_volumes_load_neither_dicom_nor_pictures(folder, scan, tmp_path):
+    case, copy = open_case(scan), shutil.copytree(folder, tmp_path / "b")
+    plans = json.loads((copy / "plans.json").read_text())
+    # a body's holes and another spacing need scipy
+    spacing = [case.geometry.spacing[axis] for axis in plans["transpose_forward"]]
+    own = {"use_mask_for_norm": [False, False], "spacing": spacing}
+    plans["configurations"]["3d_fullres"] |= own
+    (copy / "plans.json").write_text(json.dumps(plans))
+    predict(case, load_bundle(copy), device="cpu")  # kept, so that nothing is converted below
+    words = ["predict", scan, "-m", copy, "-o", tmp_path / "out", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(SPARED), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+    assert list((tmp_path / "out").glob("*.nii.gz"))
 
 
 def test_what_was_kept_and_is_damaged_is_read_again(folder, scan, tmp_path):

@@ -15,9 +15,9 @@ from lesionlab.core.private_tags import GE_DECAY_DATETIME, PHILIPS_SUV_FACTOR
 from lesionlab.core.units import ONE
 from lesionlab.core.volume import Volume
 from lesionlab.read import find_cases, load_mask, load_volume, open_case
+from lesionlab.read.dicom_masks import _read_seg
 from lesionlab.read.dicom_slices import read_header, slices_of
 from lesionlab.read.dicom_stack import stack
-from lesionlab.read.masks import _read_seg
 from lesionlab.report import save_volume
 
 

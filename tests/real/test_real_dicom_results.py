@@ -12,7 +12,7 @@ import dicom_results as results
 from lesionlab.core.registry import find_recipe
 from lesionlab.pipeline import examine, write_dicom
 from lesionlab.read import load_mask
-from lesionlab.report.dicom_source import DicomSettings
+from lesionlab.report.dicom_settings import DicomSettings
 
 pytestmark = pytest.mark.real
 

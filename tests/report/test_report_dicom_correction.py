@@ -15,7 +15,7 @@ import dicom_results as results
 from lesionlab.core.errors import WriteError
 from lesionlab.core.results import Findings
 from lesionlab.pipeline import write_dicom
-from lesionlab.pipeline.exports import dicom_source
+from lesionlab.pipeline.dicom_sources import dicom_source
 from lesionlab.read import load_mask
 from lesionlab.report.dicom_correction import (
     Attestation,
@@ -25,7 +25,7 @@ from lesionlab.report.dicom_correction import (
     same_lesions,
 )
 from lesionlab.report.dicom_files import dicom_objects, write_objects
-from lesionlab.report.dicom_source import Correction, DicomSettings
+from lesionlab.report.dicom_settings import Correction, DicomSettings
 
 KINDS = ("seg", "sr", "rtstruct", "sc")
 BY = Attestation("Muster^Anna", "City Hospital", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))

@@ -15,7 +15,7 @@ from lesionlab.core.results import Findings
 from lesionlab.pipeline import write_dicom
 from lesionlab.read import load_mask
 from lesionlab.report.dicom_deidentify import deidentified
-from lesionlab.report.dicom_source import DicomSettings
+from lesionlab.report.dicom_settings import DicomSettings
 
 SECRETS = {
     "PatientName": "Curie^Marie",

@@ -15,7 +15,8 @@ from lesionlab.pipeline import write_dicom
 from lesionlab.read import load_mask
 from lesionlab.report import dicom_correction, dicom_source, dicom_sr
 from lesionlab.report.dicom_correction import correction_of
-from lesionlab.report.dicom_source import DicomSettings, merged
+from lesionlab.report.dicom_settings import DicomSettings
+from lesionlab.report.dicom_source import merged
 
 KINDS = ("seg", "labelmap", "sr", "rtstruct")
 

@@ -38,10 +38,10 @@ from lesionlab.core.volume import Geometry, Volume
 from lesionlab.demo.dicom_series import StudyFacts
 from lesionlab.measure import measure
 from lesionlab.pipeline import write_dicom
-from lesionlab.pipeline.exports import dicom_source
+from lesionlab.pipeline.dicom_sources import dicom_source
 from lesionlab.read import load_mask
 from lesionlab.report.dicom_files import dicom_objects
-from lesionlab.report.dicom_source import DicomSettings
+from lesionlab.report.dicom_settings import DicomSettings
 from phantoms import OBLIQUE
 
 ENHANCED = {"PET": EnhancedPETImageStorage, "MR": EnhancedMRImageStorage}

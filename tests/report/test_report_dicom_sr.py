@@ -20,11 +20,11 @@ from lesionlab.core.registry import find_recipe
 from lesionlab.core.volume import Geometry
 from lesionlab.demo.dicom_series import StudyFacts, save, study_header
 from lesionlab.pipeline import write_dicom
-from lesionlab.pipeline.exports import dicom_source
+from lesionlab.pipeline.dicom_sources import dicom_source
 from lesionlab.read import load_mask
 from lesionlab.report.dicom_codes import quantity, short
 from lesionlab.report.dicom_files import dicom_objects
-from lesionlab.report.dicom_source import DicomSettings
+from lesionlab.report.dicom_settings import DicomSettings
 
 EVERYTHING = DicomSettings(kinds=("seg", "sr", "rtstruct", "sc"))
 

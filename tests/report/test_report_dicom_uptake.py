@@ -16,8 +16,8 @@ from lesionlab.core.results import Findings
 from lesionlab.core.suv import SuvAudit
 from lesionlab.demo.dicom_series import StudyFacts
 from lesionlab.pipeline import write_dicom
-from lesionlab.pipeline.exports import dicom_source
-from lesionlab.report.dicom_source import DicomSettings
+from lesionlab.pipeline.dicom_sources import dicom_source
+from lesionlab.report.dicom_settings import DicomSettings
 from lesionlab.report.dicom_uptake import image_library
 
 STUDY = StudyFacts()

@@ -47,7 +47,7 @@ def exports_of(
     if not (dicom or also):
         return Exports()
     from lesionlab.report.dicom_codes import FINDINGS
-    from lesionlab.report.dicom_source import KINDS, DicomSettings
+    from lesionlab.report.dicom_settings import KINDS, DicomSettings
     from lesionlab.report.research import RESEARCH
 
     kinds = _known(dicom, KINDS, "--dicom")

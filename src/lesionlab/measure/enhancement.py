@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.core.settings import KineticsSettings
 
@@ -84,7 +84,7 @@ def with_neighbours(mask: BoolArray, least: int) -> BoolArray:
     """The voxels of a mask that have at least so many others of it among their 26 neighbours."""
     if least <= 0:
         return mask
-    count = ndimage.convolve(mask.astype(np.int16), np.ones((3, 3, 3), np.int16), mode="constant")
+    count = scipy.ndimage.convolve(mask.astype(np.int16), np.ones((3, 3, 3), np.int16), mode="constant")
     return np.asarray(mask & (count - 1 >= least))
 
 

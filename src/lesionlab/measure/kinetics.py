@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.core import units
 from lesionlab.core.components import Box, foreground_box
@@ -131,7 +131,7 @@ def kinetics(phases: Phases, labels: Volume, settings: KineticsSettings) -> Adde
     signals = tuple(v.array[box] for v in phases.volumes)
     numbers = labels.array[box]
     rows, notes = [], []
-    for number, found in enumerate(ndimage.find_objects(numbers), start=1):
+    for number, found in enumerate(scipy.ndimage.find_objects(numbers), start=1):
         lesion = numbers[found] == number
         row = _counted(maps, found, lesion, labels.geometry.voxel_ml)
         curve = _mean_curve(signals, maps.analysed[found] & lesion, found)

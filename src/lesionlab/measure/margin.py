@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.core import units
 from lesionlab.core.components import foreground_box, labels_of
@@ -80,13 +80,13 @@ def _smoothed(mask: BoolArray, middles: FloatArray, sizes: FloatArray) -> tuple[
     by one step along the normal. A step longer than half a voxel means that smoothing has worn the mask
     away there (a thin plate, a single voxel): none is taken.
     """
-    smooth = ndimage.gaussian_filter(mask.astype(np.float32), sizes.max() / sizes, mode="nearest")
+    smooth = scipy.ndimage.gaussian_filter(mask.astype(np.float32), sizes.max() / sizes, mode="nearest")
     slopes = [
         np.gradient(smooth, size, axis=axis) if mask.shape[axis] > 1 else np.zeros_like(smooth)
         for axis, size in enumerate(sizes)
     ]
     level, *slope = (
-        ndimage.map_coordinates(s, middles.T, order=1, mode="nearest").astype(np.float64)
+        scipy.ndimage.map_coordinates(s, middles.T, order=1, mode="nearest").astype(np.float64)
         for s in (smooth, *slopes)
     )
     fall = -np.stack(slope, axis=1)

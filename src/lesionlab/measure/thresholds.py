@@ -10,8 +10,8 @@ import math
 from typing import Any, Final
 
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.core.components import Box, regions_of
 from lesionlab.core.recipe import BiomarkerSettings, Delineation
@@ -75,10 +75,10 @@ def voxels_above(
     )
     inside = numbers[wide] == number
     others = (numbers[wide] > 0) & ~inside
-    distance = ndimage.distance_transform_edt(~inside, sampling=spacing)
+    distance = scipy.ndimage.distance_transform_edt(~inside, sampling=spacing)
     near = (distance <= reach_mm) & ~others
     if others.any():
-        near &= distance < ndimage.distance_transform_edt(~others, sampling=spacing)
+        near &= distance < scipy.ndimage.distance_transform_edt(~others, sampling=spacing)
     values = image.array[wide]
     hot = near & (values >= level)
     regions = regions_of(hot)

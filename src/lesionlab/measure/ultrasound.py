@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.core import units
 from lesionlab.core.results import Column, LesionTable
@@ -104,7 +104,7 @@ def ultrasound(image: Volume, labels: Volume, settings: UltrasoundSettings, *, k
     band = widths(settings, image.geometry.spacing[1:] if known else None)
     columns = ultrasound_columns(settings, image.unit, known=known)
     rows, notes = [], []
-    for number, box in enumerate(ndimage.find_objects(labels.array), start=1):
+    for number, box in enumerate(scipy.ndimage.find_objects(labels.array), start=1):
         lesion = labels.array[box] == number
         sizes = lesion.sum(axis=(1, 2))
         flat = box[0].start + int(sizes.argmax())
@@ -140,8 +140,8 @@ def _one(
     other = (numbers[window] > 0) & ~lesion
     if not np.isfinite(grey).all():
         return row, ["grey values around it are not finite numbers: margin, posterior and echo are undefined"]
-    outside_mm = ndimage.distance_transform_edt(~lesion, sampling=band.pixel)
-    inside_mm = ndimage.distance_transform_edt(lesion, sampling=band.pixel)
+    outside_mm = scipy.ndimage.distance_transform_edt(~lesion, sampling=band.pixel)
+    inside_mm = scipy.ndimage.distance_transform_edt(lesion, sampling=band.pixel)
     ring = (outside_mm > 0) & (outside_mm <= band.ring) & ~other
     notes: list[str] = []
     row |= _echo(grey, lesion, ring, notes)
@@ -173,13 +173,14 @@ def _margin(
     """
     lesion, ring = areas
     sigma = [max(band.margin / 4.0, p) / p for p in band.pixel]
-    smooth = ndimage.gaussian_filter(distance, sigma, mode="nearest")
+    smooth = scipy.ndimage.gaussian_filter(distance, sigma, mode="nearest")
     slopes = np.stack(np.gradient(smooth, *band.pixel)) if min(grey.shape) > 1 else None
     points = boundary_points(lesion)
     if slopes is None or not len(points):
         notes.append("no boundary inside the image: margin is undefined")
         return {}
-    normal = np.stack([ndimage.map_coordinates(s, points.T, order=1, mode="nearest") for s in slopes], axis=1)
+    sampled = [scipy.ndimage.map_coordinates(s, points.T, order=1, mode="nearest") for s in slopes]
+    normal = np.stack(sampled, axis=1)
     length = np.linalg.norm(normal, axis=1)
     points, normal = points[length > 0], normal[length > 0] / length[length > 0, None]
     half = 0.5 * band.margin * normal / np.asarray(band.pixel)
@@ -189,7 +190,7 @@ def _margin(
     if not seen.any():
         notes.append("no boundary inside the image: margin is undefined")
         return {}
-    inner, outer = (ndimage.map_coordinates(grey, e[seen].T, order=1, mode="nearest") for e in ends)
+    inner, outer = (scipy.ndimage.map_coordinates(grey, e[seen].T, order=1, mode="nearest") for e in ends)
     difference = outer - inner
     spread = float(grey[lesion | ring].std())
     if spread == 0:

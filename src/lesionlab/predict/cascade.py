@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.predict.space import Space
 
@@ -35,7 +35,7 @@ def with_previous(
     for number in range(1, len(data)):
         nonzero |= data[number] != 0
     # as nnU-Net does, holes are filled before the image is cropped
-    inside = ndimage.binary_fill_holes(nonzero.transpose(space.forward))[space.box]
+    inside = scipy.ndimage.binary_fill_holes(nonzero.transpose(space.forward))[space.box]
     seen = mask.transpose(space.forward)[space.box].astype(np.int16)
     seen[(seen == 0) & ~inside] = NOTHING
     if seen.shape != space.inner:

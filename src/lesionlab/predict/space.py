@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.core.components import foreground_box
 from lesionlab.core.errors import BundleError
@@ -67,7 +67,7 @@ class Space:
         self.shape, self.inner = crop.shape, self._sizes(crop.shape)
         inside = None
         if any(map(self._masked, range(len(data)))):
-            inside = ndimage.binary_fill_holes(nonzero[self.box])
+            inside = scipy.ndimage.binary_fill_holes(nonzero[self.box])
             if marked is not None:
                 inside |= marked.transpose(self.forward)[self.box]
         del nonzero
@@ -158,7 +158,7 @@ class Space:
         inside = mask.transpose(self.forward)[self.box]
         sizes = zip(inside.shape, self.inner, strict=True)
         index = [((np.arange(new) + 0.5) * old / new).astype(int) for old, new in sizes]
-        wide: NDArray[np.bool_] = ndimage.binary_dilation(inside[np.ix_(*index)])
+        wide: NDArray[np.bool_] = scipy.ndimage.binary_dilation(inside[np.ix_(*index)])
         return wide
 
     def _masked(self, number: int) -> bool:

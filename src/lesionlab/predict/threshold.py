@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.core import units
 from lesionlab.core.case import Case
@@ -159,14 +159,14 @@ def body_mask(ct: Volume) -> Mask:
     body = np.zeros(above.shape, dtype=bool)
     if box is None:
         return body
-    cross = ndimage.generate_binary_structure(2, 1)[None]
+    cross = scipy.ndimage.generate_binary_structure(2, 1)[None]
     tissue = above[box]
     # A slice that is all body must not be eroded from the border of the image.
-    thick = ndimage.binary_erosion(tissue, cross, iterations=steps, border_value=1)
+    thick = scipy.ndimage.binary_erosion(tissue, cross, iterations=steps, border_value=1)
     numbers, _ = components(thick, 6)
     sizes = np.bincount(numbers.ravel())
     large = sizes >= BODY_SHARE * sizes[1:].max(initial=0)
     large[0] = False
-    grown = ndimage.binary_dilation(large[numbers], cross, iterations=steps + 1) & tissue
-    body[box] = [ndimage.binary_fill_holes(piece) for piece in grown]
+    grown = scipy.ndimage.binary_dilation(large[numbers], cross, iterations=steps + 1) & tissue
+    body[box] = [scipy.ndimage.binary_fill_holes(piece) for piece in grown]
     return body

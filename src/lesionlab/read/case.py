@@ -9,16 +9,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lesionlab.core.case import AcquisitionFacts, Case
 from lesionlab.core.errors import ReadError
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.read.dicom import read_dicom
-from lesionlab.read.dicom_series import Scan
 from lesionlab.read.folders import IMAGE_SUFFIXES, Named, is_image, read_files, read_name, stem_of
 from lesionlab.read.loaded import Loaded
 from lesionlab.read.masks import Target, load_mask, read_mask
-from lesionlab.read.rtstruct import frames_of_reference, referenced_series
+
+if TYPE_CHECKING:
+    from lesionlab.read.dicom import DicomChannels
+    from lesionlab.read.dicom_series import Scan
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ def _read(path: Path) -> _Contents:
         raise ReadError(path, "an empty folder", "the files of a scan")
     root = path if path.is_dir() else path.parent
     named = tuple(read_name(p, root) for p in paths if is_image(p))
-    dicom = read_dicom(path, [p for p in paths if not is_image(p)])
+    dicom = _read_dicom(path, [p for p in paths if not is_image(p)])
     masks = tuple(n for n in named if n.is_mask)
     if dicom is not None:
         notes = [f"ignored {n.path.name}: DICOM series are the case" for n in named if not n.is_mask]
@@ -114,6 +116,14 @@ def _read(path: Path) -> _Contents:
     # Notes of the channels are among these already.
     quiet = {c: Loaded(v.volume, (), v.channel, v.facts) for c, v in channels.items()}
     return _Contents(quiet, masks, None, "", tuple(file_notes))
+
+
+def _read_dicom(path: Path, others: Sequence[Path]) -> DicomChannels | None:
+    if not others:
+        return None
+    from lesionlab.read.dicom import read_dicom  # pydicom, slow to import; volumes do without
+
+    return read_dicom(path, others)
 
 
 def _strangers(paths: Sequence[Path]) -> str:
@@ -182,6 +192,8 @@ def _dicom_candidates(contents: _Contents, reference: str) -> list[tuple[Path, s
     scan = contents.scan
     if scan is None:
         return []
+    from lesionlab.read.rtstruct import frames_of_reference, referenced_series
+
     by_uid = {str(c.facts.header.get("SeriesInstanceUID")): name for name, c in contents.channels.items()}
     frame = str(contents.channels[reference].facts.header.get("FrameOfReferenceUID", ""))
     found = []

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesionlab.core.errors import ReadError
-from lesionlab.read.dicom_slices import read_header, telling_warnings
 from lesionlab.read.folders import Named, is_image, read_name
 
 
@@ -98,6 +97,8 @@ def _marks(folder: Path) -> list[_Mark]:
 
 def _mark(path: Path, depth: int = 0) -> _Mark | None:
     """Study and frame of reference of a DICOM file, each with the patient; None for any other file."""
+    from lesionlab.read.dicom_slices import read_header, telling_warnings  # pydicom, slow to import
+
     alone = frozenset({str(path)})
     try:
         with telling_warnings([]):

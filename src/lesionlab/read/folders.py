@@ -17,9 +17,8 @@ from lesionlab.core.files import sha256_of
 from lesionlab.core.units import HOUNSFIELD, STORED, SUVBW
 from lesionlab.core.volume import Volume
 from lesionlab.read.loaded import Loaded
-from lesionlab.read.masks import STACK_SUFFIXES, VOLUME_SUFFIXES
-from lesionlab.read.nifti import read_volume
-from lesionlab.read.stacks import PICTURE_SUFFIXES, TIFF_SUFFIXES, read_stack, sidecar_of
+from lesionlab.read.nifti import VOLUME_SUFFIXES, read_volume
+from lesionlab.read.stacks import PICTURE_SUFFIXES, STACK_SUFFIXES, TIFF_SUFFIXES, read_stack, sidecar_of
 
 IMAGE_SUFFIXES = VOLUME_SUFFIXES + STACK_SUFFIXES
 MASK_WORDS = frozenset({"mask", "masks", "seg", "segmentation", "label", "labels", "truth", "gt"})

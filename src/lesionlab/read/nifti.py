@@ -24,6 +24,7 @@ from lesionlab.read.orthonormal import nearest_orthonormal
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 
 _TYPES = {
     2: "u1",

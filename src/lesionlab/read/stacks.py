@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from lesionlab.core.case import SPACING_UNKNOWN
 from lesionlab.core.errors import GeometryError, LesionLabError, ReadError
@@ -23,9 +21,13 @@ from lesionlab.core.units import STORED
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.loaded import Loaded, require_finite
 
+if TYPE_CHECKING:
+    import tifffile
+
 ARRAY_SUFFIXES = (".npy",)
 TIFF_SUFFIXES = (".tif", ".tiff")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+STACK_SUFFIXES = ARRAY_SUFFIXES + TIFF_SUFFIXES + PICTURE_SUFFIXES
 SIDECAR_KEYS = ("spacing_mm", "unit", "channel", "origin", "direction")
 UNKNOWN_SPACING = f"{SPACING_UNKNOWN}: 1 mm assumed, so lengths, areas and volumes mean pixels"
 
@@ -53,7 +55,7 @@ def read_stack(path: Path, like: Geometry | None = None) -> Loaded:
         array, spacing, notes = _decoder(path)(path)
     except LesionLabError:
         raise
-    except (OSError, ValueError, EOFError, SyntaxError, tifffile.TiffFileError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise ReadError(path, f"{type(error).__name__}: {error}", "a complete image file") from None
     if array.ndim == 2:
         array = array[None]
@@ -77,7 +79,7 @@ def decoded(path: Path) -> NDArray[Any]:
         return array
     except LesionLabError:
         raise
-    except (OSError, ValueError, EOFError, SyntaxError, tifffile.TiffFileError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise ReadError(path, f"{type(error).__name__}: {error}", "a complete image file") from None
 
 
@@ -133,6 +135,8 @@ def _read_array(path: Path) -> _Decoded:
 
 
 def _read_tiff(path: Path) -> _Decoded:
+    import tifffile  # slow to import, and volumes do without; its TiffFileError is a ValueError
+
     with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
             raise ReadError(path, f"{len(file.series)} image series", "one stack per file")
@@ -162,6 +166,8 @@ def _tiff_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
 
 
 def _read_picture(path: Path) -> _Decoded:
+    from PIL import Image  # slow to import, and volumes do without
+
     with Image.open(path) as picture:
         if picture.mode in ("L", "P", "I", "F", "I;16", "I;16B", "1"):
             return np.asarray(picture.convert("L") if picture.mode == "P" else picture), None, ()

@@ -10,8 +10,8 @@ from typing import Any
 
 import cc3d
 import numpy as np
+import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionlab.core.case import Case
 from lesionlab.core.components import Connectivity, components, foreground_box, labels_of, regions_of
@@ -112,7 +112,7 @@ def fill_holes(labels: NDArray[Any], connectivity: Connectivity = 26) -> tuple[N
     outside = (regions[0, 0, 0], regions[-1, -1, -1])
     boxes = cc3d.statistics(regions)["bounding_boxes"]
     numbers, _ = components(padded, connectivity)
-    near = ndimage.generate_binary_structure(3, ORDER[connectivity])
+    near = scipy.ndimage.generate_binary_structure(3, ORDER[connectivity])
     result = padded.copy()
     holes = voxels = 0
     for region in range(1, len(boxes)):
@@ -120,7 +120,7 @@ def fill_holes(labels: NDArray[Any], connectivity: Connectivity = 26) -> tuple[N
             continue
         around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in boxes[region])
         hole = regions[around] == region
-        walls = ndimage.binary_dilation(hole, near) & ~hole
+        walls = scipy.ndimage.binary_dilation(hole, near) & ~hole
         touched = np.unique(numbers[around][walls])
         touched = touched[touched > 0]
         if len(touched) == 1:

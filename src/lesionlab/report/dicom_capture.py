@@ -20,7 +20,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from lesionlab.core.results import Findings
 from lesionlab.report import canvas, figures
 from lesionlab.report.dicom_seg import MANUFACTURER, MODEL, version_of
-from lesionlab.report.dicom_source import DicomSettings, DicomSource, Uids, references
+from lesionlab.report.dicom_settings import DicomSettings
+from lesionlab.report.dicom_source import DicomSource, Uids, references
 from lesionlab.report.html import number, unit_words
 from lesionlab.report.tables import LESION, lesion_number
 

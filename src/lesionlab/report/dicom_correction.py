@@ -19,7 +19,8 @@ from pydicom.sr.coding import Code
 from lesionlab.core.errors import WriteError
 from lesionlab.report.dicom_codes import plain_ascii
 from lesionlab.report.dicom_content import coded, person_item, text_item
-from lesionlab.report.dicom_source import MOST_SEPARATE, Correction, derived_uid
+from lesionlab.report.dicom_settings import Correction
+from lesionlab.report.dicom_source import MOST_SEPARATE, derived_uid
 
 OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
 PERSON = Code("121006", "DCM", "Person")

@@ -18,7 +18,8 @@ from lesionlab.core.errors import WriteError
 from lesionlab.core.results import Findings
 from lesionlab.core.warned import without_warnings
 from lesionlab.report.dicom_codes import FINDINGS, REGIONS
-from lesionlab.report.dicom_source import KINDS, DicomSettings, DicomSource, Uids
+from lesionlab.report.dicom_settings import KINDS, DicomSettings
+from lesionlab.report.dicom_source import DicomSource, Uids
 from lesionlab.report.folder import filled
 
 NEEDS_LESIONS = ("seg", "labelmap", "probability", "rtstruct")

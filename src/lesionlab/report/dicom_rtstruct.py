@@ -27,8 +27,8 @@ from lesionlab.report.dicom_seg import (
     method_of,
     version_of,
 )
+from lesionlab.report.dicom_settings import DicomSettings
 from lesionlab.report.dicom_source import (
-    DicomSettings,
     DicomSource,
     SourcePlane,
     Uids,

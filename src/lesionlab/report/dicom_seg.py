@@ -1,7 +1,7 @@
 """A DICOM segmentation of the lesions: one coded, tracked segment for each, on the source's own grid.
 
 Where the mask has other voxels than the source, the segmentation has a grid of its own in the same frame of
-reference; nothing is ever resampled. Reading segmentations back belongs to `read/masks.py`.
+reference; nothing is ever resampled. Reading segmentations back belongs to `read/dicom_masks.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from lesionlab.core.errors import WriteError
 from lesionlab.core.results import Findings
 from lesionlab.core.volume import Volume
 from lesionlab.report.dicom_codes import ABNORMAL, FINDINGS, OWN, REGIONS, colour_of, plain_ascii
-from lesionlab.report.dicom_source import DicomSettings, DicomSource, Uids, merged, stand_ins
+from lesionlab.report.dicom_settings import DicomSettings
+from lesionlab.report.dicom_source import DicomSource, Uids, merged, stand_ins
 
 TYPES: Final = {"seg": "BINARY", "labelmap": "LABELMAP", "probability": "FRACTIONAL"}
 MANUFACTURER: Final = "LesionLab"

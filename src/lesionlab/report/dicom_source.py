@@ -1,7 +1,7 @@
-"""The scan that a DICOM result refers to, what may be chosen about a result, and the UIDs that name it.
+"""The scan that a DICOM result refers to, and the UIDs that name the result.
 
-Headers only, pixels never. Finding the source again belongs to `pipeline/`, the objects to `dicom_seg.py`,
-`dicom_sr.py`, `dicom_rtstruct.py` and `dicom_capture.py`.
+Headers only, pixels never. Finding the source again belongs to `pipeline/`, what may be chosen to
+`dicom_settings.py`, the objects to `dicom_seg.py`, `dicom_sr.py`, `dicom_rtstruct.py` and `dicom_capture.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,6 @@ from lesionlab.core.grid import same_voxels
 from lesionlab.core.results import Findings
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.report.tables import lesion_names
-
-KINDS: Final = ("seg", "labelmap", "probability", "sr", "rtstruct", "sc")
-"""What can be written: three segmentations, structured report, contours, secondary capture."""
-Kind = Literal["seg", "labelmap", "probability", "sr", "rtstruct", "sc"]
 
 _IDENTITY_WORDS: Final = """
     SpecificCharacterSet TimezoneOffsetFromUTC
@@ -46,22 +42,11 @@ _REQUIRED: Final = (
     *("AccessionNumber", "ReferringPhysicianName"),
 )
 SEXES: Final = ("M", "F", "O")
-SERIES_NUMBERS: Final = {
-    "seg": 9101,
-    "labelmap": 9102,
-    "probability": 9103,
-    "sr": 9104,
-    "rtstruct": 9105,
-    "sc": 9106,
-}
-CORRECTED_SERIES: Final = 100
 MOST_SEPARATE: Final = 250
 """So many lesions, the largest, have a segment, contours and measurements of their own; the rest share one.
 
 A noisy threshold gives thousands of fragments; no viewer lists them, and each costs a frame per slice.
 """
-LONGEST_LO: Final = 64
-"""Letters of DICOM's VR LO (PS3.5)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,50 +96,6 @@ class DicomSource:
     def on_grid(self, volume: Volume) -> Volume | None:
         """The volume on the source's own grid where it has the same voxels; else None."""
         return same_voxels(volume, self.geometry)
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What is known of a mask that somebody corrected: by whom, and what its lesions were before.
-
-    `person` is a DICOM person name, "" where nobody is named. By a lesion's number, `tracking` holds the
-    tracking UID that it had (lesions that are new have none here), `methods` how its voxels came about
-    (AUTOMATIC, SEMIAUTOMATIC, MANUAL).
-    """
-
-    person: str = ""
-    tracking: Mapping[int, str] = field(default_factory=dict)
-    methods: Mapping[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DicomSettings:
-    """What may be chosen about DICOM results.
-
-    `finding` is a name of `dicom_codes.FINDINGS`; `region` one of `dicom_codes.REGIONS`, by default what the
-    source's BodyPartExamined says. Without lesions there is no segmentation unless `empty_segmentation`.
-    `pseudonym` de-identifies: it becomes the patient's name and id; UIDs are replaced unless `keep_uids`.
-    With a `correction` the objects say that they are one.
-    """
-
-    kinds: tuple[Kind, ...] = ("seg", "sr")
-    finding: str = "neoplasm"
-    region: str = ""
-    empty_segmentation: bool = False
-    pseudonym: str = ""
-    keep_uids: bool = False
-    correction: Correction | None = None
-
-    def series_words(self, what: str) -> str:
-        """The description of a series, at most 64 letters."""
-        if self.correction is None:
-            return f"LesionLab {what}: research only"
-        by = f" by {self.correction.person}" if self.correction.person else ""
-        return f"LesionLab {what}, corrected{by}"[:LONGEST_LO]
-
-    def series_number(self, kind: str) -> int:
-        """The number of the series of a kind; corrections count on behind the results that they correct."""
-        return SERIES_NUMBERS[kind] + (0 if self.correction is None else CORRECTED_SERIES)
 
 
 class Uids:

@@ -26,9 +26,9 @@ from lesionlab.report.dicom_seg import (
     region_of,
     version_of,
 )
+from lesionlab.report.dicom_settings import DicomSettings
 from lesionlab.report.dicom_source import (
     MOST_SEPARATE,
-    DicomSettings,
     DicomSource,
     Uids,
     derived_uid,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+import scipy  # ndimage is loaded where it is first used
 
 from lesionlab.core.components import components
 from lesionlab.core.results import Findings
@@ -61,7 +61,7 @@ def layers_of(findings: Findings) -> list[Layer]:
 def lesion_boxes(labels: Array) -> dict[int, tuple[slice, slice, slice]]:
     """Lesion number to its box in a label array, the largest lesion first."""
     sizes = np.bincount(labels.ravel())
-    boxes = {n: box for n, box in enumerate(ndimage.find_objects(labels), start=1) if box is not None}
+    boxes = {n: box for n, box in enumerate(scipy.ndimage.find_objects(labels), start=1) if box is not None}
     return {n: boxes[n] for n in sorted(boxes, key=lambda n: (-int(sizes[n]), n))}
 
 

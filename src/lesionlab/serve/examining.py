@@ -20,7 +20,7 @@ from lesionlab.serve.store import Store
 
 if TYPE_CHECKING:
     from lesionlab.core.results import Findings
-    from lesionlab.report.dicom_source import Correction
+    from lesionlab.report.dicom_settings import Correction
 
 DICOM_FOLDER = "dicom"
 CORRECTION = "correction.json"
@@ -31,7 +31,7 @@ def examine_job(store: Store, job: Job, device: str, progress: Progress) -> None
     """Examine the scan of a job, or measure the mask that its payload names, into its folder of results."""
     from lesionlab.pipeline.exports import Exports, write_exports
     from lesionlab.report import write_findings
-    from lesionlab.report.dicom_source import DicomSettings
+    from lesionlab.report.dicom_settings import DicomSettings
     from lesionlab.serve.viewer import write_viewer
 
     findings = _findings(store, job, device, progress)
