@@ -4,10 +4,10 @@
     python benchmarks/whole_body.py -o benchmarks/results --computed 0 --spacing resampled
 
 A synthetic scan of 2 x 326 x 400 x 400 voxels and a 3D U-Net of 31 million random weights, patches of 128 x
-128 x 128, no flips; at the scan's own spacing and at 5/4 of it. Three tiles of each run are computed, and the
-others are counted like them, ours as the peer's. With `--computed 0` all are, into a table of its own: in half
-an hour at 5/4 of the spacing (`--spacing resampled`), in more than an hour at its own. Memory is that of the
-whole process. The table is written anew after each spacing. About eight minutes on two cores.
+128 x 128, no flips; at the scan's own spacing and at 5/4 of it. Three tiles of each run are computed, and
+the others are counted like them, ours as the peer's. With `--computed 0` all are, into a table of its own:
+in half an hour at 5/4 of the spacing (`--spacing resampled`), in more than an hour at its own. Memory is
+that of the whole process. The table is written anew after each spacing. About eight minutes on two cores.
 The floor is the network's multiplications over what the machine does in a large matrix product. `--small`
 tries all of it in a minute, on a scan and a network that say nothing, and writes no table.
 """
