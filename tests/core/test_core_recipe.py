@@ -114,6 +114,8 @@ def test_several_mistakes_are_told_at_once() -> None:
     [
         ({"reference": "ct"}, "reference 'ct' is not among the channels"),
         ({"labels": {"lesion": 2}}, "labels must be numbered 1, 2"),
+        ({"labels": {"a": 1, "b": 2}, "prediction": {"threshold": 0.3}}, "threshold needs a single label"),
+        ({"prediction": {"threshold": 1.0}}, "threshold"),
         ({"labels": {"a": 1, "b": 1}}, "labels must be numbered 1, 2"),
         ({"optional_channels": ["suv"]}, "repeats a channel"),
         ({"channels": {}}, "channels"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lesionlab.core.resize import resize
-from lesionlab.predict.decide import DIFFERENCE, LARGEST, decide, rule_of
+from lesionlab.predict.decide import DIFFERENCE, LARGEST, decide, difference_rule, regions_rule, rule_of
 
 
 def balls(classes: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -45,6 +45,19 @@ def test_slabs_give_the_mask_of_the_whole(classes: int, target: tuple[int, ...],
     if chance is not None:
         np.testing.assert_allclose(chance, rule.probability(whole), atol=1e-5)
         assert chance.min() >= 0 and chance.max() <= 1
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])
+def test_another_threshold_decides_what_its_probability_is_above(threshold: float) -> None:
+    logits = np.random.default_rng(3).normal(0, 4, (1, 20, 24, 22)).astype(np.float32)
+    for rule in (difference_rule(threshold), regions_rule([1], threshold)):
+        labels, chance = (np.zeros((30, 24, 33), kind) for kind in (np.uint8, np.float32))
+        decide([logits], logits.shape[1:], labels, rule, probability=chance)
+        sure = np.abs(chance - threshold) > 1e-6
+        np.testing.assert_array_equal(labels[sure], chance[sure] > threshold)
+        quick = np.zeros_like(labels)
+        decide([logits], logits.shape[1:], quick, rule)
+        np.testing.assert_array_equal(quick, labels)
 
 
 def test_where_all_is_background_nothing_is_asked() -> None:

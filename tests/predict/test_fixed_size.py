@@ -73,6 +73,8 @@ def test_the_network_sees_one_size_and_the_case_keeps_its_own():
     assert chance is None and back.shape == case.geometry.shape
     smooth, chance = arrays.back(labels, labels.astype(np.float32))
     assert chance is not None and smooth.shape == chance.shape == case.geometry.shape
+    wider = NetworkArrays(case, recipe(prediction={"threshold": 0.2}))
+    np.testing.assert_array_equal(wider.back(labels, labels.astype(np.float32))[0], chance > 0.2)
     several, _ = arrays.back(labels * 2, labels.astype(np.float32))
     np.testing.assert_array_equal(several, back * 2)
     without = NetworkArrays(case, recipe(standardise={}))

@@ -43,6 +43,17 @@ def test_finds_a_sphere_it_has_not_seen(tiny_bundle):
     np.testing.assert_array_equal(plain.mask.array, prediction.mask.array)
 
 
+@pytest.mark.parametrize("threshold", [0.2, 0.8])
+def test_a_recipe_may_decide_at_another_probability(tiny_bundle, threshold):
+    case = sphere_case(40)
+    recipe = tiny_bundle.recipe.changed(prediction={"threshold": threshold})
+    found = predict(case, replace(tiny_bundle, recipe=recipe), device="cpu", probability=True)
+    usual = predict(case, tiny_bundle, device="cpu", probability=True)
+    np.testing.assert_array_equal(found.probability.array, usual.probability.array)
+    np.testing.assert_array_equal(found.mask.array > 0, usual.probability.array > threshold)
+    assert np.count_nonzero(found.mask.array) != np.count_nonzero(usual.mask.array)
+
+
 def test_prediction_is_repeatable_and_indifferent_to_channel_order(tiny_bundle):
     case = sphere_case(41, shape=(30, 15, 33))
     more = replace(case, channels={"ct": case.channels["suv"], **case.channels})

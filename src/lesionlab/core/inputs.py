@@ -53,6 +53,7 @@ class NetworkArrays(Sequence[FloatArray]):
     def __init__(self, case: Case, recipe: Recipe) -> None:
         self._chosen, self._size = _chosen(case, recipe), recipe.standardise.size
         self._shape, self.grid = case.geometry.shape, network_grid(case, recipe)
+        self._threshold = recipe.prediction.threshold
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -78,8 +79,8 @@ class NetworkArrays(Sequence[FloatArray]):
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Labels and the first label's probability (or None) brought back onto the case's grid.
 
-        Where there is one label, and its probability is given, the probability is resized and cut at one
-        half, which is smoother than resizing the decision.
+        Where there is one label, and its probability is given, the probability is resized and cut at the
+        recipe's threshold, which is smoother than resizing the decision.
         """
         if self._size is None:
             return labels, chance
@@ -88,7 +89,7 @@ class NetworkArrays(Sequence[FloatArray]):
             return fit_labels(labels, size), None
         resized = fit(chance, size)
         if int(labels.max(initial=0)) <= 1:
-            return (resized > 0.5).astype(labels.dtype), resized
+            return (resized > self._threshold).astype(labels.dtype), resized
         return fit_labels(labels, size), resized
 
 

@@ -73,7 +73,9 @@ class PredictionSettings(Settings):
 
     `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` runs
     no tile that lies wholly outside the body found on CT or uptake: inside that body nothing changes, and
-    where no tile ran nothing is found. It is off, because it trusts the body to be found.
+    where no tile ran nothing is found. It is off, because it trusts the body to be found. A voxel is lesion
+    where its probability is above `threshold`, at 0.5 as nnU-Net decides; only a recipe of one label may have
+    another.
     """
 
     step: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -81,6 +83,7 @@ class PredictionSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     backend: Literal["auto", "torch", "openvino"] = "auto"
     skip_outside_body: bool = False
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
 class SuvSettings(Settings):
@@ -256,6 +259,9 @@ class Recipe(Settings):
             raise ValueError(
                 f"[locate] needs network.configuration '3d_fullres', found {self.network.configuration!r}"
             )
+        if self.prediction.threshold != 0.5 and len(self.labels) > 1:
+            found = f"{self.prediction.threshold} with labels {list(self.labels)}"
+            raise ValueError(f"prediction.threshold needs a single label, found {found}")
         if len(self.steps) > 1 and self.standardise.size is not None:
             size = self.standardise.size
             raise ValueError(f"two steps need scans as they are, found standardise.size {size}")

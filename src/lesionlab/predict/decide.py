@@ -6,6 +6,7 @@ background. How they were computed is `engine.py`, which grids there are `space.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,11 +32,6 @@ class Rule:
     probability: Callable[[FloatArray], FloatArray]
 
 
-def _positive(difference: FloatArray) -> NDArray[np.bool_]:
-    above: NDArray[np.bool_] = difference[0] > 0
-    return above
-
-
 def _sigmoid(difference: FloatArray) -> FloatArray:
     # large negative differences overflow exp to inf, and 1 / inf is the right answer
     with np.errstate(over="ignore"):
@@ -53,14 +49,28 @@ def _softmax(logits: FloatArray) -> FloatArray:
     return share
 
 
-DIFFERENCE = Rule(_positive, lambda difference: _positive(difference).astype(np.uint8), _sigmoid)
-"""One channel, the logit of the lesion less that of the background: above 0 it is a lesion."""
+def difference_rule(threshold: float) -> Rule:
+    """One channel, the lesion's logit less that of the background: a lesion above that of `threshold`."""
+    limit = logit(threshold)
+
+    def above(difference: FloatArray) -> NDArray[np.bool_]:
+        return np.asarray(difference[0] > limit)
+
+    return Rule(above, lambda difference: above(difference).astype(np.uint8), _sigmoid)
+
+
+def logit(probability: float) -> float:
+    """ln(p / (1 - p)) of a probability within 0 and 1; exactly 0 at one half."""
+    return math.log(probability / (1.0 - probability))
+
+
+DIFFERENCE = difference_rule(0.5)
 LARGEST = Rule(_above_background, lambda logits: logits.argmax(axis=0).astype(np.uint8), _softmax)
 """A channel for each label, background first: the largest wins."""
 
 
-def regions_rule(order: Sequence[int]) -> Rule:
-    """The rule for regions, which may overlap: channel i is a region of its own, a sigmoid above 0.5.
+def regions_rule(order: Sequence[int], threshold: float = 0.5) -> Rule:
+    """The rule for regions, which may overlap: channel i is a region of its own, a sigmoid above `threshold`.
 
     `order` is nnU-Net's `regions_class_order`: the label that each region paints, one after another, so that
     later ones lie on top. The probability is that of the first region.
@@ -69,10 +79,11 @@ def regions_rule(order: Sequence[int]) -> Rule:
     def labels(logits: FloatArray) -> Labels:
         painted = np.zeros(logits.shape[1:], np.uint8)
         for number, label in enumerate(order):
-            painted[_sigmoid(logits[number:]) > 0.5] = label
+            painted[_sigmoid(logits[number:]) > threshold] = label
         return painted
 
-    return Rule(lambda logits: np.asarray((logits > 0).any(axis=0)), labels, _sigmoid)
+    limit = logit(threshold)
+    return Rule(lambda logits: np.asarray((logits > limit).any(axis=0)), labels, _sigmoid)
 
 
 def rule_of(channels: int) -> Rule:

@@ -43,7 +43,7 @@ from lesionlab.predict.bundle import Bundle, fold_hash
 from lesionlab.predict.cascade import with_previous
 from lesionlab.predict.checkpoints import Told, keep_words, kept_words, safe_load, told_by
 from lesionlab.predict.crops import candidates, crops_of, refined, share_of
-from lesionlab.predict.decide import FloatArray, Rule, regions_rule
+from lesionlab.predict.decide import FloatArray, Rule, difference_rule, regions_rule
 from lesionlab.predict.engine import Slab, TileDone, Window, slide
 from lesionlab.predict.need import Extent, slab_axis
 from lesionlab.predict.plans import Reading, read_plain
@@ -276,7 +276,10 @@ def _load(weights: Weights, settings: PredictionSettings, device: str) -> Model:
         keep_words(told, weights.names[0], caches)
     labels = reading.labels
     window = Window(wish.patch, settings.step, _flips(told, wish, settings), labels.has_regions)
-    rule = regions_rule(labels.regions_class_order) if labels.has_regions else None
+    threshold = settings.threshold
+    rule = None if threshold == 0.5 else difference_rule(threshold)
+    if labels.has_regions:
+        rule = regions_rule(labels.regions_class_order, threshold)
     foreground = tuple(int(label) for label in labels.foreground_labels)
     return Model(backends, window, reading.plans, reading.configuration, rule, foreground, tuple(notes))
 
