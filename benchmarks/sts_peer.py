@@ -4,7 +4,9 @@ The peer is nnU-Net's own trainer class with its own plan (z-scored PET, 32 firs
 default of flips at prediction; only the number of iterations is set. Both run with freed memory kept, and
 their steps are timed in turns, so the ratio is against a tuned peer.
 
-    python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE --fold 0 2 -o benchmarks/results
+    python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE --fold 0 2 -o sts_peer.md
+
+A workspace that is not there is planned; one of `make sts` is used as it is.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa:
 
 from lesionlab.core.files import write_text  # noqa: E402
 from lesionlab.core.recipe import Recipe, parse_recipe  # noqa: E402
+from lesionlab.core.registry import find_recipe  # noqa: E402
 from lesionlab.core.tasks import silent  # noqa: E402
 from lesionlab.core.workspace import Workspace, open_workspace  # noqa: E402
 from lesionlab.evaluate import score_case  # noqa: E402
@@ -164,15 +167,17 @@ def main() -> int:
     """Train what is not trained, compare on the held-out patients, write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument(
-        "-w", "--workspace", type=Path, required=True, help="planned by sts_crossvalidation.py"
-    )
+    parser.add_argument("-w", "--workspace", type=Path, required=True, help="workspace for pet-small")
     parser.add_argument("-p", "--peer", type=Path, required=True, help="workspace for stock nnU-Net")
     parser.add_argument("--fold", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=30, help="of 50 iterations each, for the peer")
-    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--our-epochs", type=int, help="of a workspace that is not there; the recipe's 50")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="the table, FILE.md")
     options = parser.parse_args()
 
+    if not (options.workspace / "recipe.toml").is_file():
+        changes = {"epochs": options.our_epochs} if options.our_epochs else {}
+        plan_cohort(options.data, find_recipe("pet-small").changed(training=changes), options.workspace)
     ours, recipe = open_workspace(options.workspace)
     if not (options.peer / "recipe.toml").is_file():
         plan_cohort(options.data, peer_recipe(recipe), options.peer)
@@ -191,10 +196,11 @@ def main() -> int:
     folds = " ".join(map(str, options.fold))
     lines[2:2] = [
         "Made by `python benchmarks/sts_peer.py DATA -w WORKSPACE -p PEER_WORKSPACE "
-        f"--fold {folds} --epochs {options.epochs} -o benchmarks/results`.",
+        f"--fold {folds} --epochs {options.epochs} --our-epochs {recipe.training.epochs} "
+        f"-o benchmarks/results/{options.out.name}`.",
         "",
     ]
-    write_text(options.out / "sts_peer.md", "\n".join(lines) + "\n")
+    write_text(options.out, "\n".join(lines) + "\n")
     print("\n".join(lines))
     return 0
 
