@@ -113,6 +113,8 @@ bus-bra-lesion-free: imagenet-weights
 	$(RUN)python benchmarks/bus_bra_lesion_free.py $(DATA_ROOT)/bus_bra workspace/bus_bra_lesion_free_data
 	$(STUDY) benchmarks/bus_bra_lesion_free.toml -w workspace/bus_bra_lesion_free \
 	  -o benchmarks/results/bus_bra_lesion_free --data workspace/bus_bra_lesion_free_data
+	$(RUN)python benchmarks/bus_bra_magnified.py workspace/bus_bra_lesion_free_data workspace/bus_bra_lesion_free \
+	  -o benchmarks/results/bus_bra_lesion_free/magnified.md
 
 sts-losses: install
 	$(STUDY) benchmarks/sts_losses.toml -w workspace/sts_losses -o benchmarks/results/sts_losses --data $(DATA)
