@@ -56,16 +56,15 @@ def lesion_free_part(lesion: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     return slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))
 
 
-def part_of(case: Case, truth: Volume, rows: slice, columns: slice) -> Case:
-    """The part of a 2D case as a case of its own; its truth is empty."""
+def part_of(case: Case, rows: slice, columns: slice) -> Case:
+    """The part of a 2D case and of its truth as a case of its own."""
 
     def cut(volume: Volume) -> Volume:
         array = np.ascontiguousarray(volume.array[:, rows, columns])
         return Volume(array, Geometry(array.shape, volume.geometry.spacing), volume.unit)
 
-    empty = cut(truth.with_array(np.zeros_like(truth.array)))
     channels = {name: cut(volume) for name, volume in case.channels.items()}
-    return replace(case, id=case.id + SUFFIX, channels=channels, truth=empty)
+    return replace(case, channels=channels, truth=None if case.truth is None else cut(case.truth))
 
 
 def with_parts(folds: OfficialFolds, parts: Mapping[str, str]) -> OfficialFolds:
@@ -92,7 +91,7 @@ def main() -> int:
         case = item.read()
         found = None if case.truth is None else lesion_free_part(case.truth.array[0] > 0)
         if case.truth is not None and found is not None:
-            part = part_of(case, case.truth, *found)
+            part = replace(part_of(case, *found), id=case.id + SUFFIX)
             write_converted(part, wanted.out / part.id, {"source": case.id, "part": str(found)})
             parts[part.id] = case.id
     if checked.listing.folds is not None:

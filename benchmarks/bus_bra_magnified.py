@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bus_bra_lesion_free import SUFFIX
+from bus_bra_lesion_free import SUFFIX, part_of
 from numpy.typing import NDArray
-from road import table
+from road import dice, table
 
 from lesionlab.core.case import Case
 from lesionlab.core.files import write_text
-from lesionlab.core.volume import Geometry, Volume
 from lesionlab.core.workspace import open_workspace
 from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.training import fold_bundle
@@ -55,29 +54,13 @@ def around(lesion: NDArray[np.bool_], size: tuple[int, int]) -> tuple[slice, sli
     return slice(int(first[0]), int(first[0]) + size[0]), slice(int(first[1]), int(first[1]) + size[1])
 
 
-def cut(case: Case, rows: slice, columns: slice) -> Case:
-    """A part of a 2D case, its truth with it."""
-
-    def piece(volume: Volume) -> Volume:
-        array = np.ascontiguousarray(volume.array[:, rows, columns])
-        return Volume(array, Geometry(array.shape, volume.geometry.spacing), volume.unit)
-
-    channels = {name: piece(volume) for name, volume in case.channels.items()}
-    return replace(case, channels=channels, truth=None if case.truth is None else piece(case.truth))
-
-
 def examine(case: Case, size: tuple[int, int], mask: Callable[[Case], NDArray[np.bool_]]) -> Found | None:
     """What a network finds in the part of `size` around the lesion and in the image; None where none fits."""
-    if case.truth is None:
+    if case.truth is None or (box := around(case.truth.array[0] > 0, size)) is None:
         return None
-    box = around(case.truth.array[0] > 0, size)
-    if box is None:
-        return None
-    part = cut(case, *box)
-    found, true = mask(part), part.truth.array > 0 if part.truth is not None else np.zeros(0, bool)
-    dice = 2 * np.count_nonzero(found & true) / (np.count_nonzero(found) + np.count_nonzero(true))
-    whole = bool((mask(case) & (case.truth.array > 0)).any())
-    return Found(bool((found & true).any()), float(dice), whole)
+    part, true = part_of(case, *box), case.truth.array > 0
+    here, found = true[:, box[0], box[1]], mask(part)
+    return Found(bool((found & here).any()), dice(found, here), bool((mask(case) & true).any()))
 
 
 def row(root: Path, data: Path) -> list[str]:

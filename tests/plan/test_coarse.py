@@ -85,6 +85,7 @@ def test_steps_of_a_recipe():
     assert cascade.step("3d_lowres").network.lowres_spacing_mm == (8, 8, 8)
     locate = recipe.changed(locate={"spacing_mm": [9, 8, 7]})
     assert locate.steps == ("3d_lowres", "3d_fullres")
+    assert cascade.changed(prediction={"threshold": 0.3}).step("3d_lowres").prediction.threshold == 0.5
     first = locate.step("3d_lowres")
     with pytest.raises(RecipeError, match=r"two steps need scans as they are, found standardise\.size"):
         cascade.changed(standardise={"size": [64, 64]})

@@ -275,12 +275,15 @@ class Recipe(Settings):
         return ("3d_lowres", last) if two else (last,)
 
     def step(self, configuration: str) -> Recipe:
-        """The recipe of one of `steps` on its own: what trains, plans and predicts it."""
+        """The recipe of one of `steps` on its own: what trains, plans and predicts it.
+
+        A threshold is that of the last one: what the second network sees of the first stays as in training.
+        """
         if configuration == self.network.configuration:
             return self
         spacing = self.locate.spacing_mm or self.network.lowres_spacing_mm
         coarse = {"configuration": configuration, "lowres_spacing_mm": spacing}
-        return self.changed(network=coarse, locate={"spacing_mm": None})
+        return self.changed(network=coarse, locate={"spacing_mm": None}, prediction={"threshold": 0.5})
 
     @property
     def sha256(self) -> str:
