@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lesionlab.core.learning import TrainingSettings
-from lesionlab.train.augment import flips_rotation_crop
+from lesionlab.train.augment import flips_rotation_crop, intensity_changes
 from lesionlab.train.patches.nnunet import patch_geometry
 
 
@@ -77,7 +77,7 @@ def test_thick_slices_stay_where_they_are():
 )
 def test_only_the_named_axes_of_the_image_flip_however_the_plans_turn_it(transposed, size, flips, axes):
     planned = (None, False, size, tuple(range(len(size))))
-    for augmentation in ("nnunet", "flips_rotation_crop"):
+    for augmentation in ("nnunet", "flips_rotation_crop", "flips_rotation_crop_intensity"):
         settings = TrainingSettings(flips=flips, augmentation=augmentation)
         assert patch_geometry(planned, settings, size, transposed)[-1] == axes
     still = TrainingSettings(flips=flips, augmentation="none")
@@ -93,3 +93,34 @@ def test_without_axes_nothing_is_mirrored():
         across = transform(image=rows.mT.clone())["image"][0]
         assert down[:4].sum() < down[4:].sum()
         assert across[:, :4].sum() < across[:, 4:].sum()
+
+
+def test_intensity_changes_leave_everything_where_it_is():
+    transform = intensity_changes(in_plane=False)
+    still, brightest = 0, []
+    for seed in range(200):
+        seeded(seed)
+        given = patch((24, 24))
+        moved = transform(image=given["image"].clone(), segmentation=given["segmentation"].clone())
+        assert torch.equal(moved["segmentation"], given["segmentation"])
+        assert torch.isfinite(moved["image"]).all()
+        # the middle of the block stays brighter than the ground beside it
+        assert moved["image"][0, 6:10, 6:10].min() > moved["image"][0, 16:, 16:].max()
+        still += torch.equal(moved["image"], given["image"])
+        brightest.append(float(moved["image"].max()))
+    # a binary image shows blur, resolution and brightness; none of these three happens to (3/4)^3 = 42 %
+    assert 50 < still < 110
+    assert 0.6 < min(brightest) < 0.85
+    assert 1.15 < max(brightest) < 1.3
+
+
+def test_channels_change_by_themselves_and_thick_slices_keep_their_number():
+    transform = intensity_changes(in_plane=True)
+    slices = torch.arange(6.0)[None, :, None, None].expand(2, 6, 12, 12)
+    differ = 0
+    for seed in range(40):
+        seeded(seed)
+        moved = transform(image=slices.clone())["image"]
+        assert moved.shape == slices.shape
+        differ += not torch.allclose(moved[0], moved[1], atol=1e-4)
+    assert differ > 10

@@ -151,7 +151,7 @@ class TrainingSettings(Settings):
     """Whether patients without a lesion are trained on."""
     lesion_free_share: Share | None = None
     """Share of the patches drawn from lesion-free patients; None = as often as they come."""
-    augmentation: Literal["nnunet", "flips_rotation_crop", "none"] = "nnunet"
+    augmentation: Literal["nnunet", "flips_rotation_crop", "flips_rotation_crop_intensity", "none"] = "nnunet"
     flips: tuple[Literal["z", "y", "x"], ...] | None = None
     """Axes of the image that patches are flipped along, and predictions mirrored; None = all of the patch's.
     Pictures with the skin at their top are flipped along x only."""

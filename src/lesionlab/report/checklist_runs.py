@@ -36,6 +36,7 @@ RATES: Final = {
 AUGMENTATIONS: Final = {
     "nnunet": "nnU-Net's augmentation",
     "flips_rotation_crop": "flips, rotations and crops as augmentation",
+    "flips_rotation_crop_intensity": "flips, rotations, crops and changes of intensity as augmentation",
     "none": "no augmentation",
 }
 TERMS: Final = ("dice", "cross_entropy", "binary_cross_entropy", "focal", "tversky", "focal_tversky")

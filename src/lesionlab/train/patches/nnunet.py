@@ -17,7 +17,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from lesionlab.core.learning import TrainingSettings
-from lesionlab.train.augment import ANGLE_RAD, flips_rotation_crop
+from lesionlab.train.augment import ANGLE_RAD, flips_rotation_crop, intensity_changes
 from lesionlab.train.located import AroundLocated
 from lesionlab.train.sampling import EvenLesions, case_shares
 
@@ -36,7 +36,7 @@ def patch_geometry(
     angles, in_plane, cut, axes = planned
     if settings.augmentation == "none":
         return angles, in_plane, size, None
-    if settings.augmentation == "flips_rotation_crop":
+    if settings.augmentation != "nnunet":
         turn = (-ANGLE_RAD, ANGLE_RAD)
         cut = get_patch_size(size, turn, turn, turn, (1.0, 1.0))
         if in_plane:
@@ -56,8 +56,11 @@ def patch_transforms(trainer: Any, geometry: Geometry) -> tuple[Any, Any]:
     plain = trainer.get_validation_transforms(None, cascaded, labels, None, ignored)
     if augmentation == "none":
         return plain, plain
-    if augmentation == "flips_rotation_crop":
-        return ComposeTransforms([flips_rotation_crop(size, axes, in_plane=in_plane), plain]), plain
+    if augmentation != "nnunet":
+        steps = [flips_rotation_crop(size, axes, in_plane=in_plane)]
+        if augmentation == "flips_rotation_crop_intensity":
+            steps.append(intensity_changes(in_plane=in_plane))
+        return ComposeTransforms([*steps, plain]), plain
     masked = trainer.configuration_manager.use_mask_for_norm
     augmented = trainer.get_training_transforms(
         size, angles, None, axes, in_plane, masked, cascaded, labels, None, ignored
