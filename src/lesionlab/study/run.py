@@ -22,7 +22,7 @@ from lesionlab.core.errors import DatasetError, LesionLabError
 from lesionlab.core.files import sha256_of
 from lesionlab.core.learning import TrainingSettings
 from lesionlab.core.recipe import BiomarkerSettings, RadiomicsSettings, Recipe, RefineSettings
-from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.core.tasks import Outcome, Progress, Task, silent
 from lesionlab.core.workspace import open_workspace
 from lesionlab.pipeline.record import part
 from lesionlab.pipeline.steps import train_first_step
@@ -41,6 +41,7 @@ from lesionlab.study.data import (
 )
 from lesionlab.study.held_out import NO_COST, cost_of, paced, predict_held_out
 from lesionlab.study.settings import Study, Variant
+from lesionlab.study.together import alone, run_together
 from lesionlab.train import train_fold
 
 LOG_FILE = "study.log"
@@ -76,7 +77,8 @@ class Bench:
         key = data_key(self.study, recipe)
         if key not in self._data:
             try:
-                self._data[key] = gather(self.study, recipe, self.root, self.progress)
+                with alone(self.root, "reading", self.progress):
+                    self._data[key] = gather(self.study, recipe, self.root, self.progress)
             except LesionLabError as error:
                 self._data[key] = error
         found = self._data[key]
@@ -171,8 +173,8 @@ def run_study(
     """Every run of a study in the folder `root`, those that are finished already read back.
 
     Outcomes are in the order of `runs_of`; one that failed holds the reason, and the rest went on. What
-    happens when is noted in `root/study.log`. Raises what is wrong with the data where no variant can be run
-    on them.
+    happens when is noted in `root/study.log`. Other processes may run the same study in the same folder; see
+    `run_together`. Raises what is wrong with the data where no variant can be run on them.
     """
     root = Path(root)
     with logged(root / LOG_FILE, progress) as (note, watched):
@@ -181,7 +183,7 @@ def run_study(
         bench.require_data()
         runs = runs_of(study)
         tasks = [task_of(bench, run, number, len(runs), note, watched) for number, run in enumerate(runs)]
-        outcomes = run_tasks(tasks, store=root / FINISHED, progress=silent)
+        outcomes = run_together(tasks, root, root / FINISHED, watched)
         failed = sum(outcome.error is not None for outcome in outcomes)
         note(f"all runs done, {failed} failed")
     return outcomes
@@ -225,8 +227,10 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
     if run.recipe.method == "network":
         root = bench.root / "trained" / place_of(bench, run)
         pace = partial(_paced, settings.protocol, settings.amount)
-        prepare(data, run.recipe, pace, root, part(progress, 0.0, 0.1))
-        first = train_first_step(root, device=bench.device, progress=part(progress, 0.1, 0.5))
+        with alone(bench.root, "planning", progress):
+            prepare(data, run.recipe, pace, root, part(progress, 0.0, 0.1))
+        with alone(bench.root, root.name, progress):
+            first = train_first_step(root, device=bench.device, progress=part(progress, 0.1, 0.5))
         begun = 0.5 if first else 0.1
         train_fold(root, run.fold, device=bench.device, progress=part(progress, begun, 0.85))
         workspace, recipe = open_workspace(root)

@@ -1,0 +1,63 @@
+"""Several processes on one study's folder: each run is done once, by whichever comes to it first.
+
+Locks are files that the operating system gives free when their process ends, however it ends. What a run
+consists of belongs to `run.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+
+T = TypeVar("T")
+FOLDER = "locks"
+EVERY_S = 1.0
+"""How often a process that waits looks again."""
+
+
+@contextmanager
+def alone(root: Path, name: str, progress: Progress = silent, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of that name in a study's folder; gives whether it was got.
+
+    Where another process has it, wait for it and say so, or without `wait` give False.
+    """
+    file = root / FOLDER / f"{name}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            yield False
+            return
+        progress("waiting for another process on this study", 0.0)
+        lock.acquire(poll_interval=EVERY_S)
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def run_together(
+    tasks: Sequence[Task[T]], root: Path, store: Path, progress: Progress = silent
+) -> list[Outcome[T]]:
+    """Outcomes of `run_tasks` in the tasks' order, in a folder where other processes may do the same.
+
+    A task that another process is at is put off. When nothing else is left it is waited for, and its result
+    read back, or done here after all where the other one failed or ended.
+    """
+    found: dict[int, Outcome[T]] = {}
+    for wait in (False, True):
+        for number, task in enumerate(tasks):
+            if number in found:
+                continue
+            with alone(root, task.key, progress, wait=wait) as got:
+                if got:
+                    found[number] = run_tasks([task], store=store)[0]
+    return [found[number] for number in range(len(tasks))]
