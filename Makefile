@@ -1,6 +1,6 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
 .PHONY: install demo test tools niivue lint sts bench clean service-load sts-losses sts-two-step sts-petct \
-  bus-bra bus-bra-best bus-bra-imagenet imagenet-weights bus-bra-transfer bus-bra-lesion-free
+  bus-bra bus-bra-best bus-bra-imagenet bus-bra-imagenet-long imagenet-weights bus-bra-transfer bus-bra-lesion-free
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -105,9 +105,15 @@ bus-bra-imagenet: imagenet-weights
 	$(STUDY) benchmarks/bus_bra_imagenet.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_imagenet \
 	  --data $(DATA_ROOT)/bus_bra
 
-bus-bra-transfer: install
+bus-bra-imagenet-long: imagenet-weights
+	$(STUDY) benchmarks/bus_bra_imagenet_long.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_imagenet_long \
+	  --data $(DATA_ROOT)/bus_bra
+
+bus-bra-transfer: imagenet-weights
 	$(STUDY) benchmarks/bus_bra_transfer.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_transfer \
 	  --data $(DATA_ROOT)/bus_bra
+	$(STUDY) benchmarks/bus_bra_transfer_imagenet.toml -w workspace/bus_bra \
+	  -o benchmarks/results/bus_bra_transfer_imagenet --data $(DATA_ROOT)/bus_bra
 
 bus-bra-lesion-free: imagenet-weights
 	$(RUN)python benchmarks/bus_bra_lesion_free.py $(DATA_ROOT)/bus_bra workspace/bus_bra_lesion_free_data
