@@ -13,6 +13,7 @@ from lesionlab.core.inputs import network_input
 from lesionlab.core.workspace import open_workspace
 from lesionlab.predict import load_bundle, predict
 from lesionlab.predict.backends import make_backends
+from lesionlab.predict.expected_dice import largest_expected_dice, levels
 from lesionlab.read.nifti import load_volume
 from lesionlab.report import save_volume
 from networks_phantom import sphere_case
@@ -52,6 +53,21 @@ def test_a_recipe_may_decide_at_another_probability(tiny_bundle, threshold):
     np.testing.assert_array_equal(found.probability.array, usual.probability.array)
     np.testing.assert_array_equal(found.mask.array > 0, usual.probability.array > threshold)
     assert np.count_nonzero(found.mask.array) != np.count_nonzero(usual.mask.array)
+
+
+def test_a_recipe_may_draw_the_mask_with_the_largest_expected_dice(tiny_bundle):
+    case = sphere_case(40)
+    recipe = tiny_bundle.recipe.changed(prediction={"threshold": "expected_dice"})
+    own = replace(tiny_bundle, recipe=recipe)
+    found, usual = (
+        predict(case, own, device="cpu"),
+        predict(case, tiny_bundle, device="cpu", probability=True),
+    )
+    assert found.probability is None
+    wanted = largest_expected_dice(levels(usual.probability.array))
+    np.testing.assert_array_equal(found.mask.array > 0, wanted)
+    assert found.mask.array.dtype == usual.mask.array.dtype
+    assert 0 < wanted.sum() != np.count_nonzero(usual.mask.array)
 
 
 def test_prediction_is_repeatable_and_indifferent_to_channel_order(tiny_bundle):

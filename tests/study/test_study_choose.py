@@ -14,11 +14,11 @@ from lesionlab.core.errors import DatasetError
 from lesionlab.core.recipe import RefineSettings
 from lesionlab.core.units import ONE, SUVBW
 from lesionlab.core.volume import Geometry, Volume
+from lesionlab.predict.expected_dice import largest_expected_dice, levels
 from lesionlab.study import load_study
 from lesionlab.study import scores as work
-from lesionlab.study.choose import Choice, Chooser, HeldOut, case_score, cut, drawn
+from lesionlab.study.choose import Choice, Chooser, HeldOut, case_score, cut, drawn, lowest
 from lesionlab.study.data import Split
-from lesionlab.study.held_out import levels
 from lesionlab.study.run import runs_of
 from lesionlab.study.settings import PostProcessing
 
@@ -86,6 +86,21 @@ def test_the_threshold_is_that_of_the_stored_steps_and_the_mask_the_networks_own
         assert np.array_equal(ours, probability >= threshold)
     assert np.array_equal(drawn(mask, levels(probability), Choice(PLAIN), 0.001), mask)
     assert levels(np.array([0.0, 1.0])).tolist() == [0, 255]
+
+
+def test_the_largest_expected_dice_is_chosen_where_doubt_turns_out_to_be_lesion() -> None:
+    truth = disk((12, 12), 6)
+    chance = np.where(disk((12, 12), 3), 0.9, np.where(truth, 0.45, 0.01))
+    thresholds = (0.5, "expected_dice")
+    settings = PostProcessing(thresholds=thresholds, largest=False, fill_holes=False, minimum_shares=())
+    assert lowest(settings.thresholds) == 1 / 256 and lowest((0.7,)) == 0.5
+    case = cut((chance > 0.5).astype(np.uint8), levels(chance), truth.astype(np.uint8), 0.001, 1 / 256)
+    choice, score, first = Chooser(lambda name: case, settings).choose(["one"], PLAIN)
+    assert choice.threshold == "expected_dice" and choice.words == "largest expected Dice"
+    assert score == 1 > first
+    drawn_there = drawn(case.mask, case.probability, choice, 0.001)
+    # cut to a box or not, the mask is the same
+    assert drawn_there.sum() == largest_expected_dice(levels(chance)).sum() == truth.sum()
 
 
 @dataclass

@@ -53,7 +53,7 @@ class NetworkArrays(Sequence[FloatArray]):
     def __init__(self, case: Case, recipe: Recipe) -> None:
         self._chosen, self._size = _chosen(case, recipe), recipe.standardise.size
         self._shape, self.grid = case.geometry.shape, network_grid(case, recipe)
-        self._threshold = recipe.prediction.threshold
+        self._threshold = recipe.prediction.cut
 
     def __len__(self) -> int:
         return len(self._chosen)

@@ -1,7 +1,7 @@
-"""The sections of a recipe that concern a network and its training: architecture, loss, optimiser, sampling.
+"""The sections of a recipe that concern a network: architecture, loss, training, and how it predicts.
 
 The recipe itself is in `recipe.py`. What a setting does to a batch is written in `train/`, what it does to
-a plan in `plan/` and `networks/`.
+a plan in `plan/` and `networks/`, what it does to a prediction in `predict/`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lesionlab.core.settings import Count, NonNegative, Positive, Settings, Share
+from lesionlab.core.settings import Count, NonNegative, Positive, Settings, Share, Threshold
 
 Architecture = Literal[
     "plain",
@@ -184,3 +184,26 @@ class TrainingSettings(Settings):
         """The momentum that is used."""
         usual = 0.99 if self.optimiser == "sgd" else 0.9
         return usual if self.momentum is None else self.momentum
+
+
+class PredictionSettings(Settings):
+    """Sliding window: overlap step as a share of the patch, flips, numeric precision, what runs the network.
+
+    `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` runs
+    no tile that lies wholly outside the body found on CT or uptake: inside that body nothing changes, and
+    where no tile ran nothing is found. It is off, because it trusts the body to be found. A voxel is lesion
+    where its probability is above `threshold`, at 0.5 as nnU-Net decides, or in the mask that has the largest
+    expected Dice (`predict/expected_dice.py`); only a recipe of one label may have another than 0.5.
+    """
+
+    step: Annotated[float, Field(gt=0, le=1)] = 0.5
+    mirror: bool = True
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    skip_outside_body: bool = False
+    threshold: Threshold = 0.5
+
+    @property
+    def cut(self) -> float:
+        """The probability that voxels are cut at first: the threshold, or 0.5 where each scan has its own."""
+        return 0.5 if self.threshold == "expected_dice" else self.threshold

@@ -17,7 +17,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from lesionlab.core.errors import RecipeError
-from lesionlab.core.learning import LocateSettings, LossSettings, NetworkSettings, TrainingSettings
+from lesionlab.core.learning import (
+    LocateSettings,
+    LossSettings,
+    NetworkSettings,
+    PredictionSettings,
+    TrainingSettings,
+)
 from lesionlab.core.settings import (
     KineticsSettings,
     MarginSettings,
@@ -66,24 +72,6 @@ class ThresholdSettings(Settings):
     suv: Positive = 4.0
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.41
     body_mask: bool = False
-
-
-class PredictionSettings(Settings):
-    """Sliding window: overlap step as a share of the patch, flips, numeric precision, what runs the network.
-
-    `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` runs
-    no tile that lies wholly outside the body found on CT or uptake: inside that body nothing changes, and
-    where no tile ran nothing is found. It is off, because it trusts the body to be found. A voxel is lesion
-    where its probability is above `threshold`, at 0.5 as nnU-Net decides; only a recipe of one label may have
-    another.
-    """
-
-    step: Annotated[float, Field(gt=0, le=1)] = 0.5
-    mirror: bool = True
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    backend: Literal["auto", "torch", "openvino"] = "auto"
-    skip_outside_body: bool = False
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
 class SuvSettings(Settings):

@@ -6,7 +6,7 @@ The recipe itself, and the sections that concern every scan, are in `recipe.py`.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,8 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Threshold = Annotated[float, Field(gt=0, lt=1)] | Literal["expected_dice"]
+"""Of a probability: a number, or each scan's own, that of the mask with the largest expected Dice."""
 
 
 class Settings(BaseModel):

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
 from lesionlab.core.inputs import NetworkArrays
-from lesionlab.core.learning import LocateSettings
+from lesionlab.core.learning import LocateSettings, PredictionSettings
 from lesionlab.core.memory import available_memory
-from lesionlab.core.recipe import PredictionSettings
 from lesionlab.core.results import Prediction
 from lesionlab.core.tasks import Progress
 from lesionlab.core.units import ONE
@@ -45,6 +44,7 @@ from lesionlab.predict.checkpoints import Told, keep_words, kept_words, safe_loa
 from lesionlab.predict.crops import candidates, crops_of, refined, share_of
 from lesionlab.predict.decide import FloatArray, Rule, difference_rule, regions_rule
 from lesionlab.predict.engine import Slab, TileDone, Window, slide
+from lesionlab.predict.expected_dice import largest_expected_dice, levels
 from lesionlab.predict.need import Extent, slab_axis
 from lesionlab.predict.plans import Reading, read_plain
 from lesionlab.predict.space import Space
@@ -108,6 +108,7 @@ def predict_network(
         raise BundleError(bundle.name, "no model folder", "a bundle with weights")
     inputs = NetworkArrays(case, bundle.recipe)
     settings = bundle.recipe.prediction
+    own = settings.threshold == "expected_dice"
 
     def run(chosen: str) -> tuple[Model, tuple[Any, Any, tuple[str, ...]]]:
         model = _load(bundle_weights(bundle), settings, chosen)
@@ -116,10 +117,12 @@ def predict_network(
             raise BundleError(bundle.folder, "the second network of a cascade alone", needed)
         body = _body(case) if settings.skip_outside_body else None
         job = _Job(case, inputs, body, before, bundle.recipe.locate, progress)
-        return model, _run(model, job, probability or inputs.grid != case.geometry)
+        return model, _run(model, job, probability or own or inputs.grid != case.geometry)
 
     (model, (mask, chance, notes)), lost = on_device(device, run)
     mask, chance = inputs.back(mask, chance)
+    if own and chance is not None:
+        mask = largest_expected_dice(levels(chance)).astype(mask.dtype)
     progress(f"{case.id}: network", 1.0)
     reference = case.channels[case.reference]
     folds = f"predicted with {len(bundle.checkpoints)} fold(s) by {model.backends[0].name}"
@@ -276,7 +279,7 @@ def _load(weights: Weights, settings: PredictionSettings, device: str) -> Model:
         keep_words(told, weights.names[0], caches)
     labels = reading.labels
     window = Window(wish.patch, settings.step, _flips(told, wish, settings), labels.has_regions)
-    threshold = settings.threshold
+    threshold = settings.cut
     rule = None if threshold == 0.5 else difference_rule(threshold)
     if labels.has_regions:
         rule = regions_rule(labels.regions_class_order, threshold)

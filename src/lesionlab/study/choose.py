@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from lesionlab.core.components import foreground_box
 from lesionlab.core.recipe import RefineSettings
+from lesionlab.core.settings import Threshold
+from lesionlab.predict.expected_dice import LEVELS, largest_expected_dice
 from lesionlab.refine import cleaned
-from lesionlab.study.held_out import LEVELS
 from lesionlab.study.settings import PostProcessing
 
 OWN = 0.5
@@ -26,15 +27,18 @@ OWN = 0.5
 
 @dataclass(frozen=True)
 class Choice:
-    """A mask is the voxels of at least `threshold` (0.5: as the network decides), cleaned by `refine`."""
+    """A mask is the voxels of at least `threshold` (0.5: as the network decides), cleaned by `refine`.
+
+    "expected_dice" draws the mask with the largest expected Dice instead.
+    """
 
     refine: RefineSettings
-    threshold: float = OWN
+    threshold: Threshold = OWN
 
     @property
     def words(self) -> str:
         """In a few words, for a table."""
-        parts = [] if self.threshold == OWN else [f"threshold {self.threshold:g}"]
+        parts = [_threshold_words(self.threshold)] if self.threshold != OWN else []
         parts += ["holes filled"] if self.refine.fill_holes else []
         parts += ["largest component"] if self.refine.keep == "largest" else []
         parts += [f"at least {self.refine.minimum_ml:.3g} ml"] if self.refine.minimum_ml else []
@@ -75,7 +79,7 @@ def cut(
 def drawn(mask: Any, probability: Any, choice: Choice, voxel_ml: float) -> Any:
     """The labels that a choice makes of a prediction; without probabilities the mask is what it is."""
     if choice.threshold != OWN and probability is not None:
-        mask = (probability >= choice.threshold * LEVELS).astype(np.uint8)
+        mask = _cut(probability, choice.threshold).astype(np.uint8)
     return cleaned(mask, choice.refine, voxel_ml)[0]
 
 
@@ -137,6 +141,21 @@ class Chooser:
             # Two digits, so that folds whose medians hardly differ share their scores.
             sizes = {float(f"{share * np.median(volumes):.2g}") for share in settings.minimum_shares}
             yield lambda now: [_refined(now, minimum_ml=ml) for ml in sorted(sizes)]
+
+
+def _threshold_words(threshold: Threshold) -> str:
+    return "largest expected Dice" if threshold == "expected_dice" else f"threshold {threshold:g}"
+
+
+def _cut(probability: NDArray[np.uint8], threshold: Threshold) -> NDArray[np.bool_]:
+    if threshold == "expected_dice":
+        return largest_expected_dice(probability)
+    return np.asarray(probability >= threshold * LEVELS)
+
+
+def lowest(thresholds: Sequence[Threshold]) -> float:
+    """The smallest probability that decides anything under these thresholds or the network's own."""
+    return min([OWN, *(1 / LEVELS if one == "expected_dice" else one for one in thresholds)])
 
 
 def _refined(choice: Choice, **changes: Any) -> Choice:

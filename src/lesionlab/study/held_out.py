@@ -21,11 +21,9 @@ from lesionlab.core.files import writing
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Progress
 from lesionlab.predict import Bundle, predict
+from lesionlab.predict.expected_dice import levels
 from lesionlab.study.data import Kept
 from lesionlab.train import read_curves
-
-LEVELS = 256
-"""Steps of a stored probability."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +71,6 @@ def predict_held_out(
 def _seconds(file: Path) -> float:
     with np.load(file) as arrays:
         return float(arrays["seconds"])
-
-
-def levels(probability: NDArray[Any]) -> NDArray[np.uint8]:
-    """Probabilities in [0, 1] in whole steps of 1/256, downwards; 1 becomes 255."""
-    steps: NDArray[np.uint8] = np.minimum(np.floor(probability * LEVELS), LEVELS - 1).astype(np.uint8)
-    return steps
 
 
 def load_held_out(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:

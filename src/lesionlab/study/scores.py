@@ -23,7 +23,7 @@ from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.core.volume import Volume
 from lesionlab.evaluate import score_case, score_missing
 from lesionlab.pipeline.record import part
-from lesionlab.study.choose import OWN, Choice, Chooser, HeldOut, cut, drawn
+from lesionlab.study.choose import Choice, Chooser, HeldOut, cut, drawn, lowest
 from lesionlab.study.data import Kept, key_of
 from lesionlab.study.held_out import load_held_out
 from lesionlab.study.run import Bench, Run
@@ -112,12 +112,12 @@ def _chooser(bench: Bench, run: Run, owners: Mapping[str, Run], known: dict[str,
     key = key_of(run.variant.name, run.seed, run.fold if bench.study.learns_inside else None)
     if key not in known:
         settings, cases = bench.study.settings.post_processing, bench.cases(run.recipe)
-        lowest = min((OWN, *settings.thresholds))
+        least = lowest(settings.thresholds)
 
         def load(name: str) -> HeldOut:
             truth = _truth(cases.get(name))
             mask, probability = load_held_out(_file(bench, owners[name], name))
-            return cut(mask, probability, truth.array, truth.geometry.voxel_ml, lowest)
+            return cut(mask, probability, truth.array, truth.geometry.voxel_ml, least)
 
         kept = Kept(load, lambda case: case.mask.nbytes + case.truth.nbytes)
         known.clear()

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.registry import RECIPES, STUDIES, find_recipe, find_study
-from lesionlab.core.settings import Positive, Settings, Share, needed_words
+from lesionlab.core.settings import Positive, Settings, Share, Threshold, needed_words
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
@@ -62,8 +62,9 @@ class PostProcessing(Settings):
 
     choose: bool = True
     learn_on: Literal["auto", "other_folds", "inner"] = "auto"
-    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
-    """Probabilities tried, for recipes with one label; 0.5 is the network's own decision."""
+    thresholds: tuple[Threshold, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
+    """Probabilities tried, for recipes with one label; 0.5 is the network's own decision. `expected_dice` may
+    be among them: the mask with the largest expected Dice (`predict/expected_dice.py`)."""
     largest: bool = True
     """Whether keeping the largest component only is tried."""
     fill_holes: bool = True
