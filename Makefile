@@ -1,6 +1,6 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
 .PHONY: install demo test tools niivue lint sts bench clean service-load sts-losses sts-two-step sts-petct \
-  bus-bra bus-bra-best bus-bra-imagenet bus-bra-imagenet-long imagenet-weights bus-bra-transfer bus-bra-lesion-free
+  bus-bra bus-bra-best bus-bra-imagenet bus-bra-imagenet-long imagenet-weights bus-bra-transfer bus-bra-lesion-free expected-dice
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -108,6 +108,13 @@ bus-bra-imagenet: imagenet-weights
 bus-bra-imagenet-long: imagenet-weights
 	$(STUDY) benchmarks/bus_bra_imagenet_long.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_imagenet_long \
 	  --data $(DATA_ROOT)/bus_bra
+
+# After bus-bra-imagenet-long and sts: their networks, decided at 0.5, by the largest expected Dice, and by its authors.
+expected-dice: install
+	$(RUN)python -m pip install -q --no-deps --upgrade --target workspace/peers rankseg==0.0.8
+	$(RUN)python benchmarks/expected_dice.py --peers workspace/peers -o benchmarks/results \
+	  --trained "breast ultrasound" workspace/bus_bra/trained/ImageNet-s-weights-longer-* workspace/bus_bra/converted/bus-bra \
+	  --trained sarcomas $(WORKSPACE) $(DATA)
 
 bus-bra-transfer: imagenet-weights
 	$(STUDY) benchmarks/bus_bra_transfer.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_transfer \
