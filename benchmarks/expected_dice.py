@@ -4,10 +4,10 @@
     python benchmarks/expected_dice.py --peers PEERS -o benchmarks/results --trained NAME WORKSPACE DATA
 
 WORKSPACE is a trained one (of `lesionlab train`, or in the folder `trained` of a study), DATA the folder of
-its cases; several may be given. Every case goes through the fold that has not seen its patient (of a study that keeps patients from
-training for its choices, only these are taken); the three decisions then see the same probabilities. rankseg
-is the package of the rule's authors, here with the solver that it takes by itself (RMA). `make expected-dice`
-does all of it, in four minutes on two cores for 1,574 pictures and 36 volumes.
+its cases; several may be given. Every case goes through the fold that has not seen its patient (of a study
+that keeps patients from training for its choices, only these are taken); the three decisions then see the
+same probabilities. rankseg is the package of the rule's authors, here with the solver that it takes by itself
+(RMA). `make expected-dice` does all of it, in four minutes on two cores for 1,574 pictures and 36 volumes.
 """
 
 from __future__ import annotations
