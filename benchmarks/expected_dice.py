@@ -150,12 +150,13 @@ def main() -> int:
         "# The mask with the largest expected Dice, beside rankseg",
         "",
         f"Made by `make expected-dice` on {thread_count()} cores ({platform.machine()}), "
-        f"torch {version('torch')}, rankseg 0.0.8 with its own choice of solver (RMA).",
+        f"torch {version('torch')}, rankseg {version('rankseg')} with its own choice of solver (RMA).",
         "",
         *table(HEAD, rows),
         "",
         "Dice: mean over cases. More by: ours less the cut at 0.5, 95 % interval by drawing patients.",
-        "ms: from a case's probabilities to its mask, median over cases.",
+        "ms: from a case's probabilities to its mask, median over cases. Of networks whose study kept",
+        "patients from training for its choices, the cases are those patients'.",
     ]
     write_text(options.out / "expected_dice.md", "\n".join(lines) + "\n")
     print("\n".join(lines))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lesionlab.core.case import Case
-from lesionlab.core.recipe import Recipe, parse_recipe
+from lesionlab.core.recipe import Recipe, dump_recipe, parse_recipe
 from lesionlab.core.units import ONE, SUVBW
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.core.workspace import open_workspace
+from lesionlab.pipeline.files import write_converted
 from lesionlab.plan import plan_dataset
 from lesionlab.predict import Bundle, load_bundle, write_bundle
 from lesionlab.report import save_volume
@@ -56,6 +58,33 @@ def tiny_recipe() -> Recipe:
         },
         "tiny",
     )
+
+
+STUDY_HEAD = """
+name = "phantom"
+data = "patients"
+recipe = "tiny.toml"
+folds = 2
+protocol = "patches"
+amount = 8
+
+[common]
+prediction = { backend = "torch", mirror = false }
+
+[common.training]
+iterations = 2
+validation_iterations = 1
+weight_averaging = 0.0
+"""
+
+
+def write_study(root: Path, variants: str, cases: Sequence[Case]) -> Path:
+    """`study.toml` of the tiny recipe with its variants, and the patients that it is about."""
+    for case in cases:
+        write_converted(case, root / "patients" / case.id, {"source": "phantom"})
+    (root / "tiny.toml").write_text(dump_recipe(tiny_recipe()))
+    (root / "study.toml").write_text(STUDY_HEAD + variants)
+    return root / "study.toml"
 
 
 def plan_tiny(root: Path, recipe: Recipe | None = None) -> Path:

@@ -12,9 +12,7 @@ from typer.testing import CliRunner, Result
 
 import networks_phantom
 from lesionlab.cli import app
-from lesionlab.core.recipe import dump_recipe
 from lesionlab.core.workspace import open_workspace
-from lesionlab.pipeline.files import write_converted
 from lesionlab.read import load_mask
 from lesionlab.study import load_study, run_study
 from lesionlab.study.held_out import NO_COST, Cost
@@ -22,22 +20,7 @@ from lesionlab.study.run import Bench, runs_of
 
 pytestmark = pytest.mark.slow
 
-STUDY = """
-name = "phantom"
-data = "patients"
-recipe = "tiny.toml"
-folds = 2
-protocol = "patches"
-amount = 8
-
-[common]
-prediction = { backend = "torch", mirror = false }
-
-[common.training]
-iterations = 2
-validation_iterations = 1
-weight_averaging = 0.0
-
+VARIANTS = """
 [[variants]]
 name = "SUVbw 4"
 recipe = "pet-threshold"
@@ -78,11 +61,8 @@ def call(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("study")
-    for number in range(6):
-        case = networks_phantom.sphere_case(number, lesion=number != 5)
-        write_converted(case, root / "patients" / case.id, {"source": "phantom"})
-    (root / "tiny.toml").write_text(dump_recipe(networks_phantom.tiny_recipe()))
-    (root / "study.toml").write_text(STUDY)
+    cases = [networks_phantom.sphere_case(number, lesion=number != 5) for number in range(6)]
+    networks_phantom.write_study(root, VARIANTS, cases)
     return root
 
 
@@ -151,16 +131,16 @@ def test_nothing_runs_twice(place: Path, finished: Result, monkeypatch: pytest.M
 
 def test_a_renamed_variant_shares_the_runs_and_another_amount_does_not(place: Path, finished: Result) -> None:
     changed = place / "renamed.toml"
-    changed.write_text(
-        STUDY.replace("grid.networks.small", "grid.networks.tiny").replace('"phantom"', '"another"')
-    )
+    own = (place / "study.toml").read_text()
+    own = own.replace("grid.networks.small", "grid.networks.tiny").replace('"phantom"', '"another"')
+    changed.write_text(own)
     bench = Bench(load_study(place / "study.toml"), place / "work")
     other = Bench(load_study(changed), place / "work")
     keys = {bench.key(run) for run in runs_of(bench.study)}
     assert {other.key(run) for run in runs_of(other.study)} == keys
     roots = {one.data(runs_of(one.study)[0].recipe).workspace.root for one in (bench, other)}
     assert len(roots) == 1 and all((root / "raw").glob("*/dataset.json") for root in roots)
-    changed.write_text(STUDY.replace("amount = 8", "amount = 12"))
+    changed.write_text((place / "study.toml").read_text().replace("amount = 8", "amount = 12"))
     longer = Bench(load_study(changed), place / "work")
     trained = [run for run in runs_of(longer.study) if run.recipe.method == "network"]
     assert not {longer.key(run) for run in trained} & keys

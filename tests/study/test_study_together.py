@@ -5,29 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import networks_phantom
 from lesionlab.core.files import write_json
-from lesionlab.core.recipe import dump_recipe
 from lesionlab.core.tasks import Task
-from lesionlab.pipeline.files import write_converted
 from lesionlab.study.together import alone, run_together
 
-STUDY = """
-name = "phantom"
-data = "patients"
-recipe = "tiny.toml"
-folds = 2
-protocol = "patches"
-amount = 8
-
-[common]
-prediction = { backend = "torch", mirror = false }
-training = { iterations = 2, validation_iterations = 1 }
-
+VARIANT = """
 [[variants]]
 name = "small"
 """
@@ -84,34 +72,40 @@ def test_without_waiting_a_held_lock_is_not_got_and_afterwards_it_is(tmp_path: P
         assert third
 
 
+def study_process(root: Path, out: str) -> subprocess.Popen[bytes]:
+    words = ["study", "run", "study.toml", "-w", "work", "--device", "cpu", "-o", out]
+    command = [sys.executable, "-m", "lesionlab", *words]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    said = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, said
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_runs_of_a_study(tmp_path: Path) -> None:
-    for number in range(4):
-        case = networks_phantom.sphere_case(number)
-        write_converted(case, tmp_path / "patients" / case.id, {"source": "phantom"})
-    (tmp_path / "tiny.toml").write_text(dump_recipe(networks_phantom.tiny_recipe()))
-    (tmp_path / "study.toml").write_text(STUDY)
-    command = [
-        sys.executable,
-        "-m",
-        "lesionlab",
-        "study",
-        "run",
-        "study.toml",
-        "-w",
-        "work",
-        "--device",
-        "cpu",
-    ]
-    both = [
-        subprocess.Popen(
-            [*command, "-o", name], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for name in ("one", "two")
-    ]
-    said = [process.communicate(timeout=300)[0].decode() for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    networks_phantom.write_study(tmp_path, VARIANT, [networks_phantom.sphere_case(n) for n in range(4)])
+    for process in [study_process(tmp_path, name) for name in ("one", "two")]:
+        ended(process)
     log = (tmp_path / "work" / "study.log").read_text(encoding="utf-8")
     for fold in (0, 1):
         assert log.count(f"done: small, fold {fold}") == 1, log
     assert (tmp_path / "one" / "study.csv").read_bytes() == (tmp_path / "two" / "study.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_was_at_is_done_by_another(tmp_path: Path) -> None:
+    networks_phantom.write_study(tmp_path, VARIANT, [networks_phantom.sphere_case(n) for n in range(4)])
+    killed, log = study_process(tmp_path, "one"), tmp_path / "work" / "study.log"
+    for _ in range(3000):
+        if log.is_file() and "run 1 of 2" in log.read_text(encoding="utf-8"):
+            break
+        time.sleep(0.1)
+    other = study_process(tmp_path, "two")
+    killed.kill()
+    killed.communicate(timeout=60)
+    ended(other)
+    said = log.read_text(encoding="utf-8")
+    assert said.count("run 1 of 2") == 2 and said.count("done: small, fold 0") == 1, said
+    assert (tmp_path / "two" / "study.csv").is_file() and not (tmp_path / "one").exists()

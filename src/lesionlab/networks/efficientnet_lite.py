@@ -155,8 +155,8 @@ class EfficientNetLiteUNet(nn.Module):
             self.levels.append(nn.Sequential(first, conv_block(2, wanted, wanted, "batch")))
             width = wanted
         self.head = nn.Conv2d(width, num_classes, 1)
-        # features beside each other: convolutions of single features take half the time and less, on a CPU.
-        # The weights ask for it, because an image of one channel lies the same either way.
+        # Features beside each other: convolutions of single features are quicker so on a CPU. The weights ask
+        # for it, because an image of one channel lies the same either way.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.pipeline.record import part
 
 T = TypeVar("T")
 FOLDER = "locks"
@@ -57,7 +58,8 @@ def run_together(
         for number, task in enumerate(tasks):
             if number in found:
                 continue
-            with alone(root, task.key, progress, wait=wait) as got:
+            so_far = part(progress, len(found) / len(tasks), 1.0)
+            with alone(root, task.key, so_far, wait=wait) as got:
                 if got:
                     found[number] = run_tasks([task], store=store)[0]
     return [found[number] for number in range(len(tasks))]
