@@ -15,7 +15,8 @@ from lesionlab.cli import app
 from lesionlab.core.recipe import parse_recipe
 from lesionlab.core.registry import RECIPES
 from lesionlab.serve.settings import parse_settings
-from lesionlab.study.settings import StudySettings, variants_of
+from lesionlab.study.load import variants_of
+from lesionlab.study.settings import StudySettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -9,7 +9,7 @@ import pytest
 
 import dataset_phantoms
 from lesionlab.study import load_study
-from lesionlab.study.run import Bench
+from lesionlab.study.bench import Bench
 from recipes_phantom import THIN, made_case, write_cases
 
 STUDIES = Path(__file__).resolve().parents[1] / "studies"

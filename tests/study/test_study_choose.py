@@ -17,9 +17,9 @@ from lesionlab.core.volume import Geometry, Volume
 from lesionlab.predict.expected_dice import largest_expected_dice, levels
 from lesionlab.study import load_study
 from lesionlab.study import scores as work
+from lesionlab.study.bench import runs_of
 from lesionlab.study.choose import Choice, Chooser, HeldOut, case_score, cut, drawn, lowest
 from lesionlab.study.data import Split
-from lesionlab.study.run import runs_of
 from lesionlab.study.settings import PostProcessing
 
 PLAIN = RefineSettings()

@@ -15,8 +15,8 @@ from lesionlab.cli import app
 from lesionlab.core.workspace import open_workspace
 from lesionlab.read import load_mask
 from lesionlab.study import load_study, run_study
+from lesionlab.study.bench import Bench, runs_of
 from lesionlab.study.held_out import NO_COST, Cost
-from lesionlab.study.run import Bench, runs_of
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +36,14 @@ loss = { dice = 1.0, cross_entropy = 1.0 }
 
 [grid.losses.tversky]
 loss = { dice = 0.0, cross_entropy = 0.0, tversky = 1.0, fp_weight = 0.3, fn_weight = 0.7 }
+
+[[ensembles]]
+name = "both"
+members = ["small, dice + ce", "small, tversky"]
+
+[[ensembles]]
+name = "lame"
+members = ["small, tversky", "does not fit"]
 """
 TRAINED = ("small, dice + ce", "small, tversky")
 CASES = [f"sphere_{number}" for number in range(6)]
@@ -105,7 +113,8 @@ def test_a_variant_that_fails_is_listed_and_the_rest_go_on(place: Path, finished
     assert f"error: does not fit: {reason}" in finished.stderr
     answer = json.loads(finished.stdout[finished.stdout.index("{") :])
     assert answer["rows"][0]["variant"] == "SUVbw 4"
-    assert {row["variant"] for row in answer["rows"]} == {"SUVbw 4", *TRAINED}
+    assert {row["variant"] for row in answer["rows"]} == {"SUVbw 4", *TRAINED, "both"}
+    assert "error: lame: fold 0: lame, fold 0: found no predictions of does not fit" in finished.stderr
     page = (place / "work" / "table" / "study.html").read_text(encoding="utf-8")
     assert reason in page.replace("&#x27;", "'")
     assert reason in (place / "work" / "table" / "study.md").read_text(encoding="utf-8")
@@ -116,7 +125,7 @@ def test_nothing_runs_twice(place: Path, finished: Result, monkeypatch: pytest.M
         raise AssertionError("ran again")
 
     table = (place / "work" / "table" / "study.csv").read_bytes()
-    for name in ("train_fold", "predict_held_out", "prepare"):
+    for name in ("train_fold", "predict_held_out", "mean_held_out", "prepare"):
         monkeypatch.setattr(f"lesionlab.study.run.{name}", never)
     monkeypatch.setattr("lesionlab.study.scores.score_held_out", never)
     monkeypatch.setattr("lesionlab.study.data.gather_cohort", never)
@@ -125,14 +134,14 @@ def test_nothing_runs_twice(place: Path, finished: Result, monkeypatch: pytest.M
     assert result.exit_code == 1
     assert (place / "again" / "study.csv").read_bytes() == table
     only = call("study", "table", place / "study.toml", "-w", place / "work", "-o", place / "only", "--json")
-    assert json.loads(only.stdout)["waiting"] == ["does not fit"]
+    assert json.loads(only.stdout)["waiting"] == ["does not fit", "lame"]
     assert (place / "only" / "study.csv").read_bytes() == table
 
 
 def test_a_renamed_variant_shares_the_runs_and_another_amount_does_not(place: Path, finished: Result) -> None:
     changed = place / "renamed.toml"
     own = (place / "study.toml").read_text()
-    own = own.replace("grid.networks.small", "grid.networks.tiny").replace('"phantom"', '"another"')
+    own = own.replace("small", "little").replace('"phantom"', '"another"')
     changed.write_text(own)
     bench = Bench(load_study(place / "study.toml"), place / "work")
     other = Bench(load_study(changed), place / "work")
@@ -154,7 +163,7 @@ def test_the_numbers_are_those_of_the_stored_masks(place: Path, finished: Result
         table = {row["variant"]: row for row in csv.DictReader(file)}
     choices = json.loads((place / "work" / "table" / "study.json").read_text())
     assert choices["facts"]["protocol"] == "the same for every variant: 8 patches in each fold"
-    for name in ("SUVbw 4", *TRAINED):
+    for name in ("SUVbw 4", *TRAINED, "both"):
         dice, iou, free = [], [], []
         for run in (one for one in runs_of(study) if one.variant.name == name):
             for case in bench.data(run.recipe).splits[run.fold].test:
@@ -176,6 +185,38 @@ def test_the_numbers_are_those_of_the_stored_masks(place: Path, finished: Result
     assert all(float(table[name]["patches"]) == 8 for name in TRAINED)
     weights = json.loads((place / "work" / "finished").glob("*.json").__next__().read_text())
     assert set(weights) >= {"minutes", "parameters", "seconds_per_case", "failed"}
+
+
+def test_an_ensemble_is_the_mean_probability_of_its_members_and_costs_what_they_cost(
+    place: Path, finished: Result
+) -> None:
+    bench = Bench(load_study(place / "study.toml"), place / "work")
+    runs = {run.variant.name: run for run in runs_of(bench.study) if run.fold == 1}
+    tested = bench.data(runs["both"].recipe).splits[1].test
+    assert tested and runs["both"].seed is None
+    differ = 0
+    for case in tested:
+        one, two, mean = (
+            np.load(bench.predictions(runs[name]) / f"{case}.npz") for name in (*TRAINED, "both")
+        )
+        chance = (one["probability"] / 2 + two["probability"] / 2 + 0.5) / 256
+        assert np.abs((mean["probability"] + 0.5) / 256 - chance).max() <= 0.5 / 256
+        assert np.array_equal(mean["mask"], mean["probability"] >= 128)
+        assert float(mean["seconds"]) == float(one["seconds"]) + float(two["seconds"])
+        differ += not np.array_equal(one["probability"], two["probability"])
+    assert differ
+    record = json.loads((place / "work" / "table" / "study.json").read_text())
+    rows = {row["variant"]: row for row in record["rows"]}
+    for key in ("parameters", "patches", "minutes"):
+        assert rows["both"][key] == pytest.approx(sum(rows[name][key] for name in TRAINED))
+    assert record["facts"]["ensembles"] == (
+        "mean probability of networks, whose costs are added: "
+        "'both' of 'small, dice + ce', 'small, tversky'; 'lame' of 'small, tversky', 'does not fit'"
+    )
+    assert set(record["recipes"]) == {"SUVbw 4", "does not fit", *TRAINED}
+    with (place / "work" / "table" / "cases.csv").open(newline="") as file:
+        seeds = {row["seed"] for row in csv.DictReader(file) if row["variant"] == "both"}
+    assert seeds == {""}
 
 
 def test_variants_that_preprocess_alike_share_their_cases(place: Path, finished: Result) -> None:

@@ -9,11 +9,13 @@ import pytest
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.registry import find_recipe
 from lesionlab.study import load_study
+from lesionlab.study.bench import runs_of, trained_recipe
 from lesionlab.study.held_out import paced
-from lesionlab.study.run import runs_of, trained_recipe
 
 BASE = 'name = "s"\ndata = "d"\namount = 100\n'
 ONE = '[[variants]]\nname = "a"\n'
+THRESHOLD = '[[variants]]\nname = "b"\nrecipe = "pet-threshold"\n'
+BOTH = "[[ensembles]]\nname = 'e'\nmembers = {}\n"
 
 
 def study(tmp_path: Path, text: str):
@@ -81,6 +83,22 @@ def test_runs_go_fold_by_fold_and_clean_up_is_no_reason_to_train_again(tmp_path:
         (BASE + "folds = 3\ntest_folds = [3]\n" + ONE, "test_folds are some of 0 to 2"),
         (BASE + "test_folds = [0]\n[post_processing]\nlearn_on = 'other_folds'\n" + ONE, "two test_folds"),
         (BASE.replace("100", "0") + ONE, "amount = '0'.*greater than 0"),
+        (BASE + ONE + BOTH.format("['a']"), "ensemble 'e': members that differ, two or more"),
+        (BASE + ONE + BOTH.format("['a', 'a']"), "members that differ"),
+        (BASE + ONE + BOTH.format("['a', 'b']"), "ensemble 'e': found member 'b'; needed .* one label: a$"),
+        (BASE + ONE + THRESHOLD + BOTH.format("['a', 'b']"), "found member 'b'; needed networks"),
+        (
+            BASE
+            + "[common]\nlabels = { l = 1, m = 2 }\n"
+            + ONE
+            + "[[variants]]\nname = 'b'\n"
+            + BOTH.format("['a', 'b']"),
+            "found member 'a'; needed .* one label: it has none",
+        ),
+        (
+            BASE + "seeds = [1, 2]\n" + ONE + BOTH.format("['a']").replace("'e'", "'a'"),
+            "two variants named a",
+        ),
         ('name = "s"\n' + ONE, "data; amount; needed a value$"),
         ("name = \n", "a TOML file"),
     ],
@@ -88,6 +106,22 @@ def test_runs_go_fold_by_fold_and_clean_up_is_no_reason_to_train_again(tmp_path:
 def test_what_is_no_study_is_refused_with_the_reason(tmp_path: Path, text: str, needed: str) -> None:
     with pytest.raises(RecipeError, match=needed):
         study(tmp_path, text)
+
+
+def test_an_ensemble_follows_with_the_runs_of_its_members_and_all_seeds(tmp_path: Path) -> None:
+    two = ONE + "amount = 30\n[[variants]]\nname = 'b'\n"
+    found = study(tmp_path, BASE + "folds = 2\nseeds = [1, 2]\n" + two + BOTH.format("['b', 'a']"))
+    assert [v.name for v in found.variants] == ["a", "b", "e"]
+    assert [v.name for v in found.trained] == ["a", "b"]
+    assert [v.amount for v in found.variants] == [30, 100, 130]
+    runs = runs_of(found)
+    assert len(runs) == 10 and all(not run.members for run in runs[:8])
+    for fold, run in enumerate(runs[8:]):
+        assert (run.fold, run.seed, run.title) == (fold, None, f"e, fold {fold}")
+        assert sorted((one.seed, one.variant.name) for one in run.members) == [
+            (1, "a"), (1, "b"), (2, "a"), (2, "b"),
+        ]  # fmt: skip
+        assert {one.fold for one in run.members} == {fold}
 
 
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lesionlab.core.tasks import Outcome
 from lesionlab.evaluate.statistics import holm
 from lesionlab.report.study import study_markdown, write_study
 from lesionlab.study import load_study
-from lesionlab.study.run import Run, runs_of
+from lesionlab.study.bench import Run, runs_of
 from lesionlab.study.table import Finished, StudyTable, failures, table_record, tabulate
 
 TEXT = """
@@ -73,9 +73,9 @@ def scores(dice: float, empty: bool) -> dict[str, float]:
             "truth_ml": 2.0, "predicted_ml": 2.0}  # fmt: skip
 
 
-def finished(run: Run, labels: tuple[str, ...] = ("all",)) -> Finished:
+def finished(run: Run, labels: tuple[str, ...] = ("all",), below: Mapping[str, float] = BELOW) -> Finished:
     """Seed 2 is 0.1 worse than seed 1 where the variant is `fair`, and leaves the lesion-free case alone."""
-    minus = BELOW[run.variant.name] + 0.1 * (run.variant.name == "fair") * (run.seed == 2)
+    minus = below[run.variant.name] + 0.1 * (run.variant.name == "fair") * (run.seed == 2)
     cases = {
         case: {
             label: scores(GOOD[case] - minus, False) if case in GOOD else scores(float(run.seed == 1), True)
@@ -145,6 +145,21 @@ def test_only_folds_that_all_have_finished_are_compared(tmp_path: Path) -> None:
     assert found.rows[0]["dice"] == pytest.approx(0.8)
     with pytest.raises(DatasetError, match=r"no test fold .* \(1 failed; broken: no\)"):
         tabulate(bench, done[:1], {"broken": "no"})
+
+
+def test_an_ensemble_of_all_seeds_needs_one_run_a_fold_and_other_amounts_are_told(tmp_path: Path) -> None:
+    text = TEXT.replace('name = "fair"', 'name = "fair"\namount = 20')
+    bench = FakeBench(tmp_path, text + "[[ensembles]]\nname = 'mean'\nmembers = ['good', 'fair']\n")
+    below = {**BELOW, "mean": -0.04}
+    done = [finished(run, below=below) for run in runs_of(bench.study) if run.variant.name in below]
+    assert sum(one.run.seed is None for one in done) == 2
+    found = tabulate(bench, done, {})
+    assert [row["variant"] for row in found.rows] == ["mean", "good", "fair", "bad"]
+    assert found.rows[0]["dice"] == pytest.approx(np.mean(list(GOOD.values())) + 0.04)
+    assert math.isnan(found.rows[0]["seed_sd"]) and found.waiting == ("broken", "late")
+    protocol = "the same for every variant: 10 patches in each fold, but fair 20"
+    assert found.facts["protocol"] == protocol
+    assert found.facts["ensembles"].endswith("'mean' of 'good', 'fair', 2 seeds each")
 
 
 def test_the_first_reason_of_a_variant_is_kept(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from lesionlab.networks.efficientnet_lite import GROUPS, EfficientNetLiteUNet
 from lesionlab.networks.unet import UNet
 from lesionlab.pipeline.card import model_card
 from lesionlab.predict import load_bundle, write_bundle
-from lesionlab.study.run import by_content
+from lesionlab.study.bench import by_content
 from lesionlab.train import train_fold
 from lesionlab.train.nnunet import FINAL
 from lesionlab.train.start import start_network

@@ -28,7 +28,7 @@ from lesionlab.pipeline.record import part
 from lesionlab.pipeline.training import SOURCES_FILE, gather_cohort
 from lesionlab.plan import patient_folds
 from lesionlab.study.groups import folds_by_column
-from lesionlab.study.settings import Study
+from lesionlab.study.load import Study
 
 GATHERED = "gathered.json"
 DATA_NAME = "study"

@@ -5,7 +5,6 @@ What can be made of what is there is made: variants that failed, or that are sti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -13,13 +12,15 @@ from typing import Any
 
 from lesionlab.core.errors import LesionLabError
 from lesionlab.core.files import write_json, writing
-from lesionlab.core.tasks import Outcome, Progress, Task, silent
+from lesionlab.core.tasks import Outcome, Progress, silent
 from lesionlab.pipeline.record import part, versions
 from lesionlab.report.study import write_study
 from lesionlab.report.tables import write_csv
-from lesionlab.study.run import FINISHED, LOG_FILE, Bench, Run, logged, run_study, runs_of
+from lesionlab.study.bench import Bench, Run, runs_of
+from lesionlab.study.load import Study
+from lesionlab.study.log import LOG_FILE, logged
+from lesionlab.study.run import run_study
 from lesionlab.study.scores import ALL, score_runs
-from lesionlab.study.settings import Study
 from lesionlab.study.table import Finished, StudyTable, failures, table_record, tabulate
 
 
@@ -70,11 +71,9 @@ def report_study(
 def kept_outcome(bench: Bench, run: Run) -> Outcome[dict[str, Any]]:
     """What an earlier run left of a run; neither value nor error where it has not finished."""
     try:
-        task: Task[Any] = Task("run", dict, bench.inputs(run))
+        value = bench.kept(run)
     except LesionLabError as error:
         return Outcome("run", None, str(error), 0.0)
-    file = bench.root / FINISHED / f"{task.key}.json"
-    value = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     return Outcome("run", value, None, 0.0, reused=value is not None)
 
 
@@ -83,7 +82,7 @@ def _write(study: Study, table: StudyTable, finished: Sequence[Finished], out: P
     write_study(out, title, {field.name: getattr(table, field.name) for field in fields(table)})
     record = table_record(table)
     settings = study.settings.model_dump(mode="json", exclude={"data"})
-    recipes = {variant.name: variant.recipe.sha256 for variant in study.variants}
+    recipes = {variant.name: variant.recipe.sha256 for variant in study.trained}
     write_json(
         out / "study.json", {"versions": versions(), "settings": settings, "recipes": recipes} | record
     )

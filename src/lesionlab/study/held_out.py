@@ -19,9 +19,10 @@ from lesionlab.core.case import Case
 from lesionlab.core.errors import LesionLabError
 from lesionlab.core.files import writing
 from lesionlab.core.recipe import Recipe
+from lesionlab.core.settings import Threshold
 from lesionlab.core.tasks import Progress
 from lesionlab.predict import Bundle, predict
-from lesionlab.predict.expected_dice import levels
+from lesionlab.predict.expected_dice import LEVELS, decided, levels
 from lesionlab.study.data import Kept
 from lesionlab.train import read_curves
 
@@ -56,16 +57,57 @@ def predict_held_out(
         except LesionLabError as error:
             failed[name] = str(error)
             continue
-        arrays: dict[str, Any] = {
-            "mask": found.mask.array.astype(np.uint8),
-            "seconds": time.perf_counter() - start,
-        }
-        if probable and found.probability is not None:
-            arrays["probability"] = levels(found.probability.array)
-        with writing(file) as temporary, temporary.open("wb") as target:
-            np.savez_compressed(target, **arrays)
-    seconds = [_seconds(folder / f"{name}.npz") for name in names if name not in failed]
+        seconds = time.perf_counter() - start
+        steps = None if found.probability is None else levels(found.probability.array)
+        _write(file, found.mask.array, steps, seconds)
+    took = [_seconds(folder / f"{name}.npz") for name in names if name not in failed]
+    return Timed(float(np.median(took)) if took else float("nan"), failed)
+
+
+def mean_held_out(
+    folders: Sequence[Path],
+    names: Sequence[str],
+    folder: Path,
+    threshold: Threshold,
+    progress: Progress,
+) -> Timed:
+    """The mean probability of several networks for each case, into `folder/NAME.npz`.
+
+    It is decided by `threshold`, and its seconds are the sum of theirs. A case that one of them lacks, or
+    predicted on another grid, is listed as failed.
+    """
+    failed, seconds = {}, []
+    for number, name in enumerate(names):
+        progress(f"mean of {len(folders)} networks: {name}", number / len(names))
+        files = [one / f"{name}.npz" for one in folders]
+        if not all(file.is_file() for file in files):
+            failed[name] = "not predicted by every member"
+            continue
+        found = [load_held_out(file)[1] for file in files]
+        shapes = {None if one is None else one.shape for one in found}
+        if None in shapes or len(shapes) > 1:
+            failed[name] = f"probabilities of one shape needed, found {shapes}"
+            continue
+        steps = mean_steps([one for one in found if one is not None])
+        seconds.append(sum(_seconds(file) for file in files))
+        _write(folder / f"{name}.npz", decided(steps, threshold), steps, seconds[-1])
     return Timed(float(np.median(seconds)) if seconds else float("nan"), failed)
+
+
+def mean_steps(steps: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The mean of probabilities that are kept in steps, each step counting as its middle."""
+    total = np.zeros(steps[0].shape, np.float32)
+    for one in steps:
+        total += one
+    return levels((total / len(steps) + 0.5) / LEVELS)
+
+
+def _write(file: Path, mask: NDArray[Any], steps: NDArray[np.uint8] | None, seconds: float) -> None:
+    arrays: dict[str, Any] = {"mask": mask.astype(np.uint8), "seconds": seconds}
+    if steps is not None:
+        arrays["probability"] = steps
+    with writing(file) as temporary, temporary.open("wb") as target:
+        np.savez_compressed(target, **arrays)
 
 
 def _seconds(file: Path) -> float:

@@ -1,170 +1,34 @@
 """Running a study: every variant, fold and seed once, wherever an earlier run stopped.
 
 A run trains one network (or takes a method without weights), predicts the patients it has not seen and keeps
-the predictions. Its result is addressed by what it depends on, so that the same run in another study file of
-the same folder, or under another name, is not repeated. Scores and tables are made of these in `scores.py`.
+the predictions; one of an ensemble takes the mean of what its members predicted. What a run is, and where its
+result lies, is `bench.py`'s; scores and tables are made of them in `scores.py`.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lesionlab.core.case import Case
 from lesionlab.core.errors import DatasetError, LesionLabError
-from lesionlab.core.files import sha256_of
-from lesionlab.core.learning import TrainingSettings
-from lesionlab.core.recipe import BiomarkerSettings, RadiomicsSettings, Recipe, RefineSettings
+from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, silent
 from lesionlab.core.workspace import open_workspace
 from lesionlab.pipeline.record import part
 from lesionlab.pipeline.steps import train_first_step
 from lesionlab.pipeline.training import fold_bundle
 from lesionlab.predict import Bundle
-from lesionlab.study.data import (
-    Kept,
-    StudyData,
-    batch_size_of,
-    data_key,
-    data_recipe,
-    gather,
-    kept_cases,
-    key_of,
-    prepare,
-)
-from lesionlab.study.held_out import NO_COST, cost_of, paced, predict_held_out
-from lesionlab.study.settings import Study, Variant
+from lesionlab.study.bench import FINISHED, Bench, Run, runs_of
+from lesionlab.study.data import batch_size_of, key_of, prepare
+from lesionlab.study.held_out import NO_COST, Cost, cost_of, mean_held_out, paced, predict_held_out
+from lesionlab.study.load import Study
+from lesionlab.study.log import LOG_FILE, Note, logged
 from lesionlab.study.together import alone, run_together
 from lesionlab.train import train_fold
-
-LOG_FILE = "study.log"
-LOG_EVERY_S = 30.0
-FINISHED = "finished"
-"""Folder of the results of runs, by content address."""
-
-
-Note = Callable[[str], None]
-"""Adds a line to the log."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One variant, seed and fold; `recipe` is what is trained, without the clean-up of masks."""
-
-    variant: Variant
-    seed: int
-    fold: int
-    recipe: Recipe
-
-
-class Bench:
-    """What the runs of a study share: its data by kind of recipe, cases in memory, where things are."""
-
-    def __init__(self, study: Study, root: Path, device: str = "auto", progress: Progress = silent) -> None:
-        self.study, self.root, self.device, self.progress = study, root, device, progress
-        self._data: dict[str, StudyData | LesionLabError] = {}
-        self._cases: dict[str, Kept[Case]] = {}
-
-    def data(self, recipe: Recipe) -> StudyData:
-        """The data as a recipe wants them; raises again what went wrong with them before."""
-        key = data_key(self.study, recipe)
-        if key not in self._data:
-            try:
-                with alone(self.root, "reading", self.progress):
-                    self._data[key] = gather(self.study, recipe, self.root, self.progress)
-            except LesionLabError as error:
-                self._data[key] = error
-        found = self._data[key]
-        if isinstance(found, LesionLabError):
-            raise found
-        return found
-
-    def require_data(self) -> None:
-        """Raise what went wrong with the data where no variant has any, before anything is run."""
-        problems = []
-        for variant in self.study.variants:
-            try:
-                self.data(variant.recipe)
-            except LesionLabError as error:
-                problems.append(error)
-        if len(problems) == len(self.study.variants):
-            raise problems[0]
-
-    def cases(self, recipe: Recipe) -> Kept[Case]:
-        """The standardised cases of a recipe's data, kept for the last kind of data asked for.
-
-        Their truth is what is scored against, which may be another reader's than the recipe learns from.
-        """
-        key = data_key(self.study, recipe)
-        if key not in self._cases:
-            wanted, truth = data_recipe(self.study, recipe), self.study.settings.truth
-            if truth is not None:
-                wanted = wanted.changed(standardise={"truth": truth})
-            self._cases = {key: kept_cases(self.data(recipe), wanted)}
-        return self._cases[key]
-
-    def inputs(self, run: Run) -> dict[str, Any]:
-        """All that a run's result depends on."""
-        data, settings = self.data(run.recipe), self.study.settings
-        network = run.recipe.method == "network"
-        return {
-            "recipe": by_content(run.recipe).sha256,
-            "data": data.sha256,
-            "fold": run.fold,
-            "split": data.splits[run.fold].__dict__,
-            "protocol": [settings.protocol, settings.amount] if network else None,
-        }
-
-    def key(self, run: Run) -> str:
-        """Content address of a run's result."""
-        return key_of(self.inputs(run))
-
-    def predictions(self, run: Run) -> Path:
-        """The folder of a run's held-out predictions."""
-        return self.root / "held_out" / self.key(run)
-
-
-def by_content(recipe: Recipe) -> Recipe:
-    """The recipe with the hash of the weights that it starts from in place of their file's path.
-
-    Raises RecipeError when there is no such file.
-    """
-    start = recipe.start_file()
-    return recipe if start is None else recipe.changed(training={"start_from": sha256_of([start])})
-
-
-def runs_of(study: Study) -> list[Run]:
-    """Every run of a study, fold by fold, so that variants can be compared after the first fold already."""
-    return [
-        Run(variant, seed, fold, trained_recipe(study, variant.recipe, seed))
-        for seed in study.settings.seeds
-        for fold in study.test_folds
-        for variant in study.variants
-    ]
-
-
-def trained_recipe(study: Study, recipe: Recipe, seed: int) -> Recipe:
-    """What of a variant's recipe decides its training and prediction, all else at its default.
-
-    Variants that differ only in clean-up or biomarkers so share their runs; those without a network do not
-    depend on the training section either.
-    """
-    network = recipe.method == "network"
-    training = {"seed": seed} if network else TrainingSettings().model_dump(mode="json")
-    changed = recipe.changed(
-        refine=RefineSettings(connectivity=recipe.refine.connectivity).model_dump(mode="json"),
-        biomarkers=BiomarkerSettings(kinetics=recipe.biomarkers.kinetics).model_dump(mode="json"),
-        radiomics=RadiomicsSettings().model_dump(mode="json"),
-        training=training,
-    )
-    return data_recipe(study, changed)
 
 
 def run_study(
@@ -183,7 +47,9 @@ def run_study(
         bench.require_data()
         runs = runs_of(study)
         tasks = [task_of(bench, run, number, len(runs), note, watched) for number, run in enumerate(runs)]
-        outcomes = run_together(tasks, root, root / FINISHED, watched)
+        trained = sum(not run.members for run in runs)
+        outcomes = run_together(tasks[:trained], root, root / FINISHED, watched)
+        outcomes += run_together(tasks[trained:], root, root / FINISHED, watched)
         failed = sum(outcome.error is not None for outcome in outcomes)
         note(f"all runs done, {failed} failed")
     return outcomes
@@ -193,14 +59,14 @@ def task_of(
     bench: Bench, run: Run, number: int, of: int, note: Note, progress: Progress
 ) -> Task[dict[str, Any]]:
     """The task of one run; data that could not be gathered make a task that says so."""
-    name = f"{run.variant.name}, fold {run.fold}, seed {run.seed}"
+    name = run.title
     share = part(progress, 0.02 + 0.98 * number / of, 0.02 + 0.98 * (number + 1) / of, name)
 
     def work() -> dict[str, Any]:
         start = time.monotonic()
         note(f"run {number + 1} of {of}: {name}")
         try:
-            done = run_one(bench, run, share)
+            done = (run_ensemble if run.members else run_one)(bench, run, share)
         except Exception as error:
             note(f"failed: {name}: {error}")
             raise
@@ -226,7 +92,7 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
     cost, bundle = NO_COST, Bundle(run.recipe.name, run.recipe, None, (), run.recipe.sha256)
     if run.recipe.method == "network":
         root = bench.root / "trained" / place_of(bench, run)
-        pace = partial(_paced, settings.protocol, settings.amount)
+        pace = partial(_paced, settings.protocol, run.variant.amount)
         with alone(bench.root, "planning", progress):
             prepare(data, run.recipe, pace, root, part(progress, 0.0, 0.1))
         with alone(bench.root, root.name, progress):
@@ -250,37 +116,32 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
     return {**cost.record(), **timed.record()}
 
 
+def run_ensemble(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
+    """The mean of what the members predicted, and what they cost together."""
+    split = bench.data(run.recipe).splits[run.fold]
+    names, cost = (*split.test, *split.inner), NO_COST
+    for member in run.members:
+        kept = bench.kept(member)
+        if kept is None:
+            raise DatasetError(run.title, f"no predictions of {member.title}", "members that finished")
+        own = bench.data(member.recipe).splits[run.fold]
+        if sorted(names) != sorted((*own.test, *own.inner)):
+            found = f"other cases in {member.title}"
+            raise DatasetError(run.title, found, "members that predict the same cases")
+        cost += Cost(*(kept[field.name] for field in fields(Cost)))
+    folders = [bench.predictions(member) for member in run.members]
+    threshold = run.recipe.prediction.threshold
+    timed = mean_held_out(folders, names, bench.predictions(run), threshold, progress)
+    return {**cost.record(), **timed.record()}
+
+
 def place_of(bench: Bench, run: Run) -> str:
     """The name of a run's workspace, the same for all folds of a variant and seed."""
     settings, data = bench.study.settings, bench.data(run.recipe)
     splits = [split.__dict__ for split in data.splits]
-    key = key_of(run.recipe.sha256, data.sha256, splits, settings.protocol, settings.amount)
+    key = key_of(run.recipe.sha256, data.sha256, splits, settings.protocol, run.variant.amount)
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', run.variant.name).strip('-')}-{key}"
 
 
 def _paced(protocol: str, amount: float, recipe: Recipe, batch_size: int) -> Recipe:
     return paced(recipe, protocol, amount, batch_size)
-
-
-@contextmanager
-def logged(file: Path, progress: Progress) -> Iterator[tuple[Note, Progress]]:
-    """A function that adds a line with the time to a file, and the progress, a line there now and then."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    last = time.monotonic()
-
-    def note(text: str) -> None:
-        with file.open("a", encoding="utf-8") as log:
-            log.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
-
-    def watched(message: str, share: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LOG_EVERY_S:
-            last = time.monotonic()
-            note(f"{share:4.0%} {message}")
-        progress(message, share)
-
-    try:
-        yield note, watched
-    except BaseException as error:
-        note(f"stopped: {type(error).__name__} {error}".rstrip())
-        raise

@@ -23,10 +23,10 @@ from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.core.volume import Volume
 from lesionlab.evaluate import score_case, score_missing
 from lesionlab.pipeline.record import part
+from lesionlab.study.bench import Bench, Run
 from lesionlab.study.choose import Choice, Chooser, HeldOut, cut, drawn, lowest
 from lesionlab.study.data import Kept, key_of
 from lesionlab.study.held_out import load_held_out
-from lesionlab.study.run import Bench, Run
 
 SCORED = "scored"
 """Folder of scores, by content address."""
@@ -87,7 +87,7 @@ def _score_run(
     bench: Bench, run: Run, learn: Mapping[str, Run], chooser: Callable[[], Chooser], progress: Progress
 ) -> dict[str, Any]:
     """Choose, then score every case of the test fold."""
-    title = f"scoring {run.variant.name}, fold {run.fold}, seed {run.seed}"
+    title = f"scoring {run.title}"
     progress(title, 0.0)
     choice, chosen, start = Choice(run.variant.recipe.refine), math.nan, math.nan
     if learn:

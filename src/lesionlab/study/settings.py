@@ -1,24 +1,16 @@
-"""A study as written down: study.toml, strict, and the variants that follow from it.
+"""A study as written down: study.toml, strict.
 
-Which recipes are compared, on which data, by which folds and under which protocol. What is done with it is
-`run.py`'s.
+Which recipes are compared, on which data, by which folds and under which protocol. The variants that follow
+from it are made in `load.py`, and run in `run.py`.
 """
 
 from __future__ import annotations
 
-import itertools
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from lesionlab.core.errors import RecipeError
-from lesionlab.core.recipe import Recipe, parse_recipe
-from lesionlab.core.registry import RECIPES, STUDIES, find_recipe, find_study
-from lesionlab.core.settings import Positive, Settings, Share, Threshold, needed_words
+from lesionlab.core.settings import Positive, Settings, Share, Threshold
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
@@ -50,6 +42,16 @@ class VariantSettings(Changes):
     name: Annotated[str, Field(min_length=1)]
     recipe: str | None = None
     """Another recipe than the study's, by name or file; the study's `common` changes are then left out."""
+    amount: Positive | None = None
+    """Another amount of training than the study's; the table says so."""
+
+
+class EnsembleSettings(Settings):
+    """The mean of what several networks say: those of the variants named, with every seed of the study."""
+
+    name: Annotated[str, Field(min_length=1)]
+    members: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Variants of the study: networks of recipes with one label."""
 
 
 class PostProcessing(Settings):
@@ -112,6 +114,8 @@ class StudySettings(Settings):
     variants: tuple[VariantSettings, ...] = ()
     grid: dict[str, dict[str, Changes]] = Field(default_factory=dict)
     """Lists of named changes, such as grid.networks and grid.losses; every combination is a variant."""
+    ensembles: tuple[EnsembleSettings, ...] = ()
+    """Rows of the table of their own, made of the held-out predictions of variants; nothing is trained."""
     truth: str | None = None
     """Whose contours every variant is scored against, and its post-processing chosen on, where several
     readers drew: as `standardise.truth` of a recipe. None = each variant's own."""
@@ -140,6 +144,10 @@ class StudySettings(Settings):
             raise ValueError("every list of the grid needs an entry")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds that differ are needed, found {list(self.seeds)}")
+        for one in self.ensembles:
+            if len(set(one.members)) * len(self.seeds) < 2 or len(set(one.members)) < len(one.members):
+                words = f"ensemble {one.name!r}: members that differ, two or more where there is one seed"
+                raise ValueError(f"{words}; found {', '.join(one.members)}")
         if self.test_folds is not None and (not self.test_folds or max(self.test_folds) >= self.folds):
             raise ValueError(f"test_folds are some of 0 to {self.folds - 1}, found {list(self.test_folds)}")
         chosen, tested = self.post_processing, self.test_folds
@@ -151,149 +159,3 @@ class StudySettings(Settings):
         ):
             raise ValueError("post_processing.learn_on 'other_folds' needs two test_folds or more")
         return self
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A named recipe of a study."""
-
-    name: str
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study ready to run: its settings, the folder that its paths are relative to, its variants."""
-
-    settings: StudySettings
-    folder: Path
-    variants: tuple[Variant, ...]
-
-    @property
-    def source(self) -> Path:
-        """Where the patients are."""
-        return self.folder / self.settings.data
-
-    @property
-    def test_folds(self) -> tuple[int, ...]:
-        """The folds that are tested, in order."""
-        chosen = self.settings.test_folds
-        return tuple(range(self.settings.folds)) if chosen is None else tuple(sorted(set(chosen)))
-
-    @property
-    def learns_inside(self) -> bool:
-        """Whether post-processing is chosen on an inner part of the training patients."""
-        chosen = self.settings.post_processing
-        alone = chosen.learn_on == "auto" and len(self.test_folds) == 1
-        return chosen.choose and (chosen.learn_on == "inner" or alone)
-
-    @property
-    def inner(self) -> bool:
-        """Whether a part of the training patients is kept from training, in every variant.
-
-        For the choice of post-processing where it is learnt there, and for early stopping, which must not
-        watch the test fold.
-        """
-        recipes = [variant.recipe for variant in self.variants if variant.recipe.method == "network"]
-        return self.learns_inside or any(recipe.training.stop_after for recipe in recipes)
-
-
-def load_study(path: str | Path, data: str | Path | None = None) -> Study:
-    """Read a study, by name or file, and make its variants; `data` replaces the folder that it names.
-
-    What a file names is looked for beside it, what a shipped study names in the current folder.
-
-    Raises RecipeError for a file that is missing, not TOML or not a study, for a variant that is no recipe
-    (naming variant and key), and for two variants of one name.
-    """
-    file = find_study(path)
-    folder = Path.cwd() if str(path) in STUDIES else file.parent
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(file, str(error.strerror or error), "a readable study file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(file, str(error), "a TOML file") from None
-    if data is not None:
-        content["data"] = str(Path(data).absolute())
-    try:
-        settings = StudySettings.model_validate(content)
-    except ValidationError as error:
-        raise RecipeError(file, *_explained(error)) from None
-    return Study(settings, folder, variants_of(settings, folder))
-
-
-def variants_of(settings: StudySettings, folder: Path) -> tuple[Variant, ...]:
-    """The variants in order: the named ones, then the grid's, its last list changing fastest."""
-    base = _recipe(settings.recipe, folder)
-    found = [
-        _variant(one.name, base, (settings.common, one), folder)
-        if one.recipe is None
-        else _variant(one.name, _recipe(one.recipe, folder), (one,), folder)
-        for one in settings.variants
-    ]
-    for chosen in itertools.product(*(entries.items() for entries in settings.grid.values())):
-        if chosen:
-            changes = [settings.common, *(change for _, change in chosen)]
-            found.append(_variant(", ".join(name for name, _ in chosen), base, changes, folder))
-    names = [one.name for one in found]
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise RecipeError(settings.name, f"two variants named {', '.join(twins)}", "names that differ")
-    return tuple(found)
-
-
-def _recipe(name: str, folder: Path) -> Recipe:
-    return find_recipe(name if name in RECIPES else folder / name)
-
-
-def _variant(name: str, base: Recipe, changes: Sequence[Changes], folder: Path) -> Variant:
-    recipe = base
-    try:
-        for change in changes:
-            if change.labels:
-                recipe = parse_recipe(
-                    {**recipe.model_dump(mode="json"), "labels": change.labels}, recipe.name
-                )
-            if change.sections:
-                recipe = recipe.changed(**_deep(recipe, change.sections)).beside(folder)
-    except RecipeError as error:
-        raise RecipeError(f"variant {name!r}", error.found, error.needed) from None
-    return Variant(name, recipe)
-
-
-def _deep(recipe: Recipe, sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections, those of single channels completed from the recipe; labels replaced it as a whole."""
-    found: dict[str, Any] = {name: value for name, value in sections.items() if name != "labels"}
-    if "channels" in found:
-        known = {name: channel.model_dump(mode="json") for name, channel in recipe.channels.items()}
-        found["channels"] = {n: {**known.get(n, {}), **change} for n, change in found["channels"].items()}
-    return found
-
-
-def _explained(error: ValidationError) -> tuple[str, str]:
-    found, needed = [], []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "study"
-        if item["type"] == "extra_forbidden":
-            found.append(f"unknown key {where!r}")
-            needed.append(f"one of {', '.join(_known(item['loc'][:-1]))}")
-        else:
-            value = "" if item["type"] == "missing" or not item["loc"] else f" = {str(item['input'])[:60]!r}"
-            found.append(f"{where}{value}")
-            needed.append(needed_words(item["msg"]))
-    return "; ".join(found), "; ".join(dict.fromkeys(needed))
-
-
-def _known(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known at a place of study.toml."""
-    sections: dict[str, type[Settings]] = {
-        "common": Changes,
-        "variants": VariantSettings,
-        "grid": Changes,
-        "post_processing": PostProcessing,
-        "subgroups": Subgroups,
-        "folds_by": FoldsBy,
-    }
-    model = sections.get(str(location[0])) if location else None
-    return list((model or StudySettings).model_fields)

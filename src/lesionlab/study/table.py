@@ -19,10 +19,10 @@ from lesionlab.evaluate.bootstrap import Floats, Interval, intervals
 from lesionlab.evaluate.comparison import thirds
 from lesionlab.evaluate.ranking import Ranking, against, pairwise_p, rank_stability
 from lesionlab.evaluate.statistics import subgroups
+from lesionlab.study.bench import Bench, Run
 from lesionlab.study.groups import case_table
-from lesionlab.study.run import Bench, Run
+from lesionlab.study.load import Study
 from lesionlab.study.scores import ALL
-from lesionlab.study.settings import Study
 
 METRICS = ("dice", "iou", "lesion_sensitivity", "fp_volume_ml")
 Result = Mapping[str, Any]
@@ -111,24 +111,25 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
 
 
 def failures(runs: Sequence[Run], outcomes: Sequence[Outcome[Any]]) -> dict[str, str]:
-    """The first reason of each variant of which a run failed, with its fold and seed."""
+    """The first reason of each variant of which a run failed, with its place."""
     found: dict[str, str] = {}
     for run, outcome in zip(runs, outcomes, strict=True):
         if outcome.error is not None:
-            where = f"fold {run.fold}, seed {run.seed}"
-            found.setdefault(run.variant.name, f"{where}: {outcome.error}")
+            found.setdefault(run.variant.name, f"{run.place}: {outcome.error}")
     return found
 
 
 def _whole_folds(study: Study, name: str, finished: Sequence[Finished]) -> set[int]:
     """The folds of a variant that every seed has finished."""
-    done = {(one.run.fold, one.run.seed) for one in finished if one.run.variant.name == name}
-    return {fold for fold in study.test_folds if all((fold, s) in done for s in study.settings.seeds)}
+    done = [one.run for one in finished if one.run.variant.name == name]
+    found = Counter(run.fold for run in done)
+    needed = 1 if done and done[0].members else len(study.settings.seeds)
+    return {fold for fold in study.test_folds if found[fold] == needed}
 
 
 def _column(runs: Sequence[Finished], cases: Sequence[str], label: str, metric: str) -> Floats:
     """A metric of every case, the mean over seeds; NaN where a seed has none."""
-    seeds = sorted({one.run.seed for one in runs})
+    seeds = list(dict.fromkeys(one.run.seed for one in runs))
     found = {
         (one.run.seed, case): values[label].get(metric)
         for one in runs
@@ -182,7 +183,7 @@ def _costs(runs: Sequence[Finished]) -> dict[str, Any]:
 
 def _seed_sd(runs: Sequence[Finished], cases: Sequence[str]) -> float:
     """Standard deviation (n - 1) over seeds of the mean Dice; NaN with one seed."""
-    seeds = sorted({one.run.seed for one in runs})
+    seeds = list(dict.fromkeys(one.run.seed for one in runs))
     own = [[one for one in runs if one.run.seed == seed] for seed in seeds]
     means = [mean_of(_column(one, cases, ALL, "dice")) for one in own]
     return float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
@@ -228,7 +229,6 @@ def _facts(
     """What the reader must know beside the numbers; `tested` are the cases and their patients."""
     settings, (cases, whose) = study.settings, tested
     by = "patient" if settings.folds_by is None else settings.folds_by.column
-    amount = f"{settings.amount:g} {'patches' if settings.protocol == 'patches' else 'minutes of training'}"
     choice = "as each recipe says"
     if settings.post_processing.choose:
         inside = "an inner part of the training patients"
@@ -241,9 +241,29 @@ def _facts(
         "tested": f"{len(cases)} cases of {len(set(whose))} patients",
         "test folds": f"{', '.join(map(str, folds))} of {settings.folds} folds by {by}",
         "seeds": ", ".join(map(str, settings.seeds)),
-        "protocol": f"the same for every variant: {amount} in each fold",
+        "protocol": _protocol(study),
+        **_ensembles(study),
         "post-processing": choice,
     }
+
+
+def _protocol(study: Study) -> str:
+    """What every variant gets, and which get another amount."""
+    settings = study.settings
+    unit = "patches" if settings.protocol == "patches" else "minutes of training"
+    others = [f"{v.name} {v.amount:g}" for v in study.trained if v.amount != settings.amount]
+    words = f"the same for every variant: {settings.amount:g} {unit} in each fold"
+    return words + (f", but {', '.join(others)}" if others else "")
+
+
+def _ensembles(study: Study) -> dict[str, str]:
+    """Which ensemble is the mean of what."""
+    seeds = len(study.settings.seeds)
+    each = f", {seeds} seeds each" if seeds > 1 else ""
+    means = [f"{v.name!r} of {', '.join(map(repr, v.members))}{each}" for v in study.variants if v.members]
+    if not means:
+        return {}
+    return {"ensembles": f"mean probability of networks, whose costs are added: {'; '.join(means)}"}
 
 
 def table_record(table: StudyTable) -> dict[str, Any]:
