@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 import networks_phantom
 from lesionlab.cli import app
 from lesionlab.core.workspace import open_workspace
+from lesionlab.predict import load_bundle, predict
 from lesionlab.read import load_mask
 from lesionlab.study import load_study, run_study
 from lesionlab.study.bench import Bench, runs_of
@@ -217,6 +219,45 @@ def test_an_ensemble_is_the_mean_probability_of_its_members_and_costs_what_they_
     with (place / "work" / "table" / "cases.csv").open(newline="") as file:
         seeds = {row["seed"] for row in csv.DictReader(file) if row["variant"] == "both"}
     assert seeds == {""}
+
+
+def test_a_variant_and_an_ensemble_become_bundles_that_predict_as_the_study_did(
+    place: Path, finished: Result, tmp_path: Path
+) -> None:
+    words = ("-w", place / "work", "--json")
+    for name in (TRAINED[0], "both"):
+        result = call("study", "bundle", place / "study.toml", name, "-o", tmp_path / name, *words)
+        assert result.exit_code == 0, result.output
+    single, both = load_bundle(tmp_path / TRAINED[0]), load_bundle(tmp_path / "both")
+    assert [len(one.checkpoints) for one in (single, *both.members)] == [2, 2, 2]
+    assert single.sha256 in [one.sha256 for one in both.members]
+    assert both.recipe.name == "phantom-both" and both.recipe.training.epochs == 2
+    card = (tmp_path / "both" / "MODEL_CARD.md").read_text()
+    assert "members/2: small, tversky, seed 12345" in card and "- cases: 6" in card
+    assert (tmp_path / "both" / "training_lesions.json").is_file()
+    # held out in fold 1, so the study asked the other fold's network only
+    bench = Bench(load_study(place / "study.toml"), place / "work")
+    run = next(one for one in runs_of(bench.study) if one.variant.name == "both" and one.fold == 1)
+    name = bench.data(run.recipe).splits[1].test[0]
+    members = tuple(
+        replace(one, checkpoints=one.checkpoints[1:], folds=one.folds[1:]) for one in both.members
+    )
+    case = bench.cases(run.recipe).get(name)
+    found = predict(case, replace(both, members=members), device="cpu", probability=True)
+    kept = np.load(bench.predictions(run) / f"{name}.npz")["probability"]
+    assert np.abs(found.probability.array - (kept + 0.5) / 256).max() <= 1.01 / 256
+
+
+def test_what_cannot_become_a_bundle_is_told(place: Path, finished: Result, tmp_path: Path) -> None:
+    for name, told in (
+        ("SUVbw 4", "no network named 'SUVbw 4'; needed one of 'does not fit', 'small, dice + ce'"),
+        ("does not fit", "no finished fold"),
+        ("lame", "no finished fold"),
+    ):
+        out = tmp_path / "bundle"
+        result = call("study", "bundle", place / "study.toml", name, "-w", place / "work", "-o", out)
+        assert result.exit_code == 1 and told in result.stderr
+        assert not out.exists()
 
 
 def test_variants_that_preprocess_alike_share_their_cases(place: Path, finished: Result) -> None:

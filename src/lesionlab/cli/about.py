@@ -131,6 +131,7 @@ def _about_bundle(path: Path) -> Told:
         "channels": list(bundle.recipe.channels),
         "labels": bundle.recipe.labels,
         "networks": list(bundle.recipe.steps) if bundle.checkpoints else [],
+        **({"mean of": [f"{one.name} {one.sha256}" for one in bundle.members]} if bundle.members else {}),
     }
     return _with_settings(head, bundle.recipe)
 

@@ -260,17 +260,13 @@ def _mask_file(out: Path) -> Path:
 
 def open_bundle(model: str | None, channels: str | None, precision: str | None = None) -> Bundle:
     """The bundle named on the command line, or the weight-free default with a note of what that means."""
-    from dataclasses import replace
-
     from lesionlab.predict import load_bundle
 
     if model is None:
         say(NO_MODEL_NOTE)
     names = None if channels is None else tuple(name.strip() for name in channels.split(","))
     bundle = load_bundle(model or NO_MODEL, names)
-    if precision is None:
-        return bundle
-    return replace(bundle, recipe=bundle.recipe.changed(prediction={"precision": precision}))
+    return bundle if precision is None else bundle.computing_in(precision)
 
 
 def tell_findings(findings: Findings) -> None:

@@ -1,4 +1,4 @@
-"""The verb of many recipes on one data set: `lesionlab study list`, `study run` and `study table`."""
+"""The verb of many recipes on one data set: `lesionlab study list`, `run`, `table` and `bundle`."""
 
 from __future__ import annotations
 
@@ -130,6 +130,37 @@ def tables(
     with progress_bar() as progress:
         found = report_study(chosen, workspace, target, progress=progress)
     _tell(found, target, as_json)
+
+
+@study.command("bundle", short_help="Write a variant or an ensemble as a bundle for `examine -m`.")
+def bundle(
+    file: StudyFile,
+    variant: Annotated[
+        str, typer.Argument(metavar="VARIANT", help="Its name, as in the table.", show_default=False)
+    ],
+    workspace: Work,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="The bundle's folder.", show_default=False)
+    ],
+    data: Data = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the finished folds of a variant or an ensemble as a bundle, for `examine -m`.
+
+    Its post-processing is chosen on every held-out prediction, and written into the bundle's recipe. Its
+    model card says how good the variant was on patients it had not seen.
+
+    Example: `lesionlab study bundle study.toml "residual, longer" -w work/ -o models/mine`
+    """
+    from lesionlab.study import load_study, write_variant
+
+    with progress_bar() as progress:
+        written = write_variant(load_study(file, data), workspace, variant, out, progress=progress)
+    if as_json:
+        answer_json({"bundle": written})
+    else:
+        answer(f"bundle: {written}")
 
 
 def _tell(found: StudyTable, target: Path, as_json: bool) -> None:

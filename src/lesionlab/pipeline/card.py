@@ -22,8 +22,35 @@ def model_card(
     recipe: Recipe, patients: Mapping[str, str], folds: Sequence[str], summary: Mapping[str, Any] | None
 ) -> str:
     """The card as Markdown; `patients` maps training cases to patients, `summary` is of held-out scores."""
-    people = len(set(patients.values()))
     settings = recipe.training
+    return _card(
+        recipe,
+        [
+            f"- {_people(patients)}; folds by patient: {', '.join(folds)}",
+            f"- nnU-Net v2, {' then '.join(recipe.steps)}, {recipe.network.architecture} network",
+            f"- weights at the start: {_start(settings.start_from)}",
+            f"- at most {settings.epochs} epochs of {settings.iterations} steps",
+        ],
+        summary,
+    )
+
+
+def ensemble_card(
+    recipe: Recipe, patients: Mapping[str, str], members: Sequence[str], summary: Mapping[str, Any] | None
+) -> str:
+    """The card of an ensemble; `members` says of each bundle in members/ what it is."""
+    return _card(
+        recipe,
+        [
+            f"- {_people(patients)}",
+            "- the mean probability of these, each with a card of its own:",
+            *(f"  - members/{number}: {words}" for number, words in enumerate(members, start=1)),
+        ],
+        summary,
+    )
+
+
+def _card(recipe: Recipe, training: Sequence[str], summary: Mapping[str, Any] | None) -> str:
     lines = [
         f"# {recipe.name}",
         "",
@@ -39,10 +66,7 @@ def model_card(
         "",
         "## Training",
         "",
-        f"- {len(patients)} cases of {people} patients; folds by patient: {', '.join(folds)}",
-        f"- nnU-Net v2, {' then '.join(recipe.steps)}, {recipe.network.architecture} network",
-        f"- weights at the start: {_start(settings.start_from)}",
-        f"- at most {settings.epochs} epochs of {settings.iterations} steps",
+        *training,
         f"- all settings: recipe.toml (hash {recipe.sha256[:12]})",
         "",
         "## On patients it had not seen",
@@ -50,6 +74,10 @@ def model_card(
         *_scores(summary),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _people(patients: Mapping[str, str]) -> str:
+    return f"{len(patients)} cases of {len(set(patients.values()))} patients"
 
 
 def _start(file: str | None) -> str:

@@ -95,7 +95,7 @@ def provenance(
 
 def device_of(bundle: Bundle, device: str) -> str:
     """The device that a bundle's prediction runs on: cpu for methods without a network."""
-    if bundle.recipe.method != "network" or not bundle.checkpoints:
+    if bundle.recipe.method != "network" or not (bundle.checkpoints or bundle.members):
         return "cpu"
     from lesionlab.networks.device import device_name
 

@@ -196,13 +196,27 @@ def _scored(outcome: Outcome[Examined]) -> Outcome[Scores]:
     return Outcome(outcome.name, scores, error, outcome.seconds, outcome.reused)
 
 
-def finish(root: str | Path, target: str | Path, scores: Sequence[Scores] = ()) -> Path:
-    """Write the bundle of all finished folds with recipe and model card; `scores` are held-out ones."""
-    workspace, recipe = open_workspace(Path(root))
+def finish(
+    root: str | Path,
+    target: str | Path,
+    scores: Sequence[Scores] = (),
+    *,
+    patients: Mapping[str, str] | None = None,
+    recipe: Recipe | None = None,
+) -> Path:
+    """Write the bundle of all finished folds with recipe and model card; `scores` are held-out ones.
+
+    `patients` maps their cases to patients where the workspace does not tell. `recipe` replaces the
+    workspace's own, with other decisions and clean-up for the same network.
+    """
+    workspace, planned = open_workspace(Path(root))
+    recipe = recipe or planned
     model = workspace.model(recipe.network.configuration)
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
     folds = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{FINAL}"))
-    summary = summarise(scores, _patients_of_cases(Path(root), record["patients"])) if scores else None
+    if scores and patients is None:
+        patients = _patients_of_cases(Path(root), record["patients"])
+    summary = summarise(scores, patients) if scores else None
     card = model_card(recipe, record["patients"], folds, summary)
     earlier = workspace.model(recipe.steps[0]) if len(recipe.steps) > 1 else None
     bundle = write_bundle(model, recipe, card, Path(target), earlier=earlier)

@@ -33,6 +33,10 @@ def predict(
         from lesionlab.predict.threshold import threshold_mask
 
         return threshold_mask(case, bundle.recipe)
+    if bundle.members:
+        from lesionlab.predict.ensemble import predict_members
+
+        return predict_members(case, bundle, device=device, progress=progress, probability=probability)
     from lesionlab.predict.steps import predict_steps
 
     return predict_steps(case, bundle, device=device, progress=progress, probability=probability)

@@ -1,6 +1,7 @@
 """A bundle: a recipe and, where it needs weights, nnU-Net's model folder beside it.
 
-Any nnU-Net v2 model folder is a bundle too: its channel names tell which channels of a case it wants.
+Any nnU-Net v2 model folder is a bundle too: its channel names tell which channels of a case it wants. An
+ensemble is a recipe beside a folder of bundles.
 Building networks and running them belongs to `predict/nnunet.py`.
 """
 
@@ -11,6 +12,7 @@ import importlib
 import json
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,8 @@ from lesionlab.core.registry import RECIPES, find_recipe
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 PLAN = ("plans.json", "dataset.json")
 """What of a model folder decides, with the weights, what it answers."""
+MEMBERS = "members"
+"""The folder of an ensemble's bundles."""
 HASHED_TOGETHER = 2
 SUV_NAMES = frozenset({"pet", "suv", "pt", "fdg", "fdg-pet"})
 
@@ -43,6 +47,17 @@ class Bundle:
     earlier: Bundle | None = None
     folds: tuple[str, ...] = ()
     """Content hash of each fold with its plan, when the bundle was opened."""
+    members: tuple[Bundle, ...] = ()
+    """Of an ensemble, the models whose mean probability it is; it has no checkpoints of its own."""
+
+    def computing_in(self, precision: str) -> Bundle:
+        """The bundle with every network of it computing in fp32, bf16 or auto."""
+        return replace(
+            self,
+            recipe=self.recipe.changed(prediction={"precision": precision}),
+            earlier=None if self.earlier is None else self.earlier.computing_in(precision),
+            members=tuple(member.computing_in(precision) for member in self.members),
+        )
 
 
 def load_bundle(source: str | Path, channels: tuple[str, ...] | None = None) -> Bundle:
@@ -69,6 +84,8 @@ def _from_folder(folder: Path, channels: tuple[str, ...] | None) -> Bundle:
         recipe = load_recipe(recipe_file)
         if recipe.method == "threshold":
             return Bundle(recipe.name, recipe, folder, (), recipe.sha256)
+        if (folder / MEMBERS).is_dir():
+            return _ensemble(folder, recipe)
     dataset = _json(folder / "dataset.json")
     plans = _json(folder / "plans.json")
     checkpoints = _checkpoints(folder)
@@ -82,6 +99,29 @@ def _from_folder(folder: Path, channels: tuple[str, ...] | None) -> Bundle:
     bundle = bundle_of(recipe.name, recipe, folder, checkpoints)
     first = _first_folder(folder, recipe if recipe_file.is_file() else None, plans)
     return bundle if first is None else after(_from_folder(first, channels), bundle)
+
+
+def _ensemble(folder: Path, recipe: Recipe) -> Bundle:
+    """An ensemble; BundleError where a member does not answer the same question from the same images."""
+    members = tuple(_from_folder(one, None) for one in sorted((folder / MEMBERS).iterdir()) if one.is_dir())
+    if not members:
+        raise BundleError(folder, f"no bundle in {MEMBERS}/", "a bundle for each network of the ensemble")
+    for member in members:
+        own = member.recipe
+        if own.labels != recipe.labels or len(own.labels) != 1:
+            found, needed = (
+                f"labels {list(own.labels)}",
+                f"one label, as in recipe.toml: {list(recipe.labels)}",
+            )
+        elif not set(own.channels) <= set(recipe.channels):
+            found, needed = f"channels {', '.join(own.channels)}", f"some of {', '.join(recipe.channels)}"
+        elif own.reference != recipe.reference:
+            found, needed = f"reference {own.reference}", f"{recipe.reference}, as in recipe.toml"
+        else:
+            continue
+        raise BundleError(member.folder, found, needed)
+    both = hashlib.sha256(" ".join(sorted(member.sha256 for member in members)).encode()).hexdigest()
+    return Bundle(recipe.name, recipe, folder, (), both, members=members)
 
 
 def bundle_of(name: str, recipe: Recipe, folder: Path, checkpoints: tuple[Path, ...]) -> Bundle:
@@ -221,6 +261,22 @@ def write_bundle(
             first = recipe.steps[0]
             _copy_model(earlier, folder / first)
             write_text(folder / first / "recipe.toml", dump_recipe(recipe.step(first)))
+    return target
+
+
+def write_ensemble(
+    members: Sequence[Callable[[Path], Path]], recipe: Recipe, card: str, target: Path
+) -> Path:
+    """Write an ensemble: each of `members` writes its bundle into the folder it is given.
+
+    Raises BundleError as `load_bundle` does where they do not go together; nothing is left then.
+    """
+    with writing(target) as folder:
+        for number, write in enumerate(members, start=1):
+            write(folder / MEMBERS / str(number))
+        write_text(folder / "recipe.toml", dump_recipe(recipe.to_hand_on()))
+        write_text(folder / "MODEL_CARD.md", card)
+        load_bundle(folder)
     return target
 
 

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     import torch
 
 BoolArray = NDArray[np.bool_]
+LOADED = 4
+"""So many models stay loaded: two steps, or the members of an ensemble."""
 FAINT_UPTAKE = 0.1
 """SUVbw above which there may be a patient; air of a reconstructed PET lies below, skin above."""
 
@@ -255,7 +257,7 @@ def bundle_weights(bundle: Bundle) -> Weights:
     return Weights(folder, bundle.checkpoints, names)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=LOADED)
 @_quiet()
 def _load(weights: Weights, settings: PredictionSettings, device: str) -> Model:
     """The model of a bundle; hashes are part of the key, so that new weights in old files are read again."""

@@ -7,6 +7,7 @@ folder, or under another name, is not repeated. Running them is `run.py`'s.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,15 @@ class Bench:
     def predictions(self, run: Run) -> Path:
         """The folder of a run's held-out predictions."""
         return self.root / "held_out" / self.key(run)
+
+    def place(self, run: Run) -> Path:
+        """The workspace of a run: one for all folds of a variant and seed, whatever the variant is called."""
+        data, settings = self.data(run.recipe), self.study.settings
+        splits = [split.__dict__ for split in data.splits]
+        key = key_of(run.recipe.sha256, data.sha256, splits, settings.protocol, run.variant.amount)
+        name = re.sub(r"[^A-Za-z0-9]+", "-", run.variant.name).strip("-")
+        folder = self.root / "trained"
+        return next(iter(sorted(folder.glob(f"*-{key}"))), folder / f"{name}-{key}")
 
     def kept(self, run: Run) -> dict[str, Any] | None:
         """What a run left when it finished; None where it has not."""

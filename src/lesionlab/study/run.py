@@ -7,7 +7,6 @@ result lies, is `bench.py`'s; scores and tables are made of them in `scores.py`.
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import fields
 from functools import partial
@@ -23,7 +22,7 @@ from lesionlab.pipeline.steps import train_first_step
 from lesionlab.pipeline.training import fold_bundle
 from lesionlab.predict import Bundle
 from lesionlab.study.bench import FINISHED, Bench, Run, runs_of
-from lesionlab.study.data import batch_size_of, key_of, prepare
+from lesionlab.study.data import batch_size_of, prepare
 from lesionlab.study.held_out import NO_COST, Cost, cost_of, mean_held_out, paced, predict_held_out
 from lesionlab.study.load import Study
 from lesionlab.study.log import LOG_FILE, Note, logged
@@ -91,7 +90,7 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
         raise DatasetError(f"fold {run.fold}", "no case to train on", "patients on both sides of the split")
     cost, bundle = NO_COST, Bundle(run.recipe.name, run.recipe, None, (), run.recipe.sha256)
     if run.recipe.method == "network":
-        root = bench.root / "trained" / place_of(bench, run)
+        root = bench.place(run)
         pace = partial(_paced, settings.protocol, run.variant.amount)
         with alone(bench.root, "planning", progress):
             prepare(data, run.recipe, pace, root, part(progress, 0.0, 0.1))
@@ -133,14 +132,6 @@ def run_ensemble(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
     threshold = run.recipe.prediction.threshold
     timed = mean_held_out(folders, names, bench.predictions(run), threshold, progress)
     return {**cost.record(), **timed.record()}
-
-
-def place_of(bench: Bench, run: Run) -> str:
-    """The name of a run's workspace, the same for all folds of a variant and seed."""
-    settings, data = bench.study.settings, bench.data(run.recipe)
-    splits = [split.__dict__ for split in data.splits]
-    key = key_of(run.recipe.sha256, data.sha256, splits, settings.protocol, run.variant.amount)
-    return f"{re.sub(r'[^A-Za-z0-9]+', '-', run.variant.name).strip('-')}-{key}"
 
 
 def _paced(protocol: str, amount: float, recipe: Recipe, batch_size: int) -> Recipe:

@@ -111,18 +111,23 @@ def _chooser(bench: Bench, run: Run, owners: Mapping[str, Run], known: dict[str,
     """The chooser of a variant and seed: its folds share most of the cases that they learn from."""
     key = key_of(run.variant.name, run.seed, run.fold if bench.study.learns_inside else None)
     if key not in known:
-        settings, cases = bench.study.settings.post_processing, bench.cases(run.recipe)
-        least = lowest(settings.thresholds)
-
-        def load(name: str) -> HeldOut:
-            truth = _truth(cases.get(name))
-            mask, probability = load_held_out(_file(bench, owners[name], name))
-            return cut(mask, probability, truth.array, truth.geometry.voxel_ml, least)
-
-        kept = Kept(load, lambda case: case.mask.nbytes + case.truth.nbytes)
         known.clear()
-        known[key] = Chooser(kept.get, settings, len(run.recipe.labels))
+        known[key] = chooser_of(bench, run, owners)
     return known[key]
+
+
+def chooser_of(bench: Bench, run: Run, owners: Mapping[str, Run]) -> Chooser:
+    """A chooser on the held-out predictions of cases, each with the run that made it."""
+    settings, cases = bench.study.settings.post_processing, bench.cases(run.recipe)
+    least = lowest(settings.thresholds)
+
+    def load(name: str) -> HeldOut:
+        truth = _truth(cases.get(name))
+        mask, probability = load_held_out(_file(bench, owners[name], name))
+        return cut(mask, probability, truth.array, truth.geometry.voxel_ml, least)
+
+    kept = Kept(load, lambda case: case.mask.nbytes + case.truth.nbytes)
+    return Chooser(kept.get, settings, len(run.recipe.labels))
 
 
 def score_held_out(case: Case, file: Path, choice: Choice, recipe: Recipe) -> dict[str, dict[str, float]]:
