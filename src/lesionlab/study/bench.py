@@ -124,7 +124,8 @@ class Bench:
         """The workspace of a run: one for all folds of a variant and seed, whatever the variant is called."""
         data, settings = self.data(run.recipe), self.study.settings
         splits = [split.__dict__ for split in data.splits]
-        key = key_of(run.recipe.sha256, data.sha256, splits, settings.protocol, run.variant.amount)
+        recipe = by_content(run.recipe).sha256
+        key = key_of(recipe, data.sha256, splits, settings.protocol, run.variant.amount)
         name = re.sub(r"[^A-Za-z0-9]+", "-", run.variant.name).strip("-")
         folder = self.root / "trained"
         return next(iter(sorted(folder.glob(f"*-{key}"))), folder / f"{name}-{key}")
