@@ -124,15 +124,20 @@ def _about_bundle(path: Path) -> Told:
     from lesionlab.predict import load_bundle
 
     bundle = load_bundle(path)
-    head = {
+    head: dict[str, Any] = {
         "bundle": bundle.name,
         "sha256": bundle.sha256,
         "folds": [checkpoint.parent.name for checkpoint in bundle.checkpoints],
         "channels": list(bundle.recipe.channels),
         "labels": bundle.recipe.labels,
         "networks": list(bundle.recipe.steps) if bundle.checkpoints else [],
-        **({"mean of": [f"{one.name} {one.sha256}" for one in bundle.members]} if bundle.members else {}),
     }
+    if bundle.members:
+        del head["folds"], head["networks"]
+        head["mean of"] = {
+            f"members/{one.folder.name}" if one.folder else one.name: f"{one.name} {one.sha256}"
+            for one in bundle.members
+        }
     return _with_settings(head, bundle.recipe)
 
 

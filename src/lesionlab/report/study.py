@@ -35,7 +35,7 @@ DEFINITIONS = (
     ("left empty", "lesion-free cases in which nothing was found"),
     (
         "training",
-        "minutes of training of one fold, mean; patches seen; both networks of a recipe in two steps",
+        "minutes of training of one fold, mean; patches seen; all networks of two steps or an ensemble",
     ),
     ("s per case", "seconds of prediction, network loaded, median over cases"),
 )

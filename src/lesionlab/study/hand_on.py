@@ -83,10 +83,11 @@ def settled(bench: Bench, runs: Sequence[Run]) -> tuple[Recipe, list[Scores]]:
     if settings.post_processing.choose and owners:
         choice = chooser_of(bench, run, owners).choose(sorted(owners), choice.refine)[0]
     _, planned = open_workspace(bench.place((run.members or (run,))[0]))
-    own = run.variant.recipe
+    own, seeded = run.variant.recipe, run.seed is not None and len(settings.seeds) > 1
+    title = run.variant.name + (f", seed {run.seed}" if seeded else "")
     recipe = planned.changed(
-        name=re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{settings.name}-{run.variant.name}").strip("-"),
-        description=f"{run.variant.name}, of the study {settings.description or settings.name}",
+        name=re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{settings.name}-{title}").strip("-"),
+        description=f"{title}, of the study {settings.description or settings.name}",
         prediction={} if choice.threshold == OWN else {"threshold": choice.threshold},
         refine=choice.refine.model_dump(mode="json"),
         biomarkers=own.biomarkers.model_dump(mode="json"),
