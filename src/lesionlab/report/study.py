@@ -76,7 +76,7 @@ def study_page(title: str, parts: Mapping[str, Any]) -> Html:
         head,
         _left_out(parts),
         _section("Results", table(*main_table(rows), class_="numbers"), "Best mean Dice first."),
-        _section("Cost", table(*cost_table(rows), class_="numbers")),
+        _section("Cost", table(*cost_table(rows), class_="numbers worded")),
         _figures(parts),
         _free(rows),
         _detail("Per label", parts["classes"], ("label",)),

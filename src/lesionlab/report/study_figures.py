@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from lesionlab.report import canvas
@@ -25,6 +26,8 @@ LINE_IN = 0.24
 FILL = "#e3e7ea"
 NAMED = 3
 """So many of the best variants carry their name in the plot of costs."""
+WIDE = 30.0
+"""Half of a log scale, as a factor, from which only powers of ten are labelled."""
 LETTER_IN = 0.073
 """Width of a letter of a variant's name, in inches, at 9 points."""
 
@@ -131,7 +134,7 @@ def by_cost(rows: Rows) -> bytes:
         for place, (x, y, name) in enumerate(points):
             right = x * x > low * high  # in the right half of a log scale the name goes to the left
             axes.plot(x, y, "o", markersize=5, color=canvas.TRUTH, alpha=0.7, markeredgewidth=0)
-            if place < 3:
+            if place < NAMED:
                 axes.annotate(
                     name,
                     (x, y),
@@ -145,6 +148,9 @@ def by_cost(rows: Rows) -> bytes:
             axes.set_xscale("log")
             middle, half = math.sqrt(low * high), max(math.sqrt(high / low) * 1.3, 4.0)
             axes.set_xlim(middle / half, middle * half)  # a decade at least, so that ticks stay apart
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if half < WIDE else (1.0,)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(words, fontsize=8.5)
         axes.set_title("mean Dice", fontsize=9.5, loc="left")
         _quiet(axes, "both")
