@@ -258,6 +258,10 @@ def test_what_cannot_become_a_bundle_is_told(place: Path, finished: Result, tmp_
         result = call("study", "bundle", place / "study.toml", name, "-w", place / "work", "-o", out)
         assert result.exit_code == 1 and told in result.stderr
         assert not out.exists()
+    for words in (("table",), ("bundle", "both", "-o", tmp_path / "out")):
+        result = call("study", words[0], place / "study.toml", *words[1:], "-w", tmp_path / "nowhere")
+        assert result.exit_code == 1 and "nowhere: found no study.log" in result.stderr
+        assert not list(tmp_path.iterdir())
 
 
 def test_variants_that_preprocess_alike_share_their_cases(place: Path, finished: Result) -> None:

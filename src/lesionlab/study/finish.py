@@ -18,7 +18,7 @@ from lesionlab.report.study import write_study
 from lesionlab.report.tables import write_csv
 from lesionlab.study.bench import Bench, Run, runs_of
 from lesionlab.study.load import Study
-from lesionlab.study.log import LOG_FILE, logged
+from lesionlab.study.log import LOG_FILE, logged, require_begun
 from lesionlab.study.run import run_study
 from lesionlab.study.scores import ALL, score_runs
 from lesionlab.study.table import Finished, StudyTable, failures, table_record, tabulate
@@ -43,9 +43,12 @@ def report_study(
     """Write study.html, study.md, study.csv, cases.csv and study.json into `out` from the finished runs.
 
     `outcomes` are those of `run_study`; without them nothing is run, and what is not finished waits. Raises
-    DatasetError where no test fold is finished in all variants that did not fail.
+    DatasetError for a folder without a study, and where no test fold is finished in all variants that did not
+    fail.
     """
     root, out = Path(root), Path(out)
+    if outcomes is None:
+        require_begun(root)
     bench, runs = Bench(study, root), runs_of(study)
     if outcomes is None:
         outcomes = [kept_outcome(bench, run) for run in runs]

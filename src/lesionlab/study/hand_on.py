@@ -26,6 +26,7 @@ from lesionlab.predict.bundle import MEMBERS, write_ensemble
 from lesionlab.study.bench import Bench, Run, runs_of
 from lesionlab.study.choose import OWN, Choice
 from lesionlab.study.load import Study
+from lesionlab.study.log import require_begun
 from lesionlab.study.scores import ALL, chooser_of, owners_of, score_runs
 
 
@@ -34,9 +35,10 @@ def write_variant(
 ) -> Path:
     """Write the finished folds of a variant as a bundle for `examine -m`; an ensemble as one bundle.
 
-    Of several seeds a variant takes the first, an ensemble all. Raises DatasetError for a name that is no
-    network of the study, and where no fold is finished.
+    Of several seeds a variant takes the first, an ensemble all. Raises DatasetError for a folder without a
+    study, for a name that is no network of it, and where no fold is finished.
     """
+    require_begun(Path(root))
     bench, target = Bench(study, Path(root)), Path(target)
     networks = [variant.name for variant in study.variants if variant.recipe.method == "network"]
     if name not in networks:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from lesionlab.core.errors import DatasetError
 from lesionlab.core.tasks import Progress
 
 LOG_FILE = "study.log"
@@ -15,6 +16,12 @@ LOG_EVERY_S = 30.0
 
 Note = Callable[[str], None]
 """Adds a line to the log."""
+
+
+def require_begun(root: Path) -> None:
+    """Raise DatasetError for a folder in which no study was run, before anything is made there."""
+    if not (root / LOG_FILE).is_file():
+        raise DatasetError(root, f"no {LOG_FILE}", "the folder that `lesionlab study run` was given")
 
 
 @contextmanager
