@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import networks_phantom
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.volume import Volume
 from lesionlab.evaluate.labels import OF_EACH, score_labels
 from lesionlab.pipeline import examine, findings_of_mask
 from lesionlab.pipeline.training import cross_validate, finish, plan_cohort, train_folds
-from lesionlab.predict import load_bundle
+from lesionlab.predict import load_bundle, predict
 from lesionlab.report import save_volume, tables, write_findings
 from lesionlab.report.research import write_segmentation
+from lesionlab.study import load_study, run_and_report, write_variant
+from lesionlab.study.bench import Bench, runs_of
 from networks_phantom import tiny_recipe
 from recipes_phantom import GRID, made_case, write_cases
 
@@ -97,3 +100,28 @@ def test_two_classes_from_plan_to_report(tmp_path: Path) -> None:
     # of each label only the largest component is kept
     assert labels and len(labels) == len(set(labels)) and set(labels) <= {1.0, 2.0}
     assert write_findings(findings, tmp_path / "out").is_file()
+
+
+@pytest.mark.slow
+def test_an_ensemble_of_two_classes_in_a_study_and_as_a_bundle(tmp_path: Path) -> None:
+    cases = [made_case(number, ("suv",), GRID, (1, 2)) for number in range(4)]
+    text = '[[variants]]\nname = "one"\n\n[[ensembles]]\nname = "all"\nmembers = ["one"]\n'
+    file = networks_phantom.write_study(tmp_path, text, cases)
+    head, rest = file.read_text().split("[common]\n")
+    file.write_text(f"{head}seeds = [1, 2]\n[common]\nlabels = {{ benign = 1, malignant = 2 }}\n{rest}")
+    study = load_study(file)
+    table = run_and_report(study, tmp_path / "work", tmp_path / "table", device="cpu")
+    assert {row["variant"] for row in table.rows} == {"one", "all"} and not table.failed
+    assert {(row["variant"], row["label"]) for row in table.classes} >= {("all", kind) for kind in KINDS}
+    bench = Bench(study, tmp_path / "work")
+    run = next(one for one in runs_of(study) if one.members)
+    name = bench.data(run.recipe).splits[0].test[0]
+    kept = [np.load(bench.predictions(one) / f"{name}.npz") for one in (*run.members, run)]
+    chances = [(one["probabilities"].astype(float) + 0.5) / 256 for one in kept]
+    assert chances[2].shape[0] == 2
+    assert np.abs(chances[2] - (chances[0] + chances[1]) / 2).max() <= 0.5 / 256
+    both = np.concatenate([1 - chances[2].sum(axis=0, keepdims=True), chances[2]])
+    np.testing.assert_array_equal(kept[2]["mask"], both.argmax(axis=0))
+    bundle = load_bundle(write_variant(study, tmp_path / "work", "all", tmp_path / "all"))
+    assert bundle.recipe.labels == KINDS and len(bundle.members) == 2
+    assert set(np.unique(predict(cases[0], bundle, device="cpu").mask.array)) <= {0, 1, 2}

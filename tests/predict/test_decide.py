@@ -38,7 +38,7 @@ def test_slabs_give_the_mask_of_the_whole(classes: int, target: tuple[int, ...],
     rule = rule_of(len(given))
     whole = resize(given, target, order=1)
     labels = np.zeros(target, np.uint8)
-    chance = np.zeros(target, np.float32) if probability else None
+    chance = np.zeros((classes - 1, *target), np.float32) if probability else None
     decide(np.array_split(given, 7, axis=1), given.shape[1:], labels, rule, probability=chance)
     np.testing.assert_array_equal(labels, rule.labels(whole))
     assert len(np.unique(labels)) == classes
@@ -52,7 +52,7 @@ def test_another_threshold_decides_what_its_probability_is_above(threshold: floa
     logits = np.random.default_rng(3).normal(0, 4, (1, 20, 24, 22)).astype(np.float32)
     for rule in (difference_rule(threshold), regions_rule([1], threshold)):
         labels, chance = (np.zeros((30, 24, 33), kind) for kind in (np.uint8, np.float32))
-        decide([logits], logits.shape[1:], labels, rule, probability=chance)
+        decide([logits], logits.shape[1:], labels, rule, probability=chance[None])
         sure = np.abs(chance - threshold) > 1e-6
         np.testing.assert_array_equal(labels[sure], chance[sure] > threshold)
         quick = np.zeros_like(labels)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import two_step_phantom
 from lesionlab.cli import app
 from lesionlab.core.errors import BundleError
 from lesionlab.core.recipe import Recipe, dump_recipe
@@ -21,6 +22,7 @@ from lesionlab.predict import Bundle, load_bundle, predict
 from lesionlab.predict.bundle import MEMBERS, write_ensemble
 from lesionlab.predict.expected_dice import largest_expected_dice, levels
 from networks_phantom import sphere_case
+from two_step_phantom import PLAIN, REGIONS
 
 
 def weights_turned(bundle: Bundle, folder: Path) -> Path:
@@ -99,8 +101,8 @@ def test_all_of_it_computes_in_the_precision_asked_for(ensemble: Bundle) -> None
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"labels": {"node": 1}}, r"labels \['lesion'\]; needed .*'node'"),
-        ({"labels": {"lesion": 1, "node": 2}}, "one label"),
+        ({"labels": {"node": 1}}, "labels lesion; needed those of recipe.toml: node"),
+        ({"labels": {"lesion": 1, "node": 2}}, "needed those of recipe.toml: lesion, node"),
         ({"channels": {"ct": {"normalisation": "ct"}}, "reference": "ct"}, "channels suv; needed some of ct"),
         (
             {"channels": {"suv": {}, "ct": {"normalisation": "ct"}}, "reference": "ct"},
@@ -115,6 +117,44 @@ def test_what_does_not_go_together_is_refused_and_nothing_is_left(
     with pytest.raises(BundleError, match=told):
         written(tiny_bundle, tmp_path / "both", recipe)
     assert not list(tmp_path.iterdir())
+
+
+def several(root: Path, dataset: dict[str, object]) -> list[Path]:
+    """Two model folders whose networks differ, for an ensemble of several labels."""
+    whole = two_step_phantom.model_folder(root / "whole", "3d_fullres", dataset, folds=2)
+    for number in (0, 1):
+        part = root / "both" / MEMBERS / str(number)
+        shutil.copytree(whole, part, ignore=lambda _, names: [n for n in names if n.startswith("fold_")])
+        shutil.copytree(whole / f"fold_{number}", part / "fold_0")
+    (root / "both" / "recipe.toml").write_text(dump_recipe(load_bundle(whole).recipe))
+    return sorted((root / "both" / MEMBERS).iterdir())
+
+
+def test_of_several_labels_the_likeliest_wins_as_in_nnunets_ensembles(tmp_path: Path) -> None:
+    case = two_step_phantom.two_channel_case()
+    stock = [two_step_phantom.stock_prediction(part, case) for part in several(tmp_path, PLAIN)]
+    ensemble = load_bundle(tmp_path / "both")
+    members = [
+        replace(one, recipe=one.recipe.changed(prediction={"backend": "torch"})) for one in ensemble.members
+    ]
+    ensemble = replace(ensemble, members=tuple(members))
+    found = predict(case, ensemble, device="cpu", probability="every")
+    mean = (stock[0][1] + stock[1][1]) / 2
+    ours = np.stack([one.array for one in (found.probability, *found.others)])
+    np.testing.assert_allclose(ours, mean[1:], atol=1e-5)
+    surest = np.sort(mean, axis=0)
+    clear = surest[-1] - surest[-2] > 1e-4
+    np.testing.assert_array_equal(found.mask.array[clear], mean.argmax(axis=0)[clear])
+    assert clear.mean() > 0.99 and set(np.unique(found.mask.array)) == {0, 1, 2}
+    assert not np.array_equal(found.mask.array, stock[0][0])
+    first = predict(case, ensemble, device="cpu", probability=True)
+    assert first.others == () and np.array_equal(first.probability.array, ours[0])
+
+
+def test_regions_are_refused_because_they_overlap(tmp_path: Path) -> None:
+    several(tmp_path, REGIONS)
+    with pytest.raises(BundleError, match="regions, which may overlap"):
+        load_bundle(tmp_path / "both")
 
 
 def test_a_folder_without_members_is_named(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -71,11 +71,14 @@ def test_the_network_sees_one_size_and_the_case_keeps_its_own():
     labels = arrays.there(case.truth.array)
     back, chance = arrays.back(labels, None)
     assert chance is None and back.shape == case.geometry.shape
-    smooth, chance = arrays.back(labels, labels.astype(np.float32))
-    assert chance is not None and smooth.shape == chance.shape == case.geometry.shape
+    smooth, chance = arrays.back(labels, labels.astype(np.float32)[None])
+    assert chance is not None and smooth.shape == chance.shape[1:] == case.geometry.shape
     wider = NetworkArrays(case, recipe(prediction={"threshold": 0.2}))
-    np.testing.assert_array_equal(wider.back(labels, labels.astype(np.float32))[0], chance > 0.2)
-    several, _ = arrays.back(labels * 2, labels.astype(np.float32))
+    np.testing.assert_array_equal(wider.back(labels, labels.astype(np.float32)[None])[0], chance[0] > 0.2)
+    two = np.stack([labels * 0.25, labels * 0.75]).astype(np.float32)
+    several, both = arrays.back(labels * 2, two)
+    assert both is not None and both.shape == (2, *case.geometry.shape)
+    np.testing.assert_allclose(both, np.stack([chance[0] * 0.25, chance[0] * 0.75]), atol=1e-6)
     np.testing.assert_array_equal(several, back * 2)
     without = NetworkArrays(case, recipe(standardise={}))
     assert without.grid == case.geometry

@@ -42,10 +42,12 @@ def test_the_way_in_and_out_is_that_of_nnunet(target, spacing, transpose, masked
             torch.from_numpy(logits), plans, configuration, labels, properties, return_probabilities=True
         )
         given = logits[1:] - logits[:1] if classes == 2 else logits
-        ours, probability = space.leave(np.array_split(given, 5, axis=1), probability=True)
+        ours, probability = space.leave(np.array_split(given, 5, axis=1), probability=classes - 1)
         assert ours.dtype == np.uint8 and probability.dtype == np.float32
         np.testing.assert_array_equal(ours, mask)
-        np.testing.assert_allclose(probability, probabilities[1], atol=2e-6)
+        np.testing.assert_allclose(probability, probabilities[1:], atol=2e-6)
+        first = space.leave(np.array_split(given, 5, axis=1), probability=1)[1]
+        np.testing.assert_array_equal(first, probability[:1])
         # without a probability only what may become a lesion is computed, and the mask is the same
         alone, none = space.leave(np.array_split(given, 2, axis=1))
         assert none is None
@@ -83,8 +85,8 @@ def test_an_empty_scan_stays_whole():
     space = Space(plans, configuration, "c", (2.0, 2.0, 4.0))
     found = space.enter(np.zeros((5, 6, 7, 8), dtype=np.float32))
     assert found.shape == (5, 6, 7, 16) and np.isfinite(found).all()
-    mask, probability = space.leave([np.full((1, 6, 7, 16), -200.0, dtype=np.float32)], probability=True)
-    assert mask.shape == probability.shape == (6, 7, 8) and not mask.any() and not probability.any()
+    mask, probability = space.leave([np.full((1, 6, 7, 16), -200.0, dtype=np.float32)], probability=1)
+    assert mask.shape == probability.shape[1:] == (6, 7, 8) and not mask.any() and not probability.any()
 
 
 def test_plans_that_are_not_understood_are_refused():

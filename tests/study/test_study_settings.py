@@ -85,15 +85,18 @@ def test_runs_go_fold_by_fold_and_clean_up_is_no_reason_to_train_again(tmp_path:
         (BASE.replace("100", "0") + ONE, "amount = '0'.*greater than 0"),
         (BASE + ONE + BOTH.format("['a']"), "ensemble 'e': members that differ, two or more"),
         (BASE + ONE + BOTH.format("['a', 'a']"), "members that differ"),
-        (BASE + ONE + BOTH.format("['a', 'b']"), "ensemble 'e': found member 'b'; needed .* one label: a$"),
+        (
+            BASE + ONE + BOTH.format("['a', 'b']"),
+            "found member 'b'; needed networks of this study: a$",
+        ),
         (BASE + ONE + THRESHOLD + BOTH.format("['a', 'b']"), "found member 'b'; needed networks"),
         (
             BASE
             + "[common]\nlabels = { l = 1, m = 2 }\n"
             + ONE
-            + "[[variants]]\nname = 'b'\n"
+            + "[[variants]]\nname = 'b'\nlabels = { l = 1 }\n"
             + BOTH.format("['a', 'b']"),
-            "found member 'a'; needed .* one label: it has none",
+            "found labels a: l, m; b: l; needed members with the same labels",
         ),
         (
             BASE + "seeds = [1, 2]\n" + ONE + BOTH.format("['a']").replace("'e'", "'a'"),

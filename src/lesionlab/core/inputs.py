@@ -77,7 +77,7 @@ class NetworkArrays(Sequence[FloatArray]):
     def back(
         self, labels: NDArray[Any], chance: NDArray[Any] | None
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Labels and the first label's probability (or None) brought back onto the case's grid.
+        """Labels and the probabilities (label, z, y, x), or None, brought back onto the case's grid.
 
         Where there is one label, and its probability is given, the probability is resized and cut at the
         recipe's threshold, which is smoother than resizing the decision.
@@ -87,9 +87,9 @@ class NetworkArrays(Sequence[FloatArray]):
         size = self._shape[1], self._shape[2]
         if chance is None:
             return fit_labels(labels, size), None
-        resized = fit(chance, size)
+        resized = np.stack([fit(one, size) for one in chance])
         if int(labels.max(initial=0)) <= 1:
-            return (resized > self._threshold).astype(labels.dtype), resized
+            return (resized[0] > self._threshold).astype(labels.dtype), resized
         return fit_labels(labels, size), resized
 
 

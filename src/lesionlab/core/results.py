@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from lesionlab.core.case import Case
 from lesionlab.core.volume import Volume
+
+Wanted = bool | Literal["every"]
+"""Of which labels a probability is wanted: of none, of the first, or of every one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,13 +22,15 @@ class Prediction:
 
     `mask` holds integer labels (0 = background); after `refine`, `raw_mask` keeps the mask as predicted.
     `probability` is float32 in [0, 1] for the first label, or None when the method has none or it
-    was not asked for. `notes` say what happened on the way.
+    was not asked for; `others` are those of the further labels, where every one was asked for. `notes` say
+    what happened on the way.
     """
 
     mask: Volume
     probability: Volume | None = None
     raw_mask: Volume | None = None
     notes: tuple[str, ...] = ()
+    others: tuple[Volume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
-from lesionlab.core.results import Prediction
+from lesionlab.core.results import Prediction, Wanted
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.predict.bundle import Bundle, load_bundle, write_bundle
 
@@ -16,13 +16,14 @@ def predict(
     bundle: Bundle,
     *,
     device: str = "auto",
-    probability: bool = False,
+    probability: Wanted = False,
     progress: Progress = silent,
 ) -> Prediction:
     """Segment a standardised case on its reference grid.
 
     `device` is auto, cpu, cuda or mps; weight-free recipes ignore it, and have no `probability`, which a
-    network's prediction holds only where it is asked for. An empty mask is a valid result. Raises
+    network's prediction holds only where it is asked for: that of the first label, or of "every" label. An
+    empty mask is a valid result. Raises
     BundleError when the case lacks a channel that the bundle needs, or when the recipe only measures.
     """
     if bundle.recipe.method == "none":

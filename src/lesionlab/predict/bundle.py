@@ -107,19 +107,21 @@ def _ensemble(folder: Path, recipe: Recipe) -> Bundle:
     if not members:
         raise BundleError(folder, f"no bundle in {MEMBERS}/", "a bundle for each network of the ensemble")
     for member in members:
-        own = member.recipe
-        if own.labels != recipe.labels or len(own.labels) != 1:
+        own, place = member.recipe, Path(member.folder or folder)
+        if own.labels != recipe.labels:
             found, needed = (
-                f"labels {list(own.labels)}",
-                f"one label, as in recipe.toml: {list(recipe.labels)}",
+                f"labels {', '.join(own.labels)}",
+                f"those of recipe.toml: {', '.join(recipe.labels)}",
             )
+        elif _json(place / "dataset.json").get("regions_class_order"):
+            found, needed = "regions, which may overlap", "labels that do not"
         elif not set(own.channels) <= set(recipe.channels):
             found, needed = f"channels {', '.join(own.channels)}", f"some of {', '.join(recipe.channels)}"
         elif own.reference != recipe.reference:
             found, needed = f"reference {own.reference}", f"{recipe.reference}, as in recipe.toml"
         else:
             continue
-        raise BundleError(member.folder, found, needed)
+        raise BundleError(place, found, needed)
     both = hashlib.sha256(" ".join(sorted(member.sha256 for member in members)).encode()).hexdigest()
     return Bundle(recipe.name, recipe, folder, (), both, members=members)
 

@@ -21,7 +21,7 @@ Labels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Rule:
-    """How logits (k, z, y, x) become labels (z, y, x), and the probability of label 1.
+    """How logits (k, z, y, x) become labels (z, y, x), and the probability of each (label, z, y, x).
 
     `candidates` is true where a voxel, or any mixture of it with others that are not candidates, may become
     something else than background: a mixture of voxels that are none must stay background.
@@ -35,7 +35,7 @@ class Rule:
 def _sigmoid(difference: FloatArray) -> FloatArray:
     # large negative differences overflow exp to inf, and 1 / inf is the right answer
     with np.errstate(over="ignore"):
-        share: FloatArray = np.float32(1) / (np.float32(1) + np.exp(-difference[0]))
+        share: FloatArray = np.float32(1) / (np.float32(1) + np.exp(-difference))
     return share
 
 
@@ -45,7 +45,7 @@ def _above_background(logits: FloatArray) -> NDArray[np.bool_]:
 
 def _softmax(logits: FloatArray) -> FloatArray:
     powers = np.exp(logits - logits.max(axis=0))
-    share: FloatArray = powers[1] / powers.sum(axis=0)
+    share: FloatArray = powers[1:] / powers.sum(axis=0)
     return share
 
 
@@ -73,13 +73,13 @@ def regions_rule(order: Sequence[int], threshold: float = 0.5) -> Rule:
     """The rule for regions, which may overlap: channel i is a region of its own, a sigmoid above `threshold`.
 
     `order` is nnU-Net's `regions_class_order`: the label that each region paints, one after another, so that
-    later ones lie on top. The probability is that of the first region.
+    later ones lie on top. The probabilities are those of the regions.
     """
 
     def labels(logits: FloatArray) -> Labels:
         painted = np.zeros(logits.shape[1:], np.uint8)
         for number, label in enumerate(order):
-            painted[_sigmoid(logits[number:]) > threshold] = label
+            painted[_sigmoid(logits[number]) > threshold] = label
         return painted
 
     limit = logit(threshold)
@@ -100,7 +100,7 @@ def decide(
     separate_axis: int | None = None,
     probability: FloatArray | None = None,
 ) -> None:
-    """Fill `labels` (z, y, x), all zero on entry, and `probability` where it is wanted.
+    """Fill `labels` (z, y, x), all zero on entry, and `probability` (n, z, y, x) of the first n labels.
 
     `rows` are logits (k, n, y, x) that follow one another, together (k, *old); they are interpolated linearly
     to the shape of `labels` (nearest plane across `separate_axis`). Without a probability nothing is computed
@@ -110,4 +110,4 @@ def decide(
     for box, values in resize_rows(rows, old, labels.shape, separate_axis=separate_axis, needed=needed):
         labels[box] = rule.labels(values)
         if probability is not None:
-            probability[box] = rule.probability(values)
+            probability[(slice(None), *box)] = rule.probability(values)[: len(probability)]

@@ -11,8 +11,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlab.core.settings import Threshold
-
 LEVELS: Final = 256
 """Steps of a probability."""
 SURE: Final = 0.5
@@ -43,10 +41,3 @@ def largest_expected_dice(steps: NDArray[np.uint8]) -> NDArray[np.bool_]:
     expected = 2 * inside / (voxels + inside[-1])
     mask: NDArray[np.bool_] = steps >= LEVELS - 1 - int(np.argmax(expected))
     return mask
-
-
-def decided(steps: NDArray[np.uint8], threshold: Threshold) -> NDArray[np.bool_]:
-    """The mask, of the shape of `steps`: a probability of at least `threshold`, or what that word says."""
-    if threshold == "expected_dice":
-        return largest_expected_dice(steps)
-    return np.asarray(steps >= threshold * LEVELS)

@@ -32,7 +32,7 @@ class Extent:
     channels: int
     logits: int
     work: int
-    probability: bool = False
+    probability: int = 0
     streamed: bool = False
 
 

@@ -23,7 +23,7 @@ from lesionlab.core.errors import BundleError
 from lesionlab.core.inputs import NetworkArrays
 from lesionlab.core.learning import LocateSettings, PredictionSettings
 from lesionlab.core.memory import available_memory
-from lesionlab.core.results import Prediction
+from lesionlab.core.results import Prediction, Wanted
 from lesionlab.core.tasks import Progress
 from lesionlab.core.units import ONE
 from lesionlab.core.warned import without_warnings
@@ -96,14 +96,14 @@ def predict_network(
     *,
     device: str,
     progress: Progress,
-    probability: bool = False,
+    probability: Wanted = False,
     before: Prediction | None = None,
 ) -> Prediction:
     """Segment a standardised case with every fold of a bundle, averaged.
 
-    `before` is what an earlier step found, for the second network of two. The mask has the recipe's labels
-    and the probability, if asked for, is that of the first label, both on the reference grid. The last used
-    models stay loaded. Raises BundleError when the case does not fit.
+    `before` is what an earlier step found, for the second network of two. The mask has the recipe's labels,
+    and mask and probabilities, those of the first label or of every one if asked for, are on the reference
+    grid. The last used models stay loaded. Raises BundleError when the case does not fit.
     """
     progress(f"{case.id}: loading the network", 0.0)
     if bundle.folder is None:
@@ -111,6 +111,7 @@ def predict_network(
     inputs = NetworkArrays(case, bundle.recipe)
     settings = bundle.recipe.prediction
     own = settings.threshold == "expected_dice"
+    wanted = len(bundle.recipe.labels) if probability == "every" else int(probability)
 
     def run(chosen: str) -> tuple[Model, tuple[Any, Any, tuple[str, ...]]]:
         model = _load(bundle_weights(bundle), settings, chosen)
@@ -119,19 +120,21 @@ def predict_network(
             raise BundleError(bundle.folder, "the second network of a cascade alone", needed)
         body = _body(case) if settings.skip_outside_body else None
         job = _Job(case, inputs, body, before, bundle.recipe.locate, progress)
-        return model, _run(model, job, probability or own or inputs.grid != case.geometry)
+        return model, _run(model, job, max(wanted, int(own or inputs.grid != case.geometry)))
 
     (model, (mask, chance, notes)), lost = on_device(device, run)
     mask, chance = inputs.back(mask, chance)
     if own and chance is not None:
-        mask = largest_expected_dice(levels(chance)).astype(mask.dtype)
+        mask = largest_expected_dice(levels(chance[0])).astype(mask.dtype)
     progress(f"{case.id}: network", 1.0)
     reference = case.channels[case.reference]
     folds = f"predicted with {len(bundle.checkpoints)} fold(s) by {model.backends[0].name}"
+    volumes = [reference.with_array(one, ONE) for one in (() if chance is None else chance[:wanted])]
     return Prediction(
         mask=reference.with_array(mask, ONE),
-        probability=None if chance is None or not probability else reference.with_array(chance, ONE),
+        probability=volumes[0] if volumes else None,
         notes=(folds, *notes, *model.notes, *lost),
+        others=tuple(volumes[1:]),
     )
 
 
@@ -151,8 +154,8 @@ class _Job:
         self.progress(f"{self.case.id}: tile {number} of {count}", 0.1 + 0.85 * number / count)
 
 
-def _run(model: Model, job: _Job, probability: bool) -> tuple[Any, Any, tuple[str, ...]]:
-    """Mask (uint8) of a case and, if asked for, the probability of the first label (float32); notes."""
+def _run(model: Model, job: _Job, probability: int) -> tuple[Any, Any, tuple[str, ...]]:
+    """Mask (uint8) of a case and the probability (n, z, y, x) of so many labels (float32) or None; notes."""
     data, subject, spacing = job.data, job.case.id, job.data.grid.spacing
     space = Space(model.plans, model.configuration, subject, spacing, thread_count())
     job.progress(f"{subject}: preparing", 0.05)
@@ -180,7 +183,7 @@ def _run(model: Model, job: _Job, probability: bool) -> tuple[Any, Any, tuple[st
 
 
 def _axes(
-    model: Model, job: _Job, space: Space, probability: bool
+    model: Model, job: _Job, space: Space, probability: int
 ) -> tuple[tuple[int, int, int], tuple[str, ...]]:
     """The order of axes in which memory suffices, the one that slabs lie across first; a note if changed."""
     window, backend = model.window, model.backends[0]

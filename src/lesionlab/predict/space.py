@@ -115,10 +115,10 @@ class Space:
         slabs: Iterable[FloatArray],
         *,
         rule: Rule | None = None,
-        probability: bool = False,
+        probability: int = 0,
         axes: tuple[int, int, int] = (0, 1, 2),
     ) -> tuple[NDArray[np.uint8], FloatArray | None]:
-        """Labels on the case's grid, and the probability of label 1 if asked for, from logits as they come.
+        """Labels on the case's grid, and the probability of the first `probability` labels, as logits come.
 
         `slabs` (k, n, y, x) follow one another along the first of `axes`, which is the order of the network's
         axes in them; logits are resampled, not the decision. `rule` says what they mean (by default
@@ -130,7 +130,7 @@ class Space:
         rule, rows = rule or rule_of(len(first)), itertools.chain([first], rows)
         shape = tuple(self.full[self.forward.index(axis)] for axis in range(3))
         labels = np.zeros(shape, np.uint8)
-        chance = np.zeros(shape, np.float32) if probability else None
+        chance = np.zeros((probability, *shape), np.float32) if probability else None
         old, apart = tuple(self.inner[axis] for axis in axes), None
         if self.inner != self.shape:
             settings = self.configuration.configuration["resampling_fn_probabilities_kwargs"]
@@ -149,9 +149,14 @@ class Space:
             labels.transpose(self.forward)[self.box].transpose(axes),
             rule,
             separate_axis=apart,
-            probability=None if chance is None else chance.transpose(self.forward)[self.box].transpose(axes),
+            probability=None if chance is None else self._turned(chance, axes),
         )
         return labels, chance
+
+    def _turned(self, chance: FloatArray, axes: tuple[int, ...]) -> FloatArray:
+        """Volumes (n, ...) of the case's grid as the network's axes see them, in the order of `axes`."""
+        inside = chance.transpose(0, *(axis + 1 for axis in self.forward))[(slice(None), *self.box)]
+        return inside.transpose(0, *(axis + 1 for axis in axes))
 
     def nearest(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A mask of the case's grid in the network's space, by nearest voxel and one voxel wider."""

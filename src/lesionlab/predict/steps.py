@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lesionlab.core.case import Case
-from lesionlab.core.results import Prediction
+from lesionlab.core.results import Prediction, Wanted
 from lesionlab.core.tasks import Progress
 from lesionlab.predict.bundle import Bundle
 from lesionlab.predict.nnunet import predict_network
@@ -18,7 +18,7 @@ FIRST_SHARE = 0.3
 
 
 def predict_steps(
-    case: Case, bundle: Bundle, *, device: str, progress: Progress, probability: bool = False
+    case: Case, bundle: Bundle, *, device: str, progress: Progress, probability: Wanted = False
 ) -> Prediction:
     """Segment a standardised case by every step of a bundle; the last one's prediction, with notes of all.
 

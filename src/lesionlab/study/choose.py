@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lesionlab.core.components import foreground_box
 from lesionlab.core.recipe import RefineSettings
 from lesionlab.core.settings import Threshold
-from lesionlab.predict.expected_dice import LEVELS, decided
+from lesionlab.predict.expected_dice import LEVELS, largest_expected_dice
 from lesionlab.refine import cleaned
 from lesionlab.study.settings import PostProcessing
 
@@ -79,7 +79,7 @@ def cut(
 def drawn(mask: Any, probability: Any, choice: Choice, voxel_ml: float) -> Any:
     """The labels that a choice makes of a prediction; without probabilities the mask is what it is."""
     if choice.threshold != OWN and probability is not None:
-        mask = decided(probability, choice.threshold).astype(np.uint8)
+        mask = _decided(probability, choice.threshold).astype(np.uint8)
     return cleaned(mask, choice.refine, voxel_ml)[0]
 
 
@@ -145,6 +145,12 @@ class Chooser:
 
 def _threshold_words(threshold: Threshold) -> str:
     return "largest expected Dice" if threshold == "expected_dice" else f"threshold {threshold:g}"
+
+
+def _decided(probability: NDArray[np.uint8], threshold: Threshold) -> NDArray[np.bool_]:
+    if threshold == "expected_dice":
+        return largest_expected_dice(probability)
+    return np.asarray(probability >= threshold * LEVELS)
 
 
 def lowest(thresholds: Sequence[Threshold]) -> float:

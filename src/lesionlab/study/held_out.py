@@ -1,7 +1,8 @@
 """Held-out predictions of a study as small files, and the pace and the cost of a training.
 
-A mask is kept as predicted, before any clean-up, and of a network with one label the probability in steps of
-1/256, so that post-processing can be chosen later without running the network again. No report is written.
+A mask is kept as predicted, before any clean-up, and of a network the probability of each label in steps of
+1/256, so that post-processing can be chosen, and the mean of several networks taken, without running them
+again. No report is written.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 from lesionlab.core.case import Case
 from lesionlab.core.errors import LesionLabError
 from lesionlab.core.files import writing
+from lesionlab.core.learning import PredictionSettings
 from lesionlab.core.recipe import Recipe
-from lesionlab.core.settings import Threshold
+from lesionlab.core.results import Wanted
 from lesionlab.core.tasks import Progress
 from lesionlab.predict import Bundle, predict
-from lesionlab.predict.expected_dice import LEVELS, decided, levels
+from lesionlab.predict.ensemble import likeliest
+from lesionlab.predict.expected_dice import LEVELS, levels
 from lesionlab.study.data import Kept
 from lesionlab.train import read_curves
 
@@ -44,7 +47,7 @@ def predict_held_out(
 ) -> Timed:
     """Predict cases into `folder/NAME.npz`, files that are there already kept; one that fails is listed."""
     failed = {}
-    probable = bundle.recipe.method == "network" and len(bundle.recipe.labels) == 1
+    wanted: Wanted = "every" if bundle.recipe.method == "network" else False
     for number, name in enumerate(names):
         progress(f"predicting {name}", number / len(names))
         file = folder / f"{name}.npz"
@@ -53,13 +56,13 @@ def predict_held_out(
         try:
             case = cases.get(name)
             start = time.perf_counter()
-            found = predict(case, bundle, device=device, probability=probable)
+            found = predict(case, bundle, device=device, probability=wanted)
         except LesionLabError as error:
             failed[name] = str(error)
             continue
         seconds = time.perf_counter() - start
-        steps = None if found.probability is None else levels(found.probability.array)
-        _write(file, found.mask.array, steps, seconds)
+        chances = [] if found.probability is None else [found.probability, *found.others]
+        _write(file, found.mask.array, [levels(one.array) for one in chances], seconds)
     took = [_seconds(folder / f"{name}.npz") for name in names if name not in failed]
     return Timed(float(np.median(took)) if took else float("nan"), failed)
 
@@ -68,13 +71,13 @@ def mean_held_out(
     folders: Sequence[Path],
     names: Sequence[str],
     folder: Path,
-    threshold: Threshold,
+    settings: PredictionSettings,
     progress: Progress,
 ) -> Timed:
-    """The mean probability of several networks for each case, into `folder/NAME.npz`.
+    """The mean probabilities of several networks for each case, into `folder/NAME.npz`.
 
-    It is decided by `threshold`, and its seconds are the sum of theirs. A case that one of them lacks, or
-    predicted on another grid, is listed as failed.
+    They are decided as `settings` say, and their seconds are the sum of the networks'. A case that one of
+    them lacks, or predicted on another grid, is listed as failed.
     """
     failed, seconds = {}, []
     for number, name in enumerate(names):
@@ -83,14 +86,15 @@ def mean_held_out(
         if not all(file.is_file() for file in files):
             failed[name] = "not predicted by every member"
             continue
-        found = [load_held_out(file)[1] for file in files]
-        shapes = {None if one is None else one.shape for one in found}
-        if None in shapes or len(shapes) > 1:
-            failed[name] = f"probabilities of one shape needed, found {shapes}"
+        found = [load_steps(file) for file in files]
+        shapes = {one.shape for one in found}
+        if len(shapes) > 1 or (0,) in shapes:
+            failed[name] = f"found probabilities of shapes {sorted(shapes)}; needed one shape"
             continue
-        steps = mean_steps([one for one in found if one is not None])
+        steps = mean_steps(found)
         seconds.append(sum(_seconds(file) for file in files))
-        _write(folder / f"{name}.npz", decided(steps, threshold), steps, seconds[-1])
+        mask = likeliest((steps.astype(np.float32) + 0.5) / LEVELS, settings)
+        _write(folder / f"{name}.npz", mask, list(steps), seconds[-1])
     return Timed(float(np.median(seconds)) if seconds else float("nan"), failed)
 
 
@@ -102,10 +106,13 @@ def mean_steps(steps: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return levels((total / len(steps) + 0.5) / LEVELS)
 
 
-def _write(file: Path, mask: NDArray[Any], steps: NDArray[np.uint8] | None, seconds: float) -> None:
+def _write(file: Path, mask: NDArray[Any], steps: Sequence[NDArray[np.uint8]], seconds: float) -> None:
+    """Keep a mask, the steps of its labels' probabilities and the seconds that it took."""
     arrays: dict[str, Any] = {"mask": mask.astype(np.uint8), "seconds": seconds}
-    if steps is not None:
-        arrays["probability"] = steps
+    if len(steps) == 1:
+        arrays["probability"] = steps[0]
+    elif len(steps):
+        arrays["probabilities"] = np.stack(steps)
     with writing(file) as temporary, temporary.open("wb") as target:
         np.savez_compressed(target, **arrays)
 
@@ -116,9 +123,17 @@ def _seconds(file: Path) -> float:
 
 
 def load_held_out(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """The mask as predicted, and the probability's steps or None."""
+    """The mask as predicted, and the steps of its probability where there is one label, else None."""
     with np.load(file) as arrays:
         return arrays["mask"], arrays.get("probability")
+
+
+def load_steps(file: Path) -> NDArray[np.uint8]:
+    """The steps of every label's probability (label, z, y, x); of shape (0,) where there are none."""
+    with np.load(file) as arrays:
+        if "probability" in arrays:
+            return np.asarray(arrays["probability"][None])
+        return np.asarray(arrays["probabilities"] if "probabilities" in arrays else np.zeros(0, np.uint8))
 
 
 def paced(recipe: Recipe, protocol: str, amount: float, batch_size: int) -> Recipe:

@@ -139,13 +139,16 @@ def _recipe(name: str, folder: Path) -> Recipe:
 
 
 def _ensemble(one: EnsembleSettings, variants: Sequence[Variant]) -> Variant:
-    """An ensemble as a variant; raises RecipeError for a member that has no probability of one label."""
-    usable = {v.name: v for v in variants if v.recipe.method == "network" and len(v.recipe.labels) == 1}
+    """An ensemble as a variant; raises RecipeError for members without probabilities or with other labels."""
+    usable = {variant.name: variant for variant in variants if variant.recipe.method == "network"}
     for name in one.members:
         if name not in usable:
-            needed = f"networks of this study with one label: {', '.join(usable) or 'it has none'}"
+            needed = f"networks of this study: {', '.join(usable) or 'it has none'}"
             raise RecipeError(f"ensemble {one.name!r}", f"member {name!r}", needed)
     members = [usable[name] for name in one.members]
+    if len({tuple(member.recipe.labels.items()) for member in members}) > 1:
+        found = "; ".join(f"{member.name}: {', '.join(member.recipe.labels)}" for member in members)
+        raise RecipeError(f"ensemble {one.name!r}", f"labels {found}", "members with the same labels")
     return Variant(one.name, members[0].recipe, sum(member.amount for member in members), one.members)
 
 

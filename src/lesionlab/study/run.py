@@ -129,8 +129,8 @@ def run_ensemble(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
             raise DatasetError(run.title, found, "members that predict the same cases")
         cost += Cost(*(kept[field.name] for field in fields(Cost)))
     folders = [bench.predictions(member) for member in run.members]
-    threshold = run.recipe.prediction.threshold
-    timed = mean_held_out(folders, names, bench.predictions(run), threshold, progress)
+    decision = run.recipe.prediction
+    timed = mean_held_out(folders, names, bench.predictions(run), decision, progress)
     return {**cost.record(), **timed.record()}
 
 

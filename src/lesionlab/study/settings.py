@@ -51,7 +51,7 @@ class EnsembleSettings(Settings):
 
     name: Annotated[str, Field(min_length=1)]
     members: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Variants of the study: networks of recipes with one label."""
+    """Variants of the study: networks that draw the same labels."""
 
 
 class PostProcessing(Settings):
