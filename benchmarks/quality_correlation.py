@@ -60,7 +60,7 @@ def flipped(case: Case, axes: tuple[int, ...]) -> Case:
 
 def one_way(case: Case, bundle: Bundle, axes: tuple[int, ...]) -> Volume:
     """The probability of one mirroring alone, mirrored back."""
-    found = predict(flipped(case, axes), bundle, device="cpu").probability
+    found = predict(flipped(case, axes), bundle, device="cpu", probability=True).probability
     assert found is not None  # noqa: S101 (networks give one)
     return found.with_array(np.ascontiguousarray(np.flip(found.array, axes)))
 
@@ -95,7 +95,7 @@ def judge(
     case: Case, bundle: Bundle, ways: Sequence[Volume], training: TrainingLesions
 ) -> tuple[Quality, float]:
     """Flags and true Dice of the mask that a user would get."""
-    prediction = refine(predict(case, bundle, device="cpu"), case, bundle.recipe)
+    prediction = refine(predict(case, bundle, device="cpu", probability=True), case, bundle.recipe)
     found = quality(prediction.mask, members=ways, probability=prediction.probability, training=training)
     assert case.truth is not None  # noqa: S101 (planned cases have one)
     return found, score_case(case.id, prediction.mask, case.truth).values["dice"]
