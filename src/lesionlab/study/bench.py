@@ -58,6 +58,7 @@ class Bench:
         self.study, self.root, self.device, self.progress = study, root, device, progress
         self._data: dict[str, StudyData | LesionLabError] = {}
         self._cases: dict[str, Kept[Case]] = {}
+        self._keys: dict[tuple[str, int | None, int], str] = {}
 
     def data(self, recipe: Recipe) -> StudyData:
         """The data as a recipe wants them; raises again what went wrong with them before."""
@@ -113,8 +114,11 @@ class Bench:
         }
 
     def key(self, run: Run) -> str:
-        """Content address of a run's result."""
-        return key_of(self.inputs(run))
+        """Content address of a run's result; asked for with every case, and start files are large."""
+        name = (run.variant.name, run.seed, run.fold)
+        if name not in self._keys:
+            self._keys[name] = key_of(self.inputs(run))
+        return self._keys[name]
 
     def predictions(self, run: Run) -> Path:
         """The folder of a run's held-out predictions."""
