@@ -262,8 +262,8 @@ def table(name: str, found: dict[str, list[float]], workers: dict[str, Worker]) 
         "",
         f"Medians of {steps} steps each, taken in turns after {WARM_UP} of warm-up; who waits stands still.",
         f"Losses: largest relative difference over {len(found['peer'])} steps from the same weights and the "
-        "same draws, the peer in fp32 and loading in its own process. `auto` is bf16 where the processor has "
-        "it.",
+        "same draws, the peer in fp32 and loading in its own process. `auto` is bf16 where the processor is "
+        "faster in it.",
     ]
 
 

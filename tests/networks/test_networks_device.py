@@ -6,13 +6,21 @@ import logging
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from lesionlab.core.errors import TrainingError
 from lesionlab.networks import device as devices
-from lesionlab.networks.device import device_name, may_have_gpu, on_device, pick_device
+from lesionlab.networks.device import (
+    autocast_dtype,
+    bf16_is_quicker,
+    device_name,
+    may_have_gpu,
+    on_device,
+    pick_device,
+)
 
 
 @pytest.fixture
@@ -100,3 +108,30 @@ def test_threads_are_counted_as_torch_does(limits) -> None:
     )
     ours, torchs, after = done.stdout.split()
     assert ours == torchs == after
+
+
+PROCESSORS = {
+    "vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n\nprocessor\t: 1\n": True,
+    "vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 avx512_fp16\n\nprocessor\t: 1\n": False,
+    "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx512_bf16\n\nprocessor\t: 1\n": True,
+    "CPU implementer\t: 0x41\nFeatures\t: fp asimd bf16\n\nprocessor\t: 1\n": True,
+}
+
+
+@pytest.mark.parametrize(("words", "quicker"), PROCESSORS.items())
+def test_auto_is_bfloat16_only_where_that_is_quicker(tmp_path, monkeypatch, words, quicker) -> None:
+    from lesionlab.predict import openvino
+
+    file = tmp_path / "cpuinfo"
+    file.write_text(words)
+    monkeypatch.setattr(devices, "CPU_FILE", file)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(openvino, "_core", lambda: Mock(get_property=lambda *_: ["FP32", "BF16"]))
+    cpu = torch.device("cpu")
+    assert autocast_dtype("auto", cpu) == (torch.bfloat16 if quicker else None)
+    assert openvino._precision("auto") == ("bf16" if quicker else "f32", ())
+    assert openvino._precision("bf16") == ("bf16", ()) and autocast_dtype("bf16", cpu) is torch.bfloat16
+
+
+def test_a_processor_that_says_nothing_is_believed_to_be_quicker(tmp_path) -> None:
+    assert bf16_is_quicker(tmp_path / "none")

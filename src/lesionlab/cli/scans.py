@@ -79,7 +79,7 @@ Precision = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="fp32, bf16 or auto (bf16 where the processor computes in it) instead of the recipe's.",
+        help="fp32, bf16 or auto (bf16 where the processor is faster in it) instead of the recipe's.",
     ),
 ]
 Out = Annotated[

@@ -25,6 +25,8 @@ GPU_FILES = ("dev/nvidia*", "dev/nvhost*", "dev/nvmap", "dev/kfd", "dev/dxg", "p
 """What Linux shows of a GPU that torch can use: NVIDIA's drivers (desktop, Jetson), AMD's, that of WSL."""
 NVIDIA = "0x10de"
 """NVIDIA's number on the PCI bus; its driver may make its files only when first used."""
+CPU_FILE = Path("/proc/cpuinfo")
+"""What Linux says of the processor."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -94,6 +96,20 @@ def _core(number: int) -> str:
         return str(number)
 
 
+def bf16_is_quicker(file: Path | None = None) -> bool:
+    """False on an Intel processor without matrix units, or one whose virtual machine hides them; True elsewhere.
+
+    There bfloat16 exists as vector instructions, but those run at half the rate of float32's: convolutions and
+    matrix products take 1.1 to 1.9 times as long (docs/explanation/performance.md). AMD's run at the full rate.
+    `file` is laid out as /proc/cpuinfo, which only Linux has.
+    """
+    try:
+        words = (file or CPU_FILE).read_text().split("\n\n", 1)[0]
+    except OSError:
+        return True
+    return "GenuineIntel" not in words or "amx_bf16" in words.split()
+
+
 def on_device(name: str, run: Callable[[str], T]) -> tuple[T, tuple[str, ...]]:
     """What `run` gives on the device called `name`, or on the CPU where that device fails; and notes of it.
 
@@ -120,7 +136,7 @@ def on_device(name: str, run: Callable[[str], T]) -> tuple[T, tuple[str, ...]]:
 def autocast_dtype(wanted: str, device: torch.device) -> torch.dtype | None:
     """The autocast dtype for a precision of the recipe, None for float32.
 
-    `auto`: bfloat16 where the device computes in it natively, else float16 on CUDA, else float32.
+    `auto`: bfloat16 where the device computes in it natively and faster, else float16 on CUDA, else float32.
     """
     if wanted == "fp32" or (wanted == "auto" and device.type == "mps"):
         return None
@@ -130,4 +146,5 @@ def autocast_dtype(wanted: str, device: torch.device) -> torch.dtype | None:
         return {"bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native and bf16_is_quicker() else None

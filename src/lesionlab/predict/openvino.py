@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lesionlab.core.errors import WriteError
 from lesionlab.core.files import writing
 from lesionlab.core.memory import let_go
-from lesionlab.networks.device import thread_count
+from lesionlab.networks.device import bf16_is_quicker, thread_count
 from lesionlab.predict.backends import BuildNetwork, FloatArray, Wish
 from lesionlab.predict.openvino_fold import folded
 from lesionlab.predict.openvino_graph import in_parts, openvino_bytes
@@ -105,7 +105,8 @@ def _precision(wanted: str) -> tuple[str, tuple[str, ...]]:
     native = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if wanted == "bf16" and not native:
         return "f32", ("this processor has no bf16, so the network ran in fp32",)
-    return ("bf16" if native and wanted in ("bf16", "auto") else "f32"), ()
+    wins = wanted == "bf16" or (wanted == "auto" and native and bf16_is_quicker())
+    return ("bf16" if wins else "f32"), ()
 
 
 def _leaner(model: Any, hint: str) -> Any:
