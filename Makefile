@@ -110,10 +110,8 @@ bus-bra-imagenet: imagenet-weights
 expected-dice: install
 	$(RUN)python -m pip install -q --no-deps --upgrade --target workspace/peers rankseg==0.0.8
 	$(RUN)python benchmarks/expected_dice.py --peers workspace/peers -o benchmarks/results \
-	  --trained "breast ultrasound, Dice of the batch in the loss" \
+	  --trained "breast ultrasound" \
 	  workspace/bus_bra/trained/ImageNet-s-weights-* workspace/bus_bra/converted/bus-bra \
-	  --trained "breast ultrasound, Dice of each image" \
-	  workspace/bus_bra/trained/longer-Dice-of-each-image-* workspace/bus_bra/converted/bus-bra \
 	  --trained sarcomas $(WORKSPACE) $(DATA)
 
 bus-bra-transfer: imagenet-weights

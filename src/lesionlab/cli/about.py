@@ -124,20 +124,16 @@ def _about_bundle(path: Path) -> Told:
     from lesionlab.predict import load_bundle
 
     bundle = load_bundle(path)
-    head: dict[str, Any] = {
-        "bundle": bundle.name,
-        "sha256": bundle.sha256,
-        "folds": [checkpoint.parent.name for checkpoint in bundle.checkpoints],
-        "channels": list(bundle.recipe.channels),
-        "labels": bundle.recipe.labels,
-        "networks": list(bundle.recipe.steps) if bundle.checkpoints else [],
-    }
+    channels, labels = list(bundle.recipe.channels), bundle.recipe.labels
+    head = {"bundle": bundle.name, "sha256": bundle.sha256, "channels": channels, "labels": labels}
     if bundle.members:
-        del head["folds"], head["networks"]
         head["mean of"] = {
             f"members/{one.folder.name}" if one.folder else one.name: f"{one.name} {one.sha256}"
             for one in bundle.members
         }
+    else:
+        head["folds"] = [checkpoint.parent.name for checkpoint in bundle.checkpoints]
+        head["networks"] = list(bundle.recipe.steps) if bundle.checkpoints else []
     return _with_settings(head, bundle.recipe)
 
 
