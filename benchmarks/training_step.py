@@ -39,6 +39,7 @@ from lesionlab.core.memory import keep_freed_memory
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.tasks import silent
 from lesionlab.core.workspace import open_workspace
+from lesionlab.networks.device import bf16_is_quicker
 from lesionlab.pipeline.training import plan_cohort
 
 TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
@@ -80,10 +81,8 @@ def trainer_of(kind: str, root: Path) -> Any:
 
     workspace, recipe = open_workspace(root)
     if kind.startswith("ours"):
-        precision = "fp32" if kind == "ours-fp32" else "auto"
-        trainer: Any = build_trainer(
-            workspace, recipe.changed(training={"precision": precision}), 0, torch.device("cpu"), silent
-        )
+        recipe = recipe.changed(training={"precision": kind.removeprefix("ours-")})
+        trainer: Any = build_trainer(workspace, recipe, 0, torch.device("cpu"), silent)
     else:
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -200,7 +199,7 @@ def apart(first: Sequence[float], second: Sequence[float]) -> float:
 def curves(root: Path, steps: int) -> dict[str, list[float]]:
     """Losses of the first steps from the same weights and draws, loaded in the process itself."""
     found = {}
-    for kind in ("peer", "ours-fp32", "ours"):
+    for kind in ("peer", "ours-fp32", "ours-bf16"):
         worker = Worker(kind, root, steps, loaders="none", tuned=True)
         try:
             for _ in range(steps):
@@ -218,7 +217,7 @@ def timed(root: Path, steps: int) -> Iterator[dict[str, Worker]]:
         "as shipped": ("peer", False),
         "malloc tuned": ("peer", True),
         "fp32": ("ours-fp32", False),
-        "auto": ("ours", False),
+        "bf16": ("ours-bf16", False),
     }
     workers = {}
     try:
@@ -240,7 +239,7 @@ def timed(root: Path, steps: int) -> Iterator[dict[str, Worker]]:
 
 def table(name: str, found: dict[str, list[float]], workers: dict[str, Worker]) -> list[str]:
     """The lines of the results so far."""
-    near = {"fp32": apart(found["ours-fp32"], found["peer"]), "auto": apart(found["ours"], found["peer"])}
+    near = {one: apart(found[f"ours-{one}"], found["peer"]) for one in ("fp32", "bf16")}
     seconds = {label: statistics.median(worker.seconds[WARM_UP:]) for label, worker in workers.items()}
     steps, peers, rows = len(workers["fp32"].seconds) - WARM_UP, ("as shipped", "malloc tuned"), []
     for label, loss in near.items():
@@ -262,8 +261,8 @@ def table(name: str, found: dict[str, list[float]], workers: dict[str, Worker]) 
         "",
         f"Medians of {steps} steps each, taken in turns after {WARM_UP} of warm-up; who waits stands still.",
         f"Losses: largest relative difference over {len(found['peer'])} steps from the same weights and the "
-        "same draws, the peer in fp32 and loading in its own process. `auto` is bf16 where the processor is "
-        "faster in it.",
+        "same draws, the peer in fp32 and loading in its own process. `auto` takes "
+        f"{'bf16' if bf16_is_quicker() else 'fp32'} on this processor.",
     ]
 
 
