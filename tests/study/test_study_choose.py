@@ -109,6 +109,11 @@ class FakeData:
 
     splits: tuple[Split, ...]
 
+    @property
+    def patients(self) -> dict[str, str]:
+        """Every case is a patient of its own."""
+        return {name: name for split in self.splits for name in split.test}
+
 
 class FakeBench:
     """Predictions on disk and truths in memory; all else is the study's own code."""

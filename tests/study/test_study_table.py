@@ -17,8 +17,8 @@ from lesionlab.core.tasks import Outcome
 from lesionlab.evaluate.statistics import holm
 from lesionlab.report.study import study_markdown, write_study
 from lesionlab.study import load_study
-from lesionlab.study.bench import Run, runs_of
-from lesionlab.study.table import Finished, StudyTable, failures, table_record, tabulate
+from lesionlab.study.bench import Finished, Run, runs_of
+from lesionlab.study.table import StudyTable, failures, table_record, tabulate
 
 TEXT = """
 name = "s"
@@ -51,9 +51,12 @@ BELOW = {"good": 0.0, "fair": 0.02, "bad": 0.3}
 class Data:
     patients: Mapping[str, str]
     sources: Mapping[str, Mapping[str, str]]
+    failed: Mapping[str, str]
 
 
 class FakeBench:
+    unread: Mapping[str, str] = {}
+
     def __init__(self, root: Path, text: str = TEXT) -> None:
         (root / "study.toml").write_text(text)
         rows = "\n".join(f"{case},{'x' if case < 'c' else 'y'}" for case in PATIENTS)
@@ -61,7 +64,7 @@ class FakeBench:
         self.study = load_study(root / "study.toml")
 
     def data(self, recipe: object) -> Data:
-        return Data(PATIENTS, {})
+        return Data(PATIENTS, {}, self.unread)
 
 
 def scores(dice: float, empty: bool) -> dict[str, float]:
@@ -210,3 +213,35 @@ def test_a_single_variant_and_labels_of_their_own(tmp_path: Path) -> None:
     assert page.count("<img") == 1
     assert "Per label" in page
     assert (tmp_path / "out" / "classes.csv").is_file()
+
+
+def test_variants_are_compared_on_the_cases_that_all_could_read_in_whatever_order(tmp_path: Path) -> None:
+    for names in (("good", "bad"), ("bad", "good")):
+        text = "\n".join(TEXT.split("[[variants]]")[:1])
+        bench = FakeBench(tmp_path, text + "".join(f'[[variants]]\nname = "{name}"\n' for name in names))
+        bench.unread = {"x": "x: found no truth; needed one"}
+        done = [finished(run) for run in runs_of(bench.study)]
+        for one in done:
+            if one.run.variant.name == "bad":
+                # no CT of the best case; another one could not be predicted
+                one.scores["cases"].pop("c", None)
+                one.cost["failed"].update({"c": "gone"} if one.run.fold else {"b": "NaN"})
+        found = tabulate(bench, done, {})
+        assert [(row["variant"], row["cases"]) for row in found.rows] == [("good", 6), ("bad", 6)]
+        assert found.rows[0]["dice"] == pytest.approx(np.mean([v for k, v in GOOD.items() if k != "c"]))
+        assert [row["not_predicted"] for row in found.rows] == [0, 2]
+        assert found.facts["tested"] == "6 cases of 5 patients"
+        assert found.facts["left out"].endswith("so none is scored on them: c")
+        assert found.facts["not read"] == "1 cases: x; the first reason: x: found no truth; needed one"
+    for one in done:
+        one.scores["cases"].clear() if one.run.variant.name == "bad" else None
+    with pytest.raises(DatasetError, match="no case that every variant could read"):
+        tabulate(bench, done, {})
+
+
+def test_variants_may_have_other_labels(tmp_path: Path) -> None:
+    bench = FakeBench(tmp_path)
+    labels = {"good": ("all", "tumour", "cyst"), "bad": ("all", "cyst", "vessel")}
+    done = [finished(r, labels[r.variant.name]) for r in runs_of(bench.study) if r.variant.name in labels]
+    found = [(one["label"], one["variant"]) for one in tabulate(bench, done, {}).classes]
+    assert found == [("tumour", "good"), ("cyst", "good"), ("cyst", "bad"), ("vessel", "bad")]

@@ -6,16 +6,21 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lesionlab.core.errors import DatasetError, LesionLabError
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
+
+
+def persons_of(cases: Mapping[str, Any]) -> dict[str, str]:
+    """Case to patient of what `cases_file` holds; patients joined for cases that look the same are one."""
+    return {**cases["patients"], **cases.get("joined", {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,9 +108,12 @@ def converted_from(folder: Path) -> dict[str, object] | None:
 
 
 def stamp(path: Path) -> str:
-    """A mark that changes when a file under `path` is added, removed, resized or rewritten."""
+    """A mark that changes when a file under `path` is added, removed, renamed, resized or rewritten."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    lines = [
+        f"{file.relative_to(path).as_posix()} {file.stat().st_size} {file.stat().st_mtime_ns}"
+        for file in files
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

@@ -19,7 +19,7 @@ from lesionlab.core.results import Scores
 from lesionlab.core.splits import read_folds
 from lesionlab.core.tasks import Outcome, Progress, silent
 from lesionlab.core.volume import Volume
-from lesionlab.core.workspace import Workspace, nothing_left, open_workspace
+from lesionlab.core.workspace import Workspace, nothing_left, open_workspace, persons_of
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline.card import model_card
 from lesionlab.pipeline.checklists import checklists_of
@@ -35,6 +35,7 @@ from lesionlab.pipeline.steps import steps_bundle, train_first_step
 from lesionlab.plan import (
     DRAWN,
     Gathered,
+    OwnFolds,
     Plan,
     gather_dataset,
     nnunet_id,
@@ -79,11 +80,17 @@ def plan_cohort(
 
 
 def gather_cohort(
-    source: str | Path, recipe: Recipe, root: str | Path, *, progress: Progress = silent
+    source: str | Path,
+    recipe: Recipe,
+    root: str | Path,
+    *,
+    folds: OwnFolds | None = None,
+    progress: Progress = silent,
 ) -> Gathered:
     """The first half of `plan_cohort`: patients read, raw folder, fingerprint and folds, no network yet.
 
-    The test cases of a data set with official folds are left alone.
+    The test cases of a data set with official folds are left alone. `folds` are taken instead of those or of
+    drawn ones.
     """
     root = Path(root)
     require_fit(recipe)
@@ -108,7 +115,7 @@ def gather_cohort(
             sources[nnunet_id(name)] = {"case_id": name, "source": str(path.absolute())}
             yield case
 
-    found = gather_dataset(cases(), recipe, root, _save, official=official)
+    found = gather_dataset(cases(), recipe, root, _save, official=folds or official)
     failed.update(found.failed)
     sources = {name: item for name, item in sources.items() if name in found.patients}
     write_json(root / SOURCES_FILE, {"cases": sources, "failed": failed})
@@ -175,10 +182,11 @@ def cross_validate(
     outcomes = [done[name] for name in sorted(names)]
     scored = [_scored(outcome) for outcome in outcomes]
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
-    summary = write_scored(scored, out, _patients_of_cases(Path(root), record["patients"]))
+    persons = persons_of(record)
+    summary = write_scored(scored, out, _patients_of_cases(Path(root), persons))
     own = record.get("folds", DRAWN)
     official = None if own == DRAWN else (own, workspace.folds)
-    checklists_of([out / outcome.name for outcome in outcomes], out, summary, record["patients"], official)
+    checklists_of([out / outcome.name for outcome in outcomes], out, summary, persons, official)
     curves = {
         caption if name == recipe.steps[-1] else f"{caption} (first step)": picture
         for name in reversed(recipe.steps)
@@ -215,9 +223,9 @@ def finish(
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
     folds = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{FINAL}"))
     if scores and patients is None:
-        patients = _patients_of_cases(Path(root), record["patients"])
+        patients = _patients_of_cases(Path(root), persons_of(record))
     summary = summarise(scores, patients) if scores else None
-    card = model_card(recipe, record["patients"], folds, summary)
+    card = model_card(recipe, persons_of(record), folds, summary)
     earlier = workspace.model(recipe.steps[0]) if len(recipe.steps) > 1 else None
     bundle = write_bundle(model, recipe, card, Path(target), earlier=earlier)
     remember_training(workspace, bundle)

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
         plan_gathered,
         require_fit,
     )
-    from lesionlab.plan.folds import patient_folds
+    from lesionlab.plan.folds import OwnFolds, patient_folds
 
 __all__ = [
     "DRAWN",
     "Gathered",
+    "OwnFolds",
     "Plan",
     "gather_dataset",
     "nnunet_id",
@@ -38,6 +39,7 @@ _HOMES = {
     "DRAWN": "lesionlab.plan.dataset",
     "Gathered": "lesionlab.plan.dataset",
     "Plan": "lesionlab.plan.dataset",
+    "OwnFolds": "lesionlab.plan.folds",
     "gather_dataset": "lesionlab.plan.dataset",
     "nnunet_id": "lesionlab.plan.dataset",
     "patient_folds": "lesionlab.plan.folds",

@@ -27,7 +27,14 @@ from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace, nothing_left
 from lesionlab.networks.registry import fitting_patch, network_entry
 from lesionlab.plan.fingerprint import Fingerprint
-from lesionlab.plan.folds import Folds, official_splits, patient_folds, require_lesion_free, require_lesions
+from lesionlab.plan.folds import (
+    Folds,
+    OwnFolds,
+    official_splits,
+    patient_folds,
+    require_lesion_free,
+    require_lesions,
+)
 from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
 
 SaveVolume = Callable[[Volume, Path], None]
@@ -124,14 +131,15 @@ def gather_dataset(
     root: Path,
     save: SaveVolume,
     *,
-    official: OfficialFolds | None = None,
+    official: OfficialFolds | OwnFolds | None = None,
 ) -> Gathered:
     """Write nnU-Net's raw folder from standardised cases, its fingerprint and the folds by patient.
 
     `save` writes a volume as NIfTI. The raw file of a `fixed` channel already holds the scaled
     values and the plan says NoNormalization, so that stock nnU-Net computes the same. Cases are
     taken one at a time; one without a truth, with a label that the recipe does not know or with a
-    truth on another grid is left out and listed. `official` folds are taken instead of drawn ones, and cases
+    truth on another grid is left out and listed. `official` folds, or folds of the study's own, are taken
+    instead of drawn ones, and cases
     that look the same are treated as `training.duplicates` says. Raises DatasetError when two cases share
     an id, when no case is left, a label is in no case or a fold has no lesion, for a leak that the recipe
     does not settle, and for a workspace with a training of other cases or another recipe.
@@ -152,7 +160,7 @@ def _gathered(
     cases: Iterable[Case],
     recipe: Recipe,
     place: tuple[Workspace, SaveVolume],
-    official: OfficialFolds | None,
+    official: OfficialFolds | OwnFolds | None,
     failed: dict[str, str],
 ) -> Gathered:
     """What `gather_dataset` does; cases that failed are added to `failed` with their reasons."""
@@ -211,9 +219,14 @@ def _write_cases(
 
 
 def _folds(
-    patients: dict[str, str], with_lesion: dict[str, bool], recipe: Recipe, official: OfficialFolds | None
+    patients: dict[str, str],
+    with_lesion: dict[str, bool],
+    recipe: Recipe,
+    official: OfficialFolds | OwnFolds | None,
 ) -> Folds:
-    if official is not None and official.splits:
+    if isinstance(official, OwnFolds):
+        folds = official.split(patients)
+    elif official is not None and official.splits:
         renamed = tuple(
             Split(*(tuple(map(nnunet_id, side)) for side in (split.train, split.val)))
             for split in official.splits
@@ -227,19 +240,26 @@ def _folds(
     return folds
 
 
+def _name_of(official: OfficialFolds | OwnFolds | None) -> str:
+    """What cases.json calls the folds."""
+    if official is None or (isinstance(official, OfficialFolds) and not official.splits):
+        return DRAWN
+    return official.name
+
+
 def _record(
     patients: dict[str, str],
     with_lesion: dict[str, bool],
     settled: Settled,
     twins: list[Twin],
-    official: OfficialFolds | None,
+    official: OfficialFolds | OwnFolds | None,
 ) -> dict[str, Any]:
     """What cases.json holds."""
     joined = {case: settled.patients[case] for case in patients if settled.patients[case] != patients[case]}
     return {
         "patients": patients,
         "with_lesion": with_lesion,
-        "folds": official.name if official is not None and official.splits else DRAWN,
+        "folds": _name_of(official),
         "look_the_same": [asdict(twin) for twin in twins],
         "dropped": settled.dropped,
         "joined": joined,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from lesionlab.core.errors import DatasetError
 from lesionlab.core.splits import OfficialFolds
 
 Folds = list[dict[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class OwnFolds:
+    """Folds that are neither drawn nor the data set's: `split` makes them of case to patient."""
+
+    name: str
+    split: Callable[[Mapping[str, str]], Folds]
 
 
 def patient_folds(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +154,20 @@ def _stretched(values: list[int], length: int) -> list[int]:
     return (values + [values[-1]] * length)[:length]
 
 
-def preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progress: Progress) -> None:
+def preprocess(
+    workspace: Workspace,
+    recipe: Recipe,
+    case_ids: list[str],
+    progress: Progress,
+    *,
+    steps: Sequence[str] | None = None,
+) -> None:
     """Preprocess each case with nnU-Net's preprocessor and our resampling, one by one in this process.
 
-    Once for each of the recipe's steps. A case that was preprocessed before from the same files by the same
-    plan is kept, so that an interrupted run goes on.
+    Once for each of the recipe's `steps`, all of them where None. A case that was preprocessed before
+    from the same files by the same plan is kept, so that an interrupted run goes on.
     """
-    for name in recipe.steps:
+    for name in recipe.steps if steps is None else steps:
         _preprocess(workspace, recipe.step(name), case_ids, progress)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from lesionlab.study.data import Kept, StudyData, data_key, data_recipe, gather,
 from lesionlab.study.load import Study, Variant
 from lesionlab.study.together import alone
 
+Result = Mapping[str, Any]
 FINISHED = "finished"
 """Folder of the results of runs, by content address."""
 
@@ -49,6 +50,15 @@ class Run:
     def place(self) -> str:
         """Fold and seed in words."""
         return f"fold {self.fold}" + ("" if self.seed is None else f", seed {self.seed}")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run with what it cost and what it scored."""
+
+    run: Run
+    cost: Result
+    scores: Result
 
 
 class Bench:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionlab.core.components import foreground_box
+from lesionlab.core.components import foreground_box, regions_of
 from lesionlab.core.recipe import RefineSettings
 from lesionlab.core.settings import Threshold
 from lesionlab.predict.expected_dice import LEVELS, largest_expected_dice
@@ -54,10 +54,10 @@ class HeldOut:
     truth: NDArray[Any]
     voxel_ml: float
 
-    @property
-    def true_ml(self) -> float:
-        """Volume of the truth."""
-        return float(np.count_nonzero(self.truth) * self.voxel_ml)
+    def lesions_ml(self) -> list[float]:
+        """Volumes of the true lesions."""
+        sizes = np.bincount(regions_of(self.truth).ravel())[1:]
+        return [float(size * self.voxel_ml) for size in sizes]
 
 
 def cut(
@@ -136,8 +136,10 @@ class Chooser:
         if settings.largest:
             other = {"all": "largest", "largest": "all"}
             yield lambda now: [_refined(now, keep=other[now.refine.keep])]
-        volumes = [volume for name in names if (volume := self.load(name).true_ml) > 0]
-        if volumes and settings.minimum_shares:
+        volumes = (
+            [ml for name in names for ml in self.load(name).lesions_ml()] if settings.minimum_shares else []
+        )
+        if volumes:
             # Two digits, so that folds whose medians hardly differ share their scores.
             sizes = {float(f"{share * np.median(volumes):.2g}") for share in settings.minimum_shares}
             yield lambda now: [_refined(now, minimum_ml=ml) for ml in sorted(sizes)]

@@ -12,6 +12,7 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -20,13 +21,13 @@ from lesionlab.core.errors import DatasetError
 from lesionlab.core.files import jsonable, sha256_of, write_json, write_text
 from lesionlab.core.recipe import Recipe, dump_recipe
 from lesionlab.core.tasks import Progress, silent
-from lesionlab.core.workspace import Workspace
+from lesionlab.core.workspace import Workspace, persons_of
 from lesionlab.pipeline.datasets import check_dataset, convert_dataset
 from lesionlab.pipeline.files import stamp
 from lesionlab.pipeline.patient import open_standardised
 from lesionlab.pipeline.record import part
 from lesionlab.pipeline.training import SOURCES_FILE, gather_cohort
-from lesionlab.plan import patient_folds
+from lesionlab.plan import OwnFolds, patient_folds
 from lesionlab.study.groups import folds_by_column
 from lesionlab.study.load import Study
 
@@ -93,7 +94,11 @@ class Split:
 
 @dataclass(frozen=True)
 class StudyData:
-    """Gathered cases: where they are, whose they are, their folds, and a hash of all of it."""
+    """Gathered cases: where they are, whose they are, their folds, and a hash of all of it.
+
+    Patients whose cases look the same, and were put together for that, are one. `source` is the mark of
+    the folder that the cases were read from, the contours of all readers included.
+    """
 
     workspace: Workspace
     patients: Mapping[str, str]
@@ -101,6 +106,7 @@ class StudyData:
     splits: tuple[Split, ...]
     failed: Mapping[str, str]
     sha256: str
+    source: str
 
 
 def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent) -> StudyData:
@@ -113,7 +119,8 @@ def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent
     workspace = Workspace(root / "data" / data_key(study, recipe), plain.name)
     record, mark = workspace.root / GATHERED, stamp(source)
     if not record.is_file() or json.loads(record.read_text(encoding="utf-8"))["source"] != mark:
-        found = gather_cohort(source, plain, workspace.root, progress=part(progress, 0.5, 1.0))
+        own = _own_folds(study)
+        found = gather_cohort(source, plain, workspace.root, folds=own, progress=part(progress, 0.5, 1.0))
         files = sorted(p for kind in ("imagesTr", "labelsTr") for p in (workspace.raw / kind).iterdir())
         content = sha256_of(files)
         kept = {"source": mark, "failed": found.failed, "folds": found.folds}
@@ -121,15 +128,20 @@ def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent
     noted = json.loads(record.read_text(encoding="utf-8"))
     cases = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
     sources = json.loads((workspace.root / SOURCES_FILE).read_text(encoding="utf-8"))["cases"]
-    folds, whence = noted["folds"], "that the data set comes with"
-    if study.settings.folds_by is not None:
-        folds = folds_by_column(study.source, study.settings.folds_by, cases["patients"])
-        whence = f"by {study.settings.folds_by.column}"
+    folds, by = noted["folds"], study.settings.folds_by
     if len(folds) != study.settings.folds:
+        whence = "that the data set comes with" if by is None else f"by {by.column}"
         found_folds = f"{len(folds)} folds {whence}"
         raise DatasetError(study.settings.name, found_folds, f"folds = {len(folds)} in the study")
-    splits = splits_of(study, folds, cases["patients"], cases["with_lesion"])
-    return StudyData(workspace, cases["patients"], sources, splits, noted["failed"], noted["sha256"])
+    persons = persons_of(cases)
+    splits = splits_of(study, folds, persons, cases["with_lesion"])
+    return StudyData(workspace, persons, sources, splits, noted["failed"], noted["sha256"], mark)
+
+
+def _own_folds(study: Study) -> OwnFolds | None:
+    """The folds that the study takes from a column of its table, where it names one."""
+    by = study.settings.folds_by
+    return None if by is None else OwnFolds(f"by {by.column}", partial(folds_by_column, study.source, by))
 
 
 def _converted(study: Study, root: Path, progress: Progress) -> Path:
@@ -162,7 +174,9 @@ def data_key(study: Study, recipe: Recipe) -> str:
     settings = {k: v for k, v in recipe.model_dump(mode="json").items() if k not in OF_TRAINING}
     folds = (study.settings.folds, study.settings.fold_seed)
     kept = {name: getattr(recipe.training, name) for name in OF_FOLDS}
-    return key_of(settings, str(study.source.absolute()), study.settings.dataset, folds, kept)
+    by = study.settings.folds_by
+    own = () if by is None else (by.model_dump(),)
+    return key_of(settings, str(study.source.absolute()), study.settings.dataset, folds, kept, *own)
 
 
 def splits_of(
@@ -210,17 +224,19 @@ def prepare(
     write_json(workspace.preprocessed / "splits_final.json", folds)
     progress("planning", 0.0)
     plans = make_plans(workspace, recipe)
-    shared = data.workspace.root / "preprocessed_by_plan"
+    shared = data.workspace.root / "preprocessed_by_plan" / data.sha256
     keys = {}
     for name, configuration in plans["configurations"].items():
         if "data_identifier" in configuration:
             keys[name] = preprocessing_key(plans, configuration)
             place = workspace.preprocessed / configuration["data_identifier"]
             _link(place, shared / f"{name}-{keys[name]}")
-    done = shared / f"{key_of(keys, recipe.network.configuration, recipe.locate.model_dump())}.done"
-    if not done.is_file():
-        preprocess(workspace, recipe, list(data.patients), progress)
-        write_text(done, data.sha256 + "\n")
+    for step in recipe.steps:
+        owner = _preprocessed_as(plans["configurations"], step)
+        done = shared / f"{owner}-{keys[owner]}.done"
+        if not done.is_file():
+            preprocess(workspace, recipe, list(data.patients), progress, steps=(step,))
+            write_text(done, "all cases\n")
     write_text(workspace.recipe_file, dump_recipe(pace(recipe, batch_size_of(workspace, recipe))))
     return workspace
 
@@ -232,6 +248,13 @@ def batch_size_of(workspace: Workspace, recipe: Recipe) -> int:
     while "batch_size" not in configuration:
         configuration = plans["configurations"][configuration["inherits_from"]]
     return int(configuration["batch_size"])
+
+
+def _preprocessed_as(configurations: Mapping[str, Any], name: str) -> str:
+    """The configuration whose preprocessed cases one of nnU-Net's plans uses: its own, or one it inherits."""
+    while "data_identifier" not in configurations[name]:
+        name = configurations[name]["inherits_from"]
+    return name
 
 
 def preprocessing_key(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> str:

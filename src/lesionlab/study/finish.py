@@ -16,12 +16,12 @@ from lesionlab.core.tasks import Outcome, Progress, silent
 from lesionlab.pipeline.record import part, versions
 from lesionlab.report.study import write_study
 from lesionlab.report.tables import write_csv
-from lesionlab.study.bench import Bench, Run, runs_of
+from lesionlab.study.bench import Bench, Finished, Run, runs_of
 from lesionlab.study.load import Study
 from lesionlab.study.log import LOG_FILE, logged, require_begun
 from lesionlab.study.run import run_study
 from lesionlab.study.scores import ALL, score_runs
-from lesionlab.study.table import Finished, StudyTable, failures, table_record, tabulate
+from lesionlab.study.table import StudyTable, failures, table_record, tabulate
 
 
 def run_and_report(

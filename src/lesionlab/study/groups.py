@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lesionlab.core.errors import DatasetError
 from lesionlab.plan import nnunet_id
+from lesionlab.plan.folds import Folds
 from lesionlab.study.settings import FoldsBy
 
 Rows = Mapping[str, Mapping[str, str]]
@@ -19,11 +20,12 @@ Rows = Mapping[str, Mapping[str, str]]
 def case_table(file: Path, case: str, columns: Sequence[str]) -> Rows:
     """The rows of a CSV file by the case that its column `case` names, as the workspace writes its name.
 
-    Raises DatasetError for a file that is missing and for a column that it lacks.
+    A row that ends early has nothing in the columns that follow. Raises DatasetError for a file that is
+    missing or not UTF-8, and for a column that it lacks.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
+            reader = csv.DictReader(lines, restval="")
             known = list(reader.fieldnames or ())
             missing = [name for name in (case, *columns) if name not in known]
             if missing:
@@ -33,9 +35,11 @@ def case_table(file: Path, case: str, columns: Sequence[str]) -> Rows:
             return {nnunet_id(row[case]): row for row in reader}
     except OSError:
         raise DatasetError(file, "no such table", f"a CSV file with a column {case}") from None
+    except UnicodeDecodeError:
+        raise DatasetError(file, "letters that are not UTF-8", "a CSV file saved as UTF-8") from None
 
 
-def folds_by_column(source: Path, wanted: FoldsBy, patients: Mapping[str, str]) -> list[dict[str, list[str]]]:
+def folds_by_column(source: Path, wanted: FoldsBy, patients: Mapping[str, str]) -> Folds:
     """A fold for each value of a column, in order of the values: its cases are held out, all others train.
 
     What a network then shows is how it does on a scanner or in a hospital that it has never seen. A patient

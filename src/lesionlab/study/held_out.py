@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import LesionLabError
+from lesionlab.core.errors import LesionLabError, MemoryNeedError, ReadError
 from lesionlab.core.files import writing
 from lesionlab.core.learning import PredictionSettings
 from lesionlab.core.recipe import Recipe
@@ -45,7 +45,10 @@ class Timed:
 def predict_held_out(
     cases: Kept[Case], names: Sequence[str], bundle: Bundle, folder: Path, device: str, progress: Progress
 ) -> Timed:
-    """Predict cases into `folder/NAME.npz`, files that are there already kept; one that fails is listed."""
+    """Predict cases into `folder/NAME.npz`, files that are there already kept; one that fails is listed.
+
+    Raises ReadError and MemoryNeedError: those may pass, and the case must not count as missed for ever.
+    """
     failed = {}
     wanted: Wanted = "every" if bundle.recipe.method == "network" else False
     for number, name in enumerate(names):
@@ -57,6 +60,8 @@ def predict_held_out(
             case = cases.get(name)
             start = time.perf_counter()
             found = predict(case, bundle, device=device, probability=wanted)
+        except (ReadError, MemoryNeedError):
+            raise
         except LesionLabError as error:
             failed[name] = str(error)
             continue
@@ -139,14 +144,17 @@ def load_steps(file: Path) -> NDArray[np.uint8]:
 def paced(recipe: Recipe, protocol: str, amount: float, batch_size: int) -> Recipe:
     """The recipe with epochs and iterations such that the training sees `amount` patches, or lasts so long.
 
-    Patches: as many whole steps of `batch_size` as come nearest, in epochs of about the recipe's length.
+    Patches: as many whole steps of `batch_size` as come nearest, in epochs of about the recipe's length;
+    with fewer steps than it has epochs of warm-up, all but the last step are warm-up.
     Minutes: `training.minutes`; the recipe's epochs then only bound it.
     """
     if protocol == "minutes":
         return recipe.changed(training={"minutes": amount})
     steps = max(1, round(amount / batch_size))
-    epochs = max(1 + recipe.training.warm_up_epochs, round(steps / recipe.training.iterations))
-    return recipe.changed(training={"epochs": epochs, "iterations": max(1, round(steps / epochs))})
+    warm_up = min(recipe.training.warm_up_epochs, steps - 1)
+    epochs = max(1 + warm_up, round(steps / recipe.training.iterations))
+    paced = {"epochs": epochs, "iterations": round(steps / epochs), "warm_up_epochs": warm_up}
+    return recipe.changed(training=paced)
 
 
 @dataclass(frozen=True)

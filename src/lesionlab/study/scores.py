@@ -32,7 +32,7 @@ SCORED = "scored"
 """Folder of scores, by content address."""
 ALL = "all"
 """What the foreground of all labels together is called beside the labels."""
-RULES = 1
+RULES = 2
 """To be raised when the same predictions are to be scored by other rules, so that they are scored again."""
 
 
@@ -45,7 +45,7 @@ def score_runs(
     without it (`chosen`, `start`), and `cases`: case to label to metric to value.
     """
     choosers: dict[str, Chooser] = {}
-    tasks = []
+    tasks, truth = [], bench.study.settings.truth
     for number, run in enumerate(runs):
         learn = learning_cases(bench, run, runs)
         inputs = {
@@ -54,7 +54,7 @@ def score_runs(
             "post_processing": bench.study.settings.post_processing.model_dump(mode="json"),
             "learnt_on": sorted((name, bench.key(one)) for name, one in learn.items()),
             "rules": RULES,
-            **({} if bench.study.settings.truth is None else {"truth": bench.study.settings.truth}),
+            **({} if truth is None else {"truth": truth, "source": bench.data(run.recipe).source}),
         }
         owners = learn if bench.study.learns_inside else owners_of(bench, run, runs)
         share = part(progress, number / len(runs), (number + 1) / len(runs))
@@ -73,14 +73,18 @@ def owners_of(bench: Bench, run: Run, runs: Sequence[Run]) -> dict[str, Run]:
 def learning_cases(bench: Bench, run: Run, runs: Sequence[Run]) -> dict[str, Run]:
     """The cases that the post-processing of a run is chosen on, each with the run that predicted it.
 
-    Empty where nothing is to be chosen, or no other fold is finished; never a case of the run's test fold.
+    Empty where nothing is to be chosen, or no other fold is finished; never a case of a patient who has one
+    in the run's test fold (folds by scanner may hold out another scan of his).
     """
-    split = bench.data(run.recipe).splits[run.fold]
+    data = bench.data(run.recipe)
+    split = data.splits[run.fold]
     if not bench.study.settings.post_processing.choose:
         return {}
     if bench.study.learns_inside:
         return {name: run for name in split.inner if _file(bench, run, name).is_file()}
-    return {name: one for name, one in owners_of(bench, run, runs).items() if name not in split.test}
+    tested = {data.patients[name] for name in split.test}
+    owners = owners_of(bench, run, runs)
+    return {name: one for name, one in owners.items() if data.patients[name] not in tested}
 
 
 def _score_run(

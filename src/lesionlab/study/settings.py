@@ -72,7 +72,7 @@ class PostProcessing(Settings):
     fill_holes: bool = True
     """Whether filling holes is tried."""
     minimum_shares: tuple[Share, ...] = (0.02, 0.05, 0.1)
-    """Smallest component tried, as shares of the median true lesion's volume of the patients learnt from."""
+    """Smallest component tried, as shares of the median volume of the true lesions learnt from."""
     improvement: Annotated[float, Field(ge=0)] = 0.002
     """A step is taken only where it raises the mean score by more than this."""
     inner_folds: Annotated[int, Field(ge=2)] = 5

@@ -19,22 +19,13 @@ from lesionlab.evaluate.bootstrap import Floats, Interval, intervals
 from lesionlab.evaluate.comparison import thirds
 from lesionlab.evaluate.ranking import Ranking, against, pairwise_p, rank_stability
 from lesionlab.evaluate.statistics import subgroups
-from lesionlab.study.bench import Bench, Run
+from lesionlab.study.bench import Bench, Finished, Result, Run
+from lesionlab.study.facts import facts_of, left_out
 from lesionlab.study.groups import case_table
 from lesionlab.study.load import Study
 from lesionlab.study.scores import ALL
 
 METRICS = ("dice", "iou", "lesion_sensitivity", "fp_volume_ml")
-Result = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run with what it cost and what it scored."""
-
-    run: Run
-    cost: Result
-    scores: Result
 
 
 @dataclass(frozen=True)
@@ -58,8 +49,8 @@ class StudyTable:
 def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, str]) -> StudyTable:
     """The table of finished runs; variants in `failed` (name to reason) are left out and listed.
 
-    Variants are compared on the test folds that all of the others have finished. Raises DatasetError where
-    there is no such fold.
+    Variants are compared on the test folds that all of the others have finished, and on the cases that all of
+    them could read. Raises DatasetError where there is no such fold, or case.
     """
     study = bench.study
     names = [v.name for v in study.variants if v.name not in failed]
@@ -71,7 +62,12 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
         found = f"no test fold that is finished in every variant ({len(failed)} failed{first})"
         raise DatasetError(study.settings.name, found, "finished runs; `lesionlab study run` makes them")
     used = {n: [f for f in finished if f.run.variant.name == n and f.run.fold in common] for n in ready}
-    cases = sorted({case for one in used[ready[0]] for case in one.scores["cases"]})
+    tested = [{case for one in used[name] for case in one.scores["cases"]} for name in ready]
+    cases = sorted(set.intersection(*tested))
+    if not cases:
+        raise DatasetError(
+            study.settings.name, "no case that every variant could read", "one, to compare them"
+        )
     data = bench.data(used[ready[0]][0].run.recipe)
     whose = [data.patients[case] for case in cases]
     dice = np.column_stack([_column(used[name], cases, ALL, "dice") for name in ready])
@@ -87,19 +83,24 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
             **_ranks(ranking, k),
             **_empties(used[name], cases),
             **_costs(used[name]),
+            "not_predicted": _not_predicted(used[name], cases),
             "seed_sd": _seed_sd(used[name], cases),
             "post_processing": _choices(used[name]),
         }
         for k, name in enumerate(ready)
     ]
-    labels = [label for label in next(iter(used[ready[0]][0].scores["cases"].values())) if label != ALL]
+    known = {name: [label for label in _labels(used[name]) if label != ALL] for name in ready}
     classes = [
         {"variant": name, "label": label, **_metrics(used[name], cases, label, whose)}
-        for label in labels
+        for label in dict.fromkeys(label for own in known.values() for label in own)
         for name in ready
+        if label in known[name]
     ]
     return StudyTable(
-        facts=_facts(study, common, (cases, whose), [one for runs in used.values() for one in runs]),
+        facts={
+            **facts_of(study, common, (cases, whose), [one for runs in used.values() for one in runs]),
+            **left_out(bench, used, set().union(*tested) - set(cases)),
+        },
         rows=tuple(rows),
         classes=tuple(classes),
         groups=tuple(_groups(study, data.sources, cases, whose, dict(zip(ready, dice.T, strict=True)))),
@@ -108,6 +109,11 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
         failed=failed,
         waiting=tuple(name for name in names if name not in ready),
     )
+
+
+def _labels(runs: Sequence[Finished]) -> list[str]:
+    """What a variant's cases are scored for."""
+    return list(next(iter(runs[0].scores["cases"].values())))
 
 
 def failures(runs: Sequence[Run], outcomes: Sequence[Outcome[Any]]) -> dict[str, str]:
@@ -160,8 +166,9 @@ def _ranks(ranking: Ranking, k: int) -> dict[str, float]:
 
 def _empties(runs: Sequence[Finished], cases: Sequence[str]) -> dict[str, Any]:
     """Of the lesion-free cases (over all seeds), how many were left empty."""
-    free = [v[ALL] for one in runs for v in one.scores["cases"].values() if v[ALL]["truth_ml"] == 0.0]
-    left = sum(values["predicted_ml"] == 0.0 for values in free)
+    values = [one.scores["cases"][case][ALL] for one in runs for case in cases if case in one.scores["cases"]]
+    free = [one for one in values if one["truth_ml"] == 0.0]
+    left = sum(one["predicted_ml"] == 0.0 for one in free)
     share = left / len(free) if free else math.nan
     return {"lesion_free": len(free), "left_empty": left, "left_empty_share": share}
 
@@ -172,13 +179,16 @@ def _costs(runs: Sequence[Finished]) -> dict[str, Any]:
         name: float(np.mean([one.cost[name] for one in runs])) for name in ("minutes", "patches", "epochs")
     }
     seconds = np.array([one.cost["seconds_per_case"] for one in runs], dtype=np.float64)
-    failed = sum(len(one.cost["failed"]) for one in runs)
     return {
         "parameters": max(one.cost["parameters"] for one in runs),
         **mean,
         "seconds_per_case": mean_of(seconds),
-        "not_predicted": failed,
     }
+
+
+def _not_predicted(runs: Sequence[Finished], cases: Sequence[str]) -> int:
+    """Of the cases compared (over all seeds), how many the network failed on; they count as empty."""
+    return sum(len(set(one.cost["failed"]) & set(cases)) for one in runs)
 
 
 def _seed_sd(runs: Sequence[Finished], cases: Sequence[str]) -> float:
@@ -221,49 +231,6 @@ def _groups(
         for name, values in dice.items()
         for one in subgroups({"dice": values}, entries, whose)
     ]
-
-
-def _facts(
-    study: Study, folds: Sequence[int], tested: tuple[Sequence[str], Sequence[str]], runs: Sequence[Finished]
-) -> dict[str, str]:
-    """What the reader must know beside the numbers; `tested` are the cases and their patients."""
-    settings, (cases, whose) = study.settings, tested
-    by = "patient" if settings.folds_by is None else settings.folds_by.column
-    choice = "as each recipe says"
-    if settings.post_processing.choose:
-        inside = "an inner part of the training patients"
-        learnt = inside if study.learns_inside else "patients of the other folds"
-        choice = f"chosen on {learnt}, never on the test fold"
-        alone = sum(not one.scores["learnt_on"] for one in runs)
-        if alone:
-            choice += f"; {alone} of {len(runs)} runs still as the recipe says, as no other fold is finished"
-    return {
-        "tested": f"{len(cases)} cases of {len(set(whose))} patients",
-        "test folds": f"{', '.join(map(str, folds))} of {settings.folds} folds by {by}",
-        "seeds": ", ".join(map(str, settings.seeds)),
-        "protocol": _protocol(study),
-        **_ensembles(study),
-        "post-processing": choice,
-    }
-
-
-def _protocol(study: Study) -> str:
-    """What every variant gets, and which get another amount."""
-    settings = study.settings
-    unit = "patches" if settings.protocol == "patches" else "minutes of training"
-    others = [f"{v.name} {v.amount:g}" for v in study.trained if v.amount != settings.amount]
-    words = f"the same for every variant: {settings.amount:g} {unit} in each fold"
-    return words + (f", but {', '.join(others)}" if others else "")
-
-
-def _ensembles(study: Study) -> dict[str, str]:
-    """Which ensemble is the mean of what."""
-    seeds = len(study.settings.seeds)
-    each = f", {seeds} seeds each" if seeds > 1 else ""
-    means = [f"{v.name!r} of {', '.join(map(repr, v.members))}{each}" for v in study.variants if v.members]
-    if not means:
-        return {}
-    return {"ensembles": f"mean probability of networks, whose costs are added: {'; '.join(means)}"}
 
 
 def table_record(table: StudyTable) -> dict[str, Any]:
