@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.workspace import open_workspace
+from lesionlab.pipeline import steps
 from lesionlab.pipeline.steps import train_first_step
 from lesionlab.pipeline.training import finish, fold_bundle, train_folds
 from lesionlab.predict import load_bundle, predict
@@ -88,6 +91,30 @@ def test_the_bundle_holds_both_networks_and_predicts_as_the_workspace_does(
         scan = type(case)(case.id, case.patient_id, scaled, "suv")
         np.testing.assert_array_equal(stock_predict(bundle.folder / "3d_lowres", scan), first)
         np.testing.assert_array_equal(stock_predict(bundle.folder, scan, first), found.mask.array)
+
+
+def test_a_case_that_is_never_held_out_is_predicted_by_a_fold_that_was_not_trained_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = plan_tiny(tmp_path / "w", short(**LOCATE))
+    workspace, _ = open_workspace(root)
+    a, b, left, everywhere, *_ = (f"sphere_{n}" for n in range(6))
+    splits = [{"train": [b, left, everywhere], "val": [a]}, {"train": [a, everywhere], "val": [b]}]
+    (workspace.preprocessed / "splits_final.json").write_text(json.dumps(splits))
+    used: dict[str, int] = {}
+
+    def predicted(name: str, bundle: SimpleNamespace, *_: object, **__: object) -> None:
+        used[name] = bundle.fold
+
+    def bundle(_: object, __: object, fold: int) -> SimpleNamespace:
+        return SimpleNamespace(sha256="", fold=fold)
+
+    monkeypatch.setattr(steps, "train_fold", lambda *_, **__: root)
+    monkeypatch.setattr(steps, "leave_curves", lambda *_: None)
+    monkeypatch.setattr(steps, "step_bundle", bundle)
+    monkeypatch.setattr("lesionlab.predict.training_cases.predict_training_case", predicted)
+    train_first_step(root, device="cpu")
+    assert used == {a: 0, b: 1, left: 1, everywhere: 0}
 
 
 def test_a_recipe_of_one_step_has_no_first(tiny_workspace: Path) -> None:

@@ -152,6 +152,23 @@ def test_too_few_or_equal_values_are_undefined():
     assert (flat.value, math.isnan(flat.low)) == (0.0, True)
 
 
+@pytest.mark.parametrize("apart", [1e-7, 1e-8, 1e-9, 1e-11, 1e-13])
+def test_raters_who_all_but_agree_have_a_coefficient_of_one(apart):
+    random = np.random.default_rng(4)
+    one = random.uniform(1, 100, 10)
+    found = icc_2_1(np.column_stack([one, one * (1 + apart * random.uniform(-1, 1, 10))]))
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    stored = {str(k): ({"TMTV": float(f"{v:.10g}")}, {"TMTV": v}) for k, v in enumerate(one)}
+    assert agreement_table(stored)[0].icc.value == 1.0
+
+
+@pytest.mark.parametrize("size", [1.0, 0.1, 1 / 3, 1e6])
+def test_two_raters_who_swap_two_values_have_no_coefficient(size):
+    found = icc_2_1([[size, 2 * size], [2 * size, size]])
+    assert all(math.isnan(v) for v in (found.value, found.low, found.high))
+    assert icc_2_1([[3, 5], [5, 3], [4, 4]]).value == pytest.approx(-3.0)
+
+
 def test_pairs_with_a_gap_are_left_out():
     gap = math.nan
     assert bland_altman([*MINI, gap, 3.0], [*WRIGHT, 2.0, gap]) == bland_altman(MINI, WRIGHT)

@@ -113,6 +113,7 @@ def test_masks_and_probability_maps_are_told_apart():
     counts = volume(np.array([[[0, 1, 3]]], dtype=np.uint8))
     assert probabilities_of("P1", soft) is soft.array
     assert probabilities_of("P1", volume(np.zeros((1, 2, 2)))).max() == 0
+    assert probabilities_of("P1", volume(np.ones((1, 2, 2)))).min() == 1
     with pytest.raises(DatasetError, match="P1: found a mask of zeros and ones; needed a probability map"):
         probabilities_of("P1", mask)
     with pytest.raises(DatasetError, match="P1: found values from 0 to 3; needed a probability map"):

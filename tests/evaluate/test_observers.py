@@ -65,6 +65,9 @@ def test_the_majority_is_more_than_half():
     assert np.array_equal(majority({"a": a, "b": b, "c": c}), line(2, 3))
     assert np.array_equal(majority({"a": a, "b": b}), line(2, 3))  # two readers: what both marked
     assert np.array_equal(majority({"a": a, "b": b, "c": c, "d": d}), line(3))  # a tie is background
+    many = {str(k): line(1, 2) if k < 129 else line(2) for k in range(256)}
+    assert np.array_equal(majority(many), line(1, 2))
+    assert np.array_equal(majority({**many, "one": line(), "more": line()}), line(2))  # 129 of 258
 
 
 def itk(masks, box):
@@ -189,6 +192,12 @@ def test_a_model_among_three_readers_by_hand():
     assert (found.lowest, found.highest) == pytest.approx((0.8, 0.9))
     assert found.standing == "below"
     assert (found.cases, found.undefined) == (3, 0)
+
+
+def test_a_reader_may_be_called_model():
+    found = case_agreement("1", line(1, 2, 3), {"model": line(2, 3, 4), "b": line()})
+    assert found.model == {"model": 2 * 2 / 6, "b": 0.0}
+    assert found.readers == (Pair("model", "b", 0.0),)
 
 
 def test_a_model_that_is_one_more_reader_stands_level():

@@ -72,6 +72,26 @@ def test_both_tests_are_the_definition_for_few(values):
     assert sign_flip([-v for v in values]) == sign_flip(values)
 
 
+@pytest.mark.parametrize(("least", "part"), [(0.0, 1 / 3), (0.1, 0.1), (0.7, 0.00001)])
+def test_what_rounding_parts_is_a_tie_and_what_it_leaves_is_none(least, part):
+    # every change is a whole number of parts; as scores equal changes differ in the last digit
+    before = np.array([2, 1, 0, 2, 1, 0, 3, 2, 3, 1, 2, 0])
+    after = np.array([3, 2, 1, 3, 2, 1, 2, 1, 1, 3, 2, 2])
+    counts = (after - before).astype(float)
+    changes = (least + after * part) - (least + before * part)
+    assert len(np.unique(np.abs(changes))) > len(np.unique(np.abs(counts)))
+    assert signed_rank(changes) == signed_rank(counts)
+    assert sign_flip(changes) == sign_flip(counts)
+    every = stats.PermutationMethod(n_resamples=1 << 12)  # more than there are, so all of them
+    peer = stats.wilcoxon(counts[counts != 0], method=every).pvalue
+    assert signed_rank(changes) == pytest.approx(peer)
+    assert signed_rank(np.tile(changes, 5)) == pytest.approx(signed_rank(np.tile(counts, 5)))
+    # what is left of a patient's cases that cancel is no difference
+    left = 0.3 - 0.1 - 0.2
+    assert left != 0.0
+    assert signed_rank([left, 0.1, 0.2, 0.15]) == signed_rank([0.1, 0.2, 0.15])
+
+
 def test_sign_flip_of_many_is_near_scipys_permutation_test():
     differences = np.random.default_rng(11).normal(0.25, 1.0, 40)
     peer = stats.permutation_test(

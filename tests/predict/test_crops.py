@@ -40,6 +40,15 @@ def test_of_too_many_candidates_the_likeliest_stay():
     assert candidates(prediction([]), GRID.spacing, settings) == ([], 0)
 
 
+def test_any_label_may_be_what_is_likely_enough():
+    first, second = (prediction([spot]).probability for spot in SPOTS[:2])
+    mask = Volume(np.zeros(SHAPE, np.uint8), GRID, ONE)
+    settings = LocateSettings(margin_mm=0, maximum_crops=1)
+    for every in ((first, second), (second, first)):
+        found = Prediction(mask, every[0], others=every[1:])
+        assert candidates(found, GRID.spacing, settings) == ([np.s_[2:4, 2:4, 2:4]], 2)
+
+
 def space(forward=(0, 1, 2), box=np.s_[0:20, 0:30, 0:40], inner=SHAPE):
     shape = tuple(side.stop - side.start for side in box)
     return SimpleNamespace(forward=list(forward), box=box, shape=shape, inner=inner)

@@ -21,6 +21,8 @@ from lesionlab.read import load_volume
 from lesionlab.report import save_volume
 from lesionlab.train import train_fold
 
+TWO = {"benign": 1, "malignant": 2}
+
 
 def recipe(**more: object) -> Recipe:
     data = {
@@ -76,13 +78,23 @@ def test_the_network_sees_one_size_and_the_case_keeps_its_own():
     wider = NetworkArrays(case, recipe(prediction={"threshold": 0.2}))
     np.testing.assert_array_equal(wider.back(labels, labels.astype(np.float32)[None])[0], chance[0] > 0.2)
     two = np.stack([labels * 0.25, labels * 0.75]).astype(np.float32)
-    several, both = arrays.back(labels * 2, two)
+    several, both = NetworkArrays(case, recipe(labels=TWO)).back(labels * 2, two)
     assert both is not None and both.shape == (2, *case.geometry.shape)
     np.testing.assert_allclose(both, np.stack([chance[0] * 0.25, chance[0] * 0.75]), atol=1e-6)
     np.testing.assert_array_equal(several, back * 2)
     without = NetworkArrays(case, recipe(standardise={}))
     assert without.grid == case.geometry
     assert without.back(labels, chance) == (labels, chance)
+
+
+@pytest.mark.parametrize("label", [1, 2])
+def test_of_several_labels_the_likeliest_stays_below_one_half_too(label: int):
+    arrays = NetworkArrays(picture(0), recipe(labels=TWO))
+    labels = np.full(arrays.grid.shape, label, np.uint8)
+    chance = np.full((2, *arrays.grid.shape), 0.25, np.float32)
+    chance[label - 1] = 0.45  # and background 0.3
+    for given in (None, chance[:1], chance):
+        assert (arrays.back(labels, given)[0] == label).all()
 
 
 @pytest.mark.slow

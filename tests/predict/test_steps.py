@@ -96,15 +96,24 @@ def test_nothing_located_is_an_empty_mask(tmp_path, case):
     assert found.notes[-1] == "located 0 candidate(s); refined in 0 crop(s), 0.0% of the scan"
 
 
-def quiet_weights(file):
-    """Change a checkpoint so that its network sees background everywhere."""
+def test_a_second_label_below_one_half_is_located_too(tmp_path, case):
+    _, double = locating(tmp_path)
+    # background 0.53, the first label 0, the second 0.47, everywhere
+    quiet_weights(double.earlier.folder / "fold_0" / "checkpoint_final.pth", (0.0, -20.0, -0.1))
+    double = replace(double, earlier=in_torch(load_bundle(double.earlier.folder)))
+    assert not predict(case, double.earlier, device="cpu").mask.array.any()
+    assert predict(case, double, device="cpu").notes[-1].startswith("located 1 candidate(s)")
+
+
+def quiet_weights(file, logits=(20.0, 0.0, 0.0)):
+    """Change a checkpoint so that its network gives the same everywhere, by default background."""
     state = torch.load(file, weights_only=True)
     weights = state["network_weights"]
     last = [key for key in weights if "seg_layers" in key]
     for key in last:
         weights[key] = torch.zeros_like(weights[key])
         if key.endswith("bias"):
-            weights[key][0] = 20.0
+            weights[key][:] = torch.tensor(logits)
     torch.save(state, file)
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,23 @@ def test_where_the_recipe_locates_only_what_was_found_wrongly_is_left(tmp_path, 
     wrong = mask_of(places, file.parent) > 0
     assert wrong.any() and not (wrong & (truth > 0)).any()
     assert not (wrong & (labels == 0)).any()
+
+
+def test_any_label_may_be_likely_enough_to_be_found_wrongly(tmp_path, places):
+    folder = model_folder(tmp_path / "low", "3d_lowres", PLAIN)
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    state = torch.load(file, weights_only=True)
+    # background 0.53, one label 0, the other 0.47, everywhere
+    for label, logits in enumerate(((0.0, -0.1, -20.0), (0.0, -20.0, -0.1)), start=1):
+        for key, tensor in state["network_weights"].items():
+            if "seg_layers" in key:
+                tensor[:] = torch.tensor(logits) if key.endswith("bias") else 0.0
+        torch.save(state, file)
+        for least, wrong in ((0.3, True), (0.6, False)):
+            located = between(places, spacing_mm=[6, 5, 5], minimum_probability=least)
+            without_truth = replace(located, second=places / "low")
+            made = predict_training_case("a", load_bundle(folder), without_truth, device="cpu")
+            assert mask_of(places, made.parent).any() == wrong, label
 
 
 def test_candidates_that_touch_the_truth_are_right():

@@ -82,7 +82,7 @@ def majority(masks: Mapping[str, BoolArray]) -> BoolArray:
     """
     arrays = list(masks.values())
     check_masks(masks)
-    votes = np.zeros(arrays[0].shape, dtype=np.uint8)
+    votes = np.zeros(arrays[0].shape, dtype=np.min_scalar_type(len(arrays)))
     for array in arrays:
         votes += array
     return votes > len(arrays) / 2

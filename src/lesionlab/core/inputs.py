@@ -53,7 +53,7 @@ class NetworkArrays(Sequence[FloatArray]):
     def __init__(self, case: Case, recipe: Recipe) -> None:
         self._chosen, self._size = _chosen(case, recipe), recipe.standardise.size
         self._shape, self.grid = case.geometry.shape, network_grid(case, recipe)
-        self._threshold = recipe.prediction.cut
+        self._threshold, self._one_label = recipe.prediction.cut, len(recipe.labels) == 1
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -79,8 +79,9 @@ class NetworkArrays(Sequence[FloatArray]):
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Labels and the probabilities (label, z, y, x), or None, brought back onto the case's grid.
 
-        Where there is one label, and its probability is given, the probability is resized and cut at the
-        recipe's threshold, which is smoother than resizing the decision.
+        Where the recipe has one label, and its probability is given, the probability is resized and cut at
+        the recipe's threshold, which is smoother than resizing the decision. Of several the likeliest was
+        decided on, which may lie below any threshold.
         """
         if self._size is None:
             return labels, chance
@@ -88,7 +89,7 @@ class NetworkArrays(Sequence[FloatArray]):
         if chance is None:
             return fit_labels(labels, size), None
         resized = np.stack([fit(one, size) for one in chance])
-        if int(labels.max(initial=0)) <= 1:
+        if self._one_label:
             return (resized[0] > self._threshold).astype(labels.dtype), resized
         return fit_labels(labels, size), resized
 

@@ -64,7 +64,7 @@ class LocateSettings(Settings):
     margin_mm: NonNegative = 20.0
     """How far a crop reaches beyond what it was made for."""
     minimum_probability: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """A voxel is a candidate where the coarse network gives lesion at least this probability."""
+    """A voxel is a candidate where the coarse network gives any label at least this probability."""
     maximum_crops: Count = 32
     """Of more candidates, those with the highest probabilities are refined."""
 

@@ -23,6 +23,8 @@ BIOMARKERS: Final = ("lesions", "TMTV", "MTV", "TLG", "SUVmax", "SUVpeak", "Dmax
 CONFIDENCE: Final = 0.95
 LIMITS: Final = NormalDist().inv_cdf(0.975)
 """Standard deviations from the bias to a limit: 1.96, between which 95 % of normal differences lie."""
+EQUAL: Final = 1e-12
+"""A coefficient as near to 1 is 1: its interval would be made of what rounding leaves."""
 NAN: Final = (math.nan, math.nan)
 Floats = NDArray[np.float64]
 
@@ -113,8 +115,10 @@ def icc_2_1(ratings: ArrayLike, *, confidence: float = CONFIDENCE) -> Correlatio
     (R - E) / (R + (k - 1) E + k (C - E) / n) with the mean squares of rows, columns and rest (Shrout and
     Fleiss, Psychol Bull 1979, doi 10.1037/0033-2909.86.2.420); the interval is that of ICC(A,1) by McGraw
     and Wong (Psychol Methods 1996, doi 10.1037/1082-989X.1.1.30). A rater who always reads higher
-    lowers it, unlike ICC(3,1). Rows with a NaN are left out. NaN below two rows or two raters, and where
-    nothing differs; 1 where all raters agree exactly. Raises DatasetError unless the table is 2-D.
+    lowers it, unlike ICC(3,1). Rows with a NaN are left out. NaN below two rows or two raters, where nothing
+    differs, and where two raters only swap two values (the quotient is of zero); 1 with the interval (1, 1)
+    where all raters agree, exactly or so nearly that 1e-12 is missing. Raises DatasetError unless the table
+    is 2-D.
     """
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2:
@@ -128,8 +132,11 @@ def icc_2_1(ratings: ArrayLike, *, confidence: float = CONFIDENCE) -> Correlatio
     least = (float(np.abs(table).max()) * 1e-12) ** 2
     if rows <= least and columns <= least and rest <= least:
         return Correlation(math.nan, math.nan, math.nan)
-    icc = (rows - rest) / (rows + (k - 1) * rest + k * (columns - rest) / n)
-    if rest <= least and columns <= least:
+    whole = rows + (k - 1) * rest + k * (columns - rest) / n
+    if whole <= EQUAL * rest:
+        return Correlation(math.nan, math.nan, math.nan)
+    icc = (rows - rest) / whole
+    if (rest <= least and columns <= least) or 1.0 - icc < EQUAL:
         return Correlation(1.0, 1.0, 1.0)
     return Correlation(icc, *_icc_interval((rows, columns, rest), n, k, icc, confidence))
 
@@ -154,7 +161,7 @@ def concordance(reference: ArrayLike, measured: ArrayLike, *, confidence: float 
     value = 2.0 * shared / both
     if n < 3 or vx == 0.0 or vy == 0.0 or shared == 0.0:
         return Correlation(value, math.nan, math.nan)
-    if 1.0 - abs(value) < 1e-12:
+    if 1.0 - abs(value) < EQUAL:
         return Correlation(value, value, value)
     r, u2 = shared / math.sqrt(vx * vy), apart**2 / math.sqrt(vx * vy)
     out = 1.0 - value**2

@@ -96,7 +96,7 @@ def probabilities_of(subject: str, volume: Volume) -> NDArray[Any]:
     needed = "a probability map: values from 0 to 1"
     if not (low >= 0.0 and high <= 1.0):
         raise DatasetError(subject, f"values from {low:.4g} to {high:.4g}", needed)
-    if high == 1.0 and np.isin(array.ravel()[array.ravel() > 0], 1.0).all():
+    if low == 0.0 and high == 1.0 and np.isin(array.ravel()[array.ravel() > 0], 1.0).all():
         raise DatasetError(subject, "a mask of zeros and ones", needed)
     return array
 

@@ -101,7 +101,10 @@ def case_agreement(
     Raises as `pairwise` does.
     """
     among = pairwise(readers, score)
-    with_model = {name: pairwise({"model": model, name: mask}, score) for name, mask in readers.items()}
+    # a reader may be called "model"
+    with_model = {
+        name: pairwise({"model": model, f"reader {name}": mask}, score) for name, mask in readers.items()
+    }
     return CaseAgreement(case_id, {name: pairs[0].value for name, pairs in with_model.items()}, among)
 
 

@@ -48,6 +48,9 @@ __all__ = [
 EXACT_SIGNED_RANKS: Final = 50
 EXACT_SIGN_FLIPS: Final = 14
 """Up to so many patients the tests count every possibility; above, they approximate."""
+DIGITS: Final = 9
+"""Differences are told apart to so many digits of the largest: scores that are equal on paper differ by what
+rounding leaves, which is more of a small difference than of the scores."""
 UNKNOWN: Final = "(unknown)"
 
 
@@ -84,10 +87,10 @@ def signed_rank(differences: ArrayLike) -> float:
 
     Zeros are dropped and ties share their mean rank, as Wilcoxon had it. Up to 50 differences the p is exact,
     with ties too (every choice of signs is counted); above, scipy's normal approximation with continuity
-    correction. All zero gives 1.
+    correction. All zero gives 1. What differs by less than 1e-9 of the largest is a tie, or zero.
     """
     given = np.asarray(differences, dtype=np.float64)
-    given = given[~np.isnan(given)]
+    given = _levelled(given[~np.isnan(given)])
     used = given[given != 0.0]
     if not len(given):
         return math.nan
@@ -123,7 +126,7 @@ def sign_flip(
         return math.nan
     sums = np.bincount(np.unique(groups[known], return_inverse=True)[1], weights=given[known])
     # what rounding may take from a sum that is as large must not make it smaller
-    bar = abs(float(sums.sum())) - 1e-12 * float(np.abs(sums).sum())
+    bar = abs(float(sums.sum())) - 10.0**-DIGITS * float(np.abs(sums).sum())
     if len(sums) <= EXACT_SIGN_FLIPS:
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(sums))))
         return float((np.abs(signs @ sums) >= bar).mean())
@@ -212,6 +215,12 @@ def subgroups(
             means = intervals(array[inside], [whose[k] for k in inside], settings=settings)
             found += [Subgroup(column, value, m, one) for m, one in zip(metrics, means, strict=True)]
     return tuple(found)
+
+
+def _levelled(differences: Floats) -> Floats:
+    """Differences as shares of the largest, those equal that rounding alone parts."""
+    largest = float(np.abs(differences[np.isfinite(differences)]).max(initial=0.0))
+    return np.round(differences / (largest or 1.0), DIGITS)
 
 
 def patient_means(values: Floats, patients: Sequence[str] | None) -> Floats:

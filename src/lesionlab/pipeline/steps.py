@@ -54,13 +54,11 @@ def _predict_between(workspace: Workspace, recipe: Recipe, device: str, progress
     masks = workspace.model(first) / "predicted_next_stage" / second
     places = Between(folders[0], folders[1], masks, recipe.locate)
     splits = _splits(workspace)
-    # a case that is never held out has been seen by every fold
-    held_out = {name: 0 for split in splits for name in split["train"]}
-    held_out |= {name: fold for fold, split in enumerate(splits) for name in split["val"]}
+    names = sorted({name for split in splits for part in ("train", "val") for name in split[part]})
     planned = sha256_of([plans_file])
-    for number, (name, fold) in enumerate(sorted(held_out.items())):
-        progress(f"first step's masks: {name}", number / len(held_out))
-        bundle = step_bundle(workspace, recipe.step(first), fold)
+    for number, name in enumerate(names):
+        progress(f"first step's masks: {name}", number / len(names))
+        bundle = step_bundle(workspace, recipe.step(first), _unseen_by(name, splits))
         prepared = sha256_of([folders[0] / f"{name}.b2nd", folders[1] / f"{name}_seg.b2nd"])
         stamp = f"{planned} {prepared} {bundle.sha256} {recipe.sha256}"
         kept = workspace.preprocessed / "stamps" / masks.name / "first" / f"{name}.txt"
@@ -70,6 +68,13 @@ def _predict_between(workspace: Workspace, recipe: Recipe, device: str, progress
         kept.unlink(missing_ok=True)
         predict_training_case(name, bundle, places, device=device)
         write_text(kept, stamp)
+
+
+def _unseen_by(name: str, splits: list[dict[str, list[str]]]) -> int:
+    """The fold that holds a case out, else the first one not trained on it, else 0, as all have seen it."""
+    held_out = [fold for fold, split in enumerate(splits) if name in split["val"]]
+    left_out = [fold for fold, split in enumerate(splits) if name not in split["train"]]
+    return [*held_out, *left_out, 0][0]
 
 
 def _splits(workspace: Workspace) -> list[dict[str, list[str]]]:

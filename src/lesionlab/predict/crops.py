@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +32,14 @@ def candidates(
 ) -> tuple[list[Box], int]:
     """Boxes around what a coarse prediction found, on its grid, and how many candidates there were.
 
-    A candidate is a connected region (26 neighbours) where the coarse mask has a label or its probability is
-    at least the settings' minimum. The box reaches `margin_mm` beyond it, as far as the scan goes. Of more
-    than `maximum_crops`, those with the highest probability are taken. Nothing found gives no box.
+    A candidate is a connected region (26 neighbours) where the coarse mask has a label, or a label's
+    probability is at least the settings' minimum. The box reaches `margin_mm` beyond it, as far as the scan
+    goes. Of more than `maximum_crops`, those with the highest probability are taken. Nothing found gives no
+    box.
     """
     likely = found.mask.array > 0
-    chance = None if found.probability is None else found.probability.array
+    every = [volume.array for volume in (found.probability, *found.others) if volume is not None]
+    chance = reduce(np.maximum, every) if every else None
     if chance is not None:
         likely = likely | (chance >= settings.minimum_probability)
     numbers, boxes = components(likely)

@@ -34,7 +34,8 @@ def predict_steps(
     def second(message: str, share: float) -> None:
         progress(message, FIRST_SHARE + share * (1 - FIRST_SHARE))
 
-    found = predict_network(case, bundle.earlier, device=device, progress=first, probability=locating)
+    every: Wanted = "every" if locating else False
+    found = predict_network(case, bundle.earlier, device=device, progress=first, probability=every)
     last = predict_network(
         case, bundle, device=device, progress=second, probability=probability, before=found
     )

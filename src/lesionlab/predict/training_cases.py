@@ -58,7 +58,7 @@ def predict_training_case(name: str, bundle: Bundle, places: Between, *, device:
     rule = model.rule or rule_of(len(logits))
     mask = rule.labels(logits)
     if places.locate.spacing_mm is not None:
-        likely = (mask > 0) | (rule.probability(logits)[0] >= places.locate.minimum_probability)
+        likely = (mask > 0) | (rule.probability(logits).max(axis=0) >= places.locate.minimum_probability)
         mask = found_wrongly(likely, truth > 0)
     save_labels(mask, places.masks / name, model.window.patch)
     return places.masks / f"{name}.b2nd"
