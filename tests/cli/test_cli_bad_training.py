@@ -100,3 +100,36 @@ def test_a_loss_that_turns_nan(run: Run, cases: Path, tmp_path: Path) -> None:
     run("plan", cases, "-r", recipe_file(tmp_path, training=training), "-w", tmp_path / "w")
     line = told(run("train", tmp_path / "w", "--fold", 0, "--device", "cpu"))
     assert "epoch 0" in line and "case_" in line and "finite" in line
+
+
+def test_a_recipe_without_a_network_is_neither_planned_nor_trained(
+    run: Run, cases: Path, tmp_path: Path
+) -> None:
+    line = told(run("plan", cases, "-r", "pet-threshold", "-w", tmp_path / "w"))
+    assert "pet-threshold: found method = 'threshold'; needed a recipe with a network to train" in line
+    assert not (tmp_path / "w").exists()
+
+
+def test_why_no_case_can_be_used_is_told(run: Run, cases: Path, tmp_path: Path) -> None:
+    file = tmp_path / "petct.toml"
+    recipe = tiny_recipe().model_dump(mode="json")
+    recipe["channels"]["ct"] = {"normalisation": "none"}
+    file.write_text(dump_recipe(parse_recipe(recipe, "test")))
+    line = told(run("plan", cases, "-r", file, "-w", tmp_path / "w"))
+    assert "found no case (4 left out, such as " in line and "needed channel ct" in line
+    assert line.endswith("needed cases with a truth")
+
+
+def test_a_workspace_that_is_a_file(run: Run, cases: Path, tmp_path: Path) -> None:
+    (tmp_path / "w").write_text("precious")
+    line = told(run("plan", cases, "-r", recipe_file(tmp_path), "-w", tmp_path / "w"))
+    assert "w: found a file; needed a folder" in line
+    assert (tmp_path / "w").read_text() == "precious"
+
+
+def test_a_bundle_is_not_to_replace_other_files_and_that_is_told_before_training(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "models" / "other").mkdir(parents=True)
+    line = told(run("train", tmp_path, "-o", tmp_path / "models"))
+    assert "models: found a folder with other files; needed a new folder, or a bundle to replace" in line

@@ -109,7 +109,7 @@ def test_a_cohort_has_them_for_each_patient(run, tmp_path: Path) -> None:
         assert recorded(out / name) == ["dicom/seg.dcm", "lesions.seg.nrrd"]
         image = sitk.ReadImage(str(out / name / "lesions.seg.nrrd"))
         assert image.GetMetaData("Segment0_Name") == "Lesion 1"
-    refused = run(*command, "--pseudonym", "P07")
+    refused = run(*command, "--dicom", "seg", "--pseudonym", "P07")
     assert refused.exit_code == 2
     assert "--pseudonym belongs to a single patient" in refused.stderr
 
@@ -128,6 +128,14 @@ def test_what_cannot_be(run, patient: Path, tmp_path: Path) -> None:
     result = run("examine", patient, "-o", out, "--dicom", "seg")  # NIfTI: no DICOM to refer to
     assert result.exit_code == 1
     assert "anna: found a scan that is not DICOM" in result.stderr
+    assert not out.exists()
+    for options, words in (
+        (("--pseudonym", "P07"), "--pseudonym without --dicom changes nothing"),
+        (("--keep-uids", "--dicom", "seg"), "--keep-uids without --pseudonym changes nothing"),
+        (("--finding", "wart"), "'wart' is none of"),
+    ):
+        result = run("examine", patient, "-o", out, *options)
+        assert result.exit_code == 2 and words in " ".join(result.stderr.replace("│", " ").split())
     assert run("examine", patient, "-o", out, "--also", "nrrd").exit_code == 0
     assert recorded(out) == ["lesions.seg.nrrd"]
 

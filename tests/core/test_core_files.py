@@ -77,7 +77,7 @@ def test_an_interruption_passes_and_leaves_nothing(tmp_path: Path, error: type[B
 
 def test_a_file_where_a_folder_should_be_is_a_write_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError, match="needed a writable place"):
+    with pytest.raises(WriteError, match="file: found a file; needed a folder"):
         write_text(tmp_path / "file" / "inside.txt", "x")
 
 
@@ -118,3 +118,23 @@ def test_hash_depends_on_content_and_order_only(tmp_path: Path) -> None:
     assert sha256_of([a, b]) == sha256_of([c, b])
     assert sha256_of([a, b]) != sha256_of([b, a])
     assert len(sha256_of([])) == 64
+
+
+def test_a_file_never_replaces_a_folder_nor_a_folder_a_file(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "report.html").write_text("precious")
+    with pytest.raises(WriteError, match=r"results: found a folder; needed the name of a file"):
+        write_text(tmp_path / "results", "a table")
+    (tmp_path / "file").write_text("precious")
+    with (
+        pytest.raises(WriteError, match=r"file: found a file; needed the name of a folder"),
+        writing(tmp_path / "file") as temporary,
+    ):
+        temporary.mkdir()
+    with pytest.raises(WriteError, match=r"file: found a file; needed a folder"):
+        write_text(tmp_path / "file" / "sub" / "table.csv", "a table")
+    with pytest.raises(WriteError, match="needed the name of a file or folder"):
+        write_text(Path(), "a table")
+    assert (tmp_path / "results" / "report.html").read_text() == "precious"
+    assert (tmp_path / "file").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "results"]

@@ -99,8 +99,23 @@ def test_names_without_weights():
     assert load_bundle("pet-threshold").folder is None
     with pytest.raises(BundleError, match="trained model"):
         load_bundle("pet")
-    with pytest.raises(BundleError, match="no such folder or recipe"):
+    with pytest.raises(BundleError, match=r"no such folder or recipe.*pet-radiomics"):
         load_bundle("no/such/bundle")
+    with pytest.raises(BundleError, match="a file that is no recipe"):
+        load_bundle(__file__)
+
+
+def test_a_folder_of_something_else_is_never_replaced_by_a_bundle(tiny_workspace, tmp_path):
+    workspace, recipe = open_workspace(tiny_workspace)
+    (tmp_path / "models" / "other").mkdir(parents=True)
+    (tmp_path / "models" / "other" / "weights").write_text("precious")
+    with pytest.raises(BundleError, match="models: found a folder with other files; needed a new folder"):
+        write_bundle(workspace.model("3d_fullres"), recipe, "card", tmp_path / "models")
+    assert (tmp_path / "models" / "other" / "weights").read_text() == "precious"
+    (tmp_path / "mine").mkdir()
+    for card in ("first", "second"):  # an empty folder, then a bundle
+        write_bundle(workspace.model("3d_fullres"), recipe, card, tmp_path / "mine")
+    assert (tmp_path / "mine" / "MODEL_CARD.md").read_text() == "second"
 
 
 def test_nothing_half_written_when_the_disk_is_full(tiny_workspace, tmp_path, monkeypatch):

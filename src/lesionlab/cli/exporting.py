@@ -37,6 +37,9 @@ KeepUids = Annotated[
     bool, typer.Option("--keep-uids", help="With --pseudonym: keep UIDs, so that results fit the images.")
 ]
 
+NEOPLASM = "neoplasm"
+"""What a lesion is called unless told otherwise."""
+
 
 def exports_of(
     dicom: str, also: str, finding: str, empty_seg: bool, pseudonym: str, keep_uids: bool
@@ -44,7 +47,13 @@ def exports_of(
     """What the options ask for; a wrong name is a usage error that lists the known ones."""
     from lesionlab.pipeline.exports import Exports
 
-    if not (dicom or also):
+    given = {"--empty-seg": empty_seg and not dicom, "--pseudonym": pseudonym and not (dicom or also)}
+    for option, alone in {**given, "--keep-uids": keep_uids and not pseudonym}.items():
+        if alone:
+            needed = "--pseudonym" if option == "--keep-uids" else "--dicom"
+            words = f"{option} without {needed} changes nothing; the report and its tables name the patient"
+            raise typer.BadParameter(words, param_hint=option)
+    if not (dicom or also or finding != NEOPLASM):
         return Exports()
     from lesionlab.report.dicom_codes import FINDINGS
     from lesionlab.report.dicom_settings import KINDS, DicomSettings

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lesionlab.cli.exporting import Also, Dicom, EmptySeg, Finding, KeepUids, Pseudonym, exports_of
+from lesionlab.cli.exporting import (
+    NEOPLASM,
+    Also,
+    Dicom,
+    EmptySeg,
+    Finding,
+    KeepUids,
+    Pseudonym,
+    exports_of,
+)
 from lesionlab.cli.scans import NO_MODEL, cohort_table, list_failures, tell_findings
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, say
 
@@ -214,7 +223,7 @@ def report(
     recipe: RecipeName = NO_MODEL,
     dicom: Dicom = "",
     also: Also = "",
-    finding: Finding = "neoplasm",
+    finding: Finding = NEOPLASM,
     empty_seg: EmptySeg = False,
     pseudonym: Pseudonym = "",
     keep_uids: KeepUids = False,

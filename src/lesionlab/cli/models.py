@@ -126,9 +126,12 @@ def train(
     Example: `lesionlab train work/ -o models/mine`
     """
     from lesionlab.pipeline import training
+    from lesionlab.predict.bundle import require_bundle_place
     from lesionlab.train import first_process
 
     folds = None if not fold else [_fold(text) for text in fold]
+    if out is not None:
+        require_bundle_place(out)
     with progress_bar() as progress:
         trained = training.train_folds(workspace, folds, device=device, progress=progress)
     if not first_process():

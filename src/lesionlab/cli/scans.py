@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lesionlab.cli.datasets import convert_dataset
-from lesionlab.cli.exporting import Also, Dicom, EmptySeg, Finding, KeepUids, Pseudonym, exports_of
+from lesionlab.cli.exporting import (
+    NEOPLASM,
+    Also,
+    Dicom,
+    EmptySeg,
+    Finding,
+    KeepUids,
+    Pseudonym,
+    exports_of,
+)
 from lesionlab.cli.terminal import (
     Debug,
     Device,
@@ -114,7 +123,7 @@ def examine(
     ] = False,
     dicom: Dicom = "",
     also: Also = "",
-    finding: Finding = "neoplasm",
+    finding: Finding = NEOPLASM,
     empty_seg: EmptySeg = False,
     pseudonym: Pseudonym = "",
     keep_uids: KeepUids = False,
@@ -148,6 +157,7 @@ def examine(
     with progress_bar() as progress:
         told = imports_from(progress, NETWORK_RUNS, AFTER_NETWORK)
         findings = pipeline.examine(source, bundle, truth=truth, device=device, progress=told)
+        pipeline.require_exportable(findings, exports)
         page = write_findings(findings, out)
         written = pipeline.write_exports(findings, out, exports) if exports.wanted else []
     if as_json:

@@ -22,16 +22,23 @@ def writing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success rename it there, on failure remove it.
 
     Works for a file and for a folder (create whichever at the given path); the temporary name keeps all
-    suffixes. An existing file is replaced, an existing folder is replaced as a whole. Raises
-    WriteError for any OSError (full disk, no permission).
+    suffixes. An existing file is replaced by a file, an existing folder as a whole by a folder. Raises
+    WriteError where one would replace the other, and for any OSError (full disk, no permission).
     """
+    if not path.name:
+        raise WriteError(path, "a folder that is in use", "the name of a file or folder to write")
+    require_folder(path.parent)
     suffix = "".join(path.suffixes[-2:])
     temporary = path.with_name(f".{path.name.removesuffix(suffix)}.{uuid.uuid4().hex[:8]}.part{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if path.is_dir():
+            if not temporary.is_dir():
+                raise WriteError(path, "a folder", "the name of a file")
             shutil.rmtree(path)
+        elif path.is_file() and temporary.is_dir():
+            raise WriteError(path, "a file", "the name of a folder")
         temporary.replace(path)
     except OSError as error:
         raise WriteError(path, error.strerror or str(error), "a writable place with enough space") from error
@@ -41,6 +48,15 @@ def writing(path: Path) -> Iterator[Path]:
         else:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def require_folder(path: Path) -> None:
+    """Raise WriteError where a path cannot be a folder, because it or one above it is a file."""
+    for one in (path, *path.parents):
+        if one.is_dir():
+            return
+        if one.exists():
+            raise WriteError(one, "a file", "a folder")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
         summary_of,
         write_evaluation,
     )
-    from lesionlab.pipeline.exports import Exports, exported, write_dicom, write_exports
+    from lesionlab.pipeline.exports import (
+        Exports,
+        exported,
+        require_exportable,
+        write_dicom,
+        write_exports,
+    )
     from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
     from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
     from lesionlab.pipeline.pairs import listed_pairs, pairs_of
@@ -63,6 +69,7 @@ __all__ = [
     "predict_file",
     "recipe_of",
     "refine_file",
+    "require_exportable",
     "scores_of",
     "summary_of",
     "suv_file",
@@ -102,6 +109,7 @@ _HOMES = {
     "predict_file": "lesionlab.pipeline.cohort",
     "recipe_of": "lesionlab.pipeline.marks",
     "refine_file": "lesionlab.pipeline.marks",
+    "require_exportable": "lesionlab.pipeline.exports",
     "scores_of": "lesionlab.pipeline.evaluation",
     "summary_of": "lesionlab.pipeline.evaluation",
     "suv_file": "lesionlab.pipeline.suv",

@@ -54,6 +54,23 @@ def write_dicom(
     return write_objects(dicom_objects(findings, found, settings), Path(out))
 
 
+def require_exportable(findings: Findings, exports: Exports) -> None:
+    """Raise what `write_exports` would for findings that cannot become what is asked for, writing nothing.
+
+    ReadError where no DICOM series is found again, WriteError where a method without probabilities is to give
+    them.
+    """
+    if not exports.dicom.kinds:
+        return
+    from lesionlab.pipeline.dicom_sources import dicom_source
+
+    dicom_source(findings, None)
+    if "probability" in exports.dicom.kinds and findings.prediction.probability is None:
+        raise WriteError(
+            findings.case.id, "no probability of this method", "a network's, for --dicom probability"
+        )
+
+
 def write_exports(findings: Findings, folder: Path, exports: Exports) -> list[Path]:
     """Write what `exports` asks for into the folder of a finished report, and record it in its run.json.
 

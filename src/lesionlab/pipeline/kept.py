@@ -17,7 +17,7 @@ from typing import Any
 from lesionlab.core.files import sha256_of
 from lesionlab.core.results import Column, Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
-from lesionlab.pipeline.exports import Exports, write_exports
+from lesionlab.pipeline.exports import Exports, require_exportable, write_exports
 from lesionlab.pipeline.files import stamp
 from lesionlab.pipeline.patient import Opened, examine, open_ahead
 from lesionlab.predict import Bundle
@@ -54,6 +54,7 @@ def examined_task(
 
     def run(opened: Opened | None) -> dict[str, Any]:
         findings = examine(opened or scan, bundle, device=device, case_id=name, progress=progress)
+        require_exportable(findings, exports)
         page = write_findings(findings, out / name)
         if exports.wanted:
             write_exports(findings, out / name, exports)

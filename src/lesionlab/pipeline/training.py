@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import LesionLabError, ReadError, TrainingError
-from lesionlab.core.files import write_json
+from lesionlab.core.errors import DatasetError, LesionLabError, ReadError, RecipeError, TrainingError
+from lesionlab.core.files import require_folder, write_json
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
 from lesionlab.core.splits import read_folds
@@ -37,6 +37,7 @@ from lesionlab.plan import (
     Gathered,
     OwnFolds,
     Plan,
+    among,
     gather_dataset,
     nnunet_id,
     plan_gathered,
@@ -69,14 +70,22 @@ def plan_cohort(
 
     Patients come as scans with contours, or as `convert_cohort` wrote them. A case that cannot be read, or
     has no truth, is left out and listed. Raises DatasetError when too few are left for the recipe's folds,
-    RecipeError for a network that does not fit. A new workspace that is refused is not left behind.
+    RecipeError for a network that does not fit and for a recipe without one. A new workspace that is refused
+    is not left behind.
     """
+    require_network(recipe)
     with nothing_left(Path(root)):
         found = gather_cohort(source, recipe, root, progress=part(progress, 0.0, 0.6))
         share = part(progress, 0.6, 1.0)
         plans = plan_gathered(found.workspace, recipe, list(found.patients), share)
     progress("planned", 1.0)
     return Planned(found.planned(plans), found.failed)
+
+
+def require_network(recipe: Recipe) -> None:
+    """Raise RecipeError for a recipe that trains no network."""
+    if recipe.method != "network":
+        raise RecipeError(recipe.name, f"method = {recipe.method!r}", "a recipe with a network to train")
 
 
 def gather_cohort(
@@ -93,6 +102,7 @@ def gather_cohort(
     drawn ones.
     """
     root = Path(root)
+    require_folder(root)
     require_fit(recipe)
     require_labels(Path(source), recipe)
     official = read_folds(Path(source)) if recipe.training.official_folds else None
@@ -115,7 +125,10 @@ def gather_cohort(
             sources[nnunet_id(name)] = {"case_id": name, "source": str(path.absolute())}
             yield case
 
-    found = gather_dataset(cases(), recipe, root, _save, official=folds or official)
+    try:
+        found = gather_dataset(cases(), recipe, root, _save, official=folds or official)
+    except DatasetError as error:
+        raise among(error, failed) from None
     failed.update(found.failed)
     sources = {name: item for name, item in sources.items() if name in found.patients}
     write_json(root / SOURCES_FILE, {"cases": sources, "failed": failed})
@@ -135,7 +148,8 @@ def train_folds(
     Finished folds are kept, an interrupted one goes on from its last checkpoint. Curves are left in each
     folder as curves.csv and curves.png.
     """
-    workspace, _ = open_workspace(Path(root))
+    workspace, recipe = open_workspace(Path(root))
+    require_network(recipe)
     wanted = list(range(workspace.folds)) if folds is None else list(folds)
     trained = []
     first = train_first_step(root, device=device, progress=part(progress, 0, FIRST_SHARE))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -149,11 +149,15 @@ def gather_dataset(
     try:
         return _gathered(cases, recipe, (workspace, save), official, failed)
     except DatasetError as error:
-        if not failed or error.found in failed.values():
-            raise
-        # cases that were left out may be why the others are too few
-        found = f"{error.found} ({len(failed)} left out, such as {next(iter(failed.values()))})"
-        raise DatasetError(error.subject, found, error.needed) from None
+        raise among(error, failed) from None
+
+
+def among(error: DatasetError, failed: Mapping[str, str]) -> DatasetError:
+    """The error with what was left out of the data, which may be why the rest is too little."""
+    if not failed:
+        return error
+    found = f"{error.found} ({len(failed)} left out, such as {next(iter(failed.values()))})"
+    return DatasetError(error.subject, found, error.needed)
 
 
 def _gathered(
@@ -170,7 +174,7 @@ def _gathered(
     with Fingerprint(workspace.preprocessed) as fingerprint:
         seen = _write_cases(cases, recipe, workspace, save, (fingerprint, trained, failed))
         if not seen:
-            raise DatasetError(root, next(iter(failed.values()), "no case"), "cases with a truth")
+            raise DatasetError(root, "no case", "cases with a truth")
         twins = find_twins(list(seen.values()))
         settled = settle(list(seen.values()), twins, recipe.training.duplicates, root)
         patients = {name: one.patient for name, one in seen.items() if name not in settled.dropped}

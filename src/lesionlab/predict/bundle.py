@@ -70,8 +70,9 @@ def load_bundle(source: str | Path, channels: tuple[str, ...] | None = None) -> 
     if folder.is_dir():
         return _from_folder(folder, channels)
     if str(source) not in RECIPES and folder.suffix != ".toml":
-        weightless = ", ".join(name for name in RECIPES if "threshold" in name)
-        raise BundleError(source, "no such folder or recipe", f"a bundle folder or one of {weightless}")
+        weightless = ", ".join(name for name in RECIPES if find_recipe(name).method != "network")
+        found = "a file that is no recipe" if folder.is_file() else "no such folder or recipe"
+        raise BundleError(source, found, f"a bundle folder, a recipe's TOML file or one of {weightless}")
     recipe = find_recipe(source)
     if recipe.method == "network":
         raise BundleError(source, "a recipe without weights", "the bundle folder of a trained model")
@@ -245,6 +246,13 @@ def _channel_name(stated: str) -> str:
     return "suv" if name in SUV_NAMES else re.sub(r"[^a-z0-9]+", "_", name)
 
 
+def require_bundle_place(target: Path) -> None:
+    """Raise BundleError for a folder that holds something else than a bundle, which would replace it all."""
+    parts = {"recipe.toml", "plans.json"}
+    if target.is_dir() and any(target.iterdir()) and not any((target / part).is_file() for part in parts):
+        raise BundleError(target, "a folder with other files", "a new folder, or a bundle to replace")
+
+
 def write_bundle(
     model: Path, recipe: Recipe, card: str, target: Path, *, earlier: Path | None = None
 ) -> Path:
@@ -252,8 +260,10 @@ def write_bundle(
 
     `earlier` is the model folder of a first step; it becomes a bundle of its own inside, named after its
     configuration. Stock nnU-Net loads both. Of a file that the weights were started from only the name is
-    kept, not where it was. Raises BundleError when a step has no fold with a final checkpoint.
+    kept, not where it was. Raises BundleError when a step has no fold with a final checkpoint, and for a
+    target that holds something else than a bundle.
     """
+    require_bundle_place(target)
     recipe = recipe.to_hand_on()
     with writing(target) as folder:
         _copy_model(model, folder)
@@ -271,8 +281,10 @@ def write_ensemble(
 ) -> Path:
     """Write an ensemble: each of `members` writes its bundle into the folder it is given.
 
-    Raises BundleError as `load_bundle` does where they do not go together; nothing is left then.
+    Raises BundleError as `load_bundle` does where they do not go together, nothing is left then, and for a
+    target that holds something else than a bundle.
     """
+    require_bundle_place(target)
     with writing(target) as folder:
         for number, write in enumerate(members, start=1):
             write(folder / MEMBERS / str(number))

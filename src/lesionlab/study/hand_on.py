@@ -22,7 +22,7 @@ from lesionlab.evaluate import summarise
 from lesionlab.pipeline.card import ensemble_card
 from lesionlab.pipeline.quality import TRAINING_FILE
 from lesionlab.pipeline.training import finish
-from lesionlab.predict.bundle import MEMBERS, write_ensemble
+from lesionlab.predict.bundle import MEMBERS, require_bundle_place, write_ensemble
 from lesionlab.study.bench import Bench, Run, runs_of
 from lesionlab.study.choose import OWN, Choice
 from lesionlab.study.load import Study
@@ -39,6 +39,7 @@ def write_variant(
     study, for a name that is no network of it, and where no fold is finished.
     """
     require_begun(Path(root))
+    require_bundle_place(Path(target))
     bench, target = Bench(study, Path(root)), Path(target)
     networks = [variant.name for variant in study.variants if variant.recipe.method == "network"]
     if name not in networks:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lesionlab.core.errors import DatasetError
+from lesionlab.core.files import require_folder
 from lesionlab.core.tasks import Progress
 
 LOG_FILE = "study.log"
@@ -27,6 +28,7 @@ def require_begun(root: Path) -> None:
 @contextmanager
 def logged(file: Path, progress: Progress) -> Iterator[tuple[Note, Progress]]:
     """A function that adds a line with the time to a file, and the progress, a line there now and then."""
+    require_folder(file.parent)
     file.parent.mkdir(parents=True, exist_ok=True)
     last = time.monotonic()
 
