@@ -11,9 +11,9 @@ import pytest
 
 from dicom_phantoms import PET_GRID, write_pet
 from lesionlab import pipeline
-from lesionlab.core.errors import GeometryError
+from lesionlab.core.errors import GeometryError, ReadError
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.pipeline.pairs import Pair, load_pair
+from lesionlab.pipeline.pairs import NAMES, PROBABILITY_NAMES, Pair, load_pair, mask_files
 from lesionlab.read import open_case
 from lesionlab.report import save_volume
 
@@ -83,3 +83,28 @@ def test_python_scores_all_labels_as_one(tmp_path: Path) -> None:
     assert [o.value.values["dice"] for o in outcomes] == [1.0]
     pairs = pipeline.pairs_of(tmp_path / "pred", tmp_path / "truth")
     assert "found 2 labels (1, 2)" in pipeline.evaluate_pairs(pairs)[0].error
+
+
+@pytest.mark.parametrize(
+    ("record", "text", "name"),
+    [
+        ("patient.json", '{"case_id": "STS_010"}', "STS_010"),
+        ("case.json", '{"case_id": "STS_010"}', "STS_010"),
+        ("patient.json", "{", "best"),
+        ("run.json", "{}", "best"),
+    ],
+)
+def test_what_was_written_for_one_patient_is_one_case(
+    tmp_path: Path, record: str, text: str, name: str
+) -> None:
+    folder = tmp_path / "best"
+    empty = Volume(np.zeros((3, 4, 5), np.uint8), Geometry((3, 4, 5), (2.0, 2.0, 2.0)), "1")
+    for file in ("mask.nii.gz", "lesions.nii.gz"):
+        save_volume(empty, folder / file)
+    assert set(mask_files(folder, NAMES)) == {"mask", "lesions"}
+    (folder / record).write_text(text)
+    assert mask_files(folder, NAMES) == {name: folder / "mask.nii.gz"}
+    with pytest.raises(ReadError, match=r"found no mask; needed .*CASE/probability.nii.gz"):
+        mask_files(folder, PROBABILITY_NAMES)
+    save_volume(empty, folder / PROBABILITY_NAMES[0])
+    assert mask_files(folder, PROBABILITY_NAMES) == {name: folder / PROBABILITY_NAMES[0]}

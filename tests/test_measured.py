@@ -82,7 +82,7 @@ def test_a_list_of_another_shape_is_refused(tmp_path: Path, text: str, says: str
 
 
 def test_a_list_that_is_gone_or_names_a_case_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match="No such file"):
+    with pytest.raises(ReadError, match=r"cases.csv: found No such file or directory; needed a CSV file"):
         listed(tmp_path / "cases.csv")
     (tmp_path / "cases.csv").write_text("image,mask\na,x/m.nii\nb,y/m.nii\n")
     with pytest.raises(DatasetError, match="case m more than once"):

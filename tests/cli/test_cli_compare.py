@@ -134,7 +134,7 @@ def test_models_are_named_by_what_tells_them_apart() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (None, "No such file or directory"),
+        (None, "a.csv: found No such file or directory; needed a CSV file with a column case"),
         ("name,dice\n1,0.5\n", "found columns name, dice; needed a CSV file with a column case"),
         ("case,dice\n", "found no row"),
         ("case,dice\n1,0.5\n1,0.6\n", "found case 1 more than once"),
@@ -151,6 +151,12 @@ def test_what_is_no_table_of_cases_is_told(run, tmp_path: Path, text: str | None
     assert told in result.stderr
 
 
+def test_a_table_of_scores_that_is_gone_is_told(run, tmp_path: Path) -> None:
+    result = run("compare", tmp_path / "gone.csv", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "gone.csv: found No such file or directory; needed a CSV file with a column case" in result.stderr
+
+
 def test_masks_need_a_truth_and_subgroups_a_column(run, folders: Path) -> None:
     alone = run("compare", folders / "good", "-o", folders / "out")
     assert alone.exit_code == 1
@@ -161,3 +167,38 @@ def test_masks_need_a_truth_and_subgroups_a_column(run, folders: Path) -> None:
     )
     assert unknown.exit_code == 1
     assert "found no column vendor; needed one of patient, scanner, dice" in unknown.stderr
+
+
+def test_a_table_without_what_is_tested_is_refused(run, tmp_path: Path) -> None:
+    good, other, empty = (tmp_path / f"{name}.csv" for name in ("good", "other", "empty"))
+    good.write_text("case,dice\n1,0.5\n2,0.7\n")
+    other.write_text("case,hd95_mm,who\n1,3.5,x\n2,4,y\n")
+    empty.write_text("case,dice\n1,\n2,\n")
+    told = run("compare", good, other, "-o", tmp_path / "out")
+    assert told.exit_code == 1
+    assert "other.csv: found none of dice, fp_volume_ml, fn_volume_ml; needed scores of one" in told.stderr
+    assert "--metrics with some of hd95_mm" in told.stderr
+    assert "empty.csv: found none of dice" in run("compare", empty, "-o", tmp_path / "out").stderr
+    chosen = run("compare", other, "-o", tmp_path / "out", "--metrics", "hd95_mm")
+    assert chosen.exit_code == 0
+    assert chosen.stderr == ""
+
+
+def test_cases_without_a_patient_are_counted(run, folders: Path) -> None:
+    (folders / "cases.csv").write_text("case,patient\np0,a\np1,a\np2,\n")
+    arguments = ("compare", folders / "good", "-t", folders / "truth", "-o", folders / "out")
+    result = run(*arguments, "--cases", folders / "cases.csv")
+    assert "8 cases of 7 patients" in result.stdout
+    note = "6 of 8 cases without a patient in --cases, each its own: p2, p3, p4, p5, p6, ..."
+    assert f"note: {note}" in result.stderr
+    assert json.loads((folders / "out" / "comparison.json").read_text())["notes"] == [note]
+    assert run(*arguments).stderr == ""
+
+
+def test_subgroups_by_a_number_are_in_its_order(run, tmp_path: Path) -> None:
+    sizes = {"1": "123.456789012", "2": "9.5", "3": "88.8888888", "4": ""}
+    (tmp_path / "a.csv").write_text("case,dice,size\n" + "".join(f"{k},0.5,{v}\n" for k, v in sizes.items()))
+    result = run("compare", tmp_path / "a.csv", "-o", tmp_path / "out", "--by", "size")
+    assert result.exit_code == 0, result.output
+    values = [row["value"] for row in rows_of(tmp_path / "out" / "groups.csv")]
+    assert values == ["9.5", "88.89", "123.5", "(unknown)"]

@@ -168,6 +168,18 @@ def test_one_label_or_all(run, tmp_path: Path) -> None:
     assert dice == {"3": 1.0, "1": None, "all": pytest.approx(2 * big / (2 * big + small))}
 
 
+def test_a_label_that_no_mask_has_is_refused(run, folders, tmp_path: Path) -> None:
+    refused = run("evaluate", *folders, "--label", "9", "-o", tmp_path / "out")
+    assert refused.exit_code == 1
+    assert (
+        refused.stderr == "error: masks: found label 1; needed label 9 in one at least, or another --label\n"
+    )
+    assert not (tmp_path / "out").exists()
+    # Masks without any label are a result.
+    empty = run("evaluate", folders[0] / "p3.nii.gz", folders[1] / "p3.nii.gz", "--label", "9")
+    assert empty.exit_code == 0, empty.output
+
+
 def test_rules_change_what_is_found(run, tmp_path: Path) -> None:
     pred = write(tmp_path / "a.nii.gz", ball((BIG[0], 6.0)))
     truth = write(tmp_path / "b.nii.gz", ball(BIG))

@@ -179,6 +179,24 @@ def test_refine_by_the_options_only_when_they_are_given(run, tmp_path: Path) -> 
     assert sizes[1] < sizes[0]
 
 
+@pytest.mark.parametrize("verb", ["refine", "suv", "predict"])
+def test_a_volume_that_cannot_be_written_is_refused_before_anything_is_done(
+    run, patient: Path, tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for work in ("suv.suv_of", "marks.load_mask", "cohort.open_standardised"):
+        monkeypatch.delattr(f"lesionlab.pipeline.{work}")
+    source = patient / "truth.nii.gz" if verb == "refine" else patient
+    result = run(verb, source, "-o", tmp_path / "x.foo")
+    assert result.exit_code == 1
+    assert "x.foo: found the suffix .foo; needed a file name ending in .nii.gz" in result.stderr
+    assert ".part" not in result.stderr
+
+
+def test_the_help_of_refine_says_that_the_largest_is_one_of_each_label(run) -> None:
+    told = " ".join(run("refine", "--help").stdout.replace("\u2502", " ").split())
+    assert "the largest component of each label" in told
+
+
 def test_refine_refuses_an_impossible_rule(run, tmp_path: Path) -> None:
     mask = write_mask(tmp_path / "mask.nii.gz", BIG)
     result = run("refine", mask, "--keep", "biggest", "-o", tmp_path / "out.nii.gz")
@@ -330,6 +348,7 @@ def test_report_on_a_folder_that_is_none_of_ours(run, patient: Path, tmp_path: P
     result = run("report", patient)
     assert result.exit_code == 1
     assert "anna: found no run.json" in result.stderr
+    assert "needed a folder that `examine` wrote, or a mask for the scan (--mask)" in result.stderr
     (patient / "run.json").write_text("{}")
     assert "run.json: found no record of a run" in run("report", patient).stderr
 

@@ -103,3 +103,9 @@ def test_examine_records_how_suv_was_computed(run, tmp_path: Path) -> None:
     assert len(record["suv"]["factors"]) == 6
     assert record["settings"]["suv"] == {"allow_cps": False, "times": "standard"}
     assert "How SUV was computed" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_help_asks_for_the_dicom_of_one_patient(run) -> None:
+    told = " ".join(run("suv", "--help").stdout.replace("\u2502", " ").split())
+    assert "The PET of one patient: a folder of DICOM, or a file." in told
+    assert "NPY" not in told

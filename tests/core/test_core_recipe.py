@@ -144,6 +144,32 @@ def test_impossible_values_are_refused(change: dict[str, Any], says: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (
+            {"channels": {"suv": {}}, "reference": "suv"},
+            "small.toml: found no name; needed a value for every",
+        ),
+        ({**SMALL, "channels": {"suv": "none"}}, "channels.suv = 'none'; needed a table of settings"),
+        ({**SMALL, "training": 3}, "training = '3'; needed a table of settings"),
+        (
+            {**SMALL, "reference": "pet"},
+            "small.toml: found reference 'pet' is not among the channels ['suv']; ",
+        ),
+        (
+            {**SMALL, "kinetics": {"early": 3, "late": 1}},
+            "found kinetics: late = 1 must come after early = 3; needed settings that agree",
+        ),
+    ],
+)
+def test_what_was_found_and_needed_is_told_in_words(data: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(data, "small.toml")
+    assert says in str(caught.value)
+    assert "{" not in str(caught.value)
+
+
 def test_changed_replaces_single_keys_of_a_section() -> None:
     recipe = parse_recipe(SMALL, "small")
     longer = recipe.changed(training={"epochs": 250}, name="longer")

@@ -15,6 +15,7 @@ from lesionlab.core.volume import Volume
 from lesionlab.demo.dicom_contours import write_rtstruct
 from lesionlab.demo.dicom_series import StudyFacts
 from lesionlab.read import find_cases, open_case
+from lesionlab.read.folders import files_below
 from lesionlab.report import save_volume
 
 
@@ -109,3 +110,29 @@ def test_nothing_and_nowhere(tmp_path: Path) -> None:
     assert find_cases(tmp_path) == []
     with pytest.raises(ReadError, match="no such file or folder"):
         find_cases(tmp_path / "nowhere")
+
+
+def test_links_to_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
+    real = _dicom_patient(tmp_path / "real", 1)
+    linked = tmp_path / "cohort" / "p7"
+    linked.mkdir(parents=True)
+    for name in ("CT", "PT"):
+        (linked / name).symlink_to(real / name)
+    (linked / "again").symlink_to(linked)
+    assert find_cases(linked) == [linked]
+    assert set(open_case(linked).channels) == {"pet", "ct"}
+    other = _nifti(tmp_path / "cohort" / "p8" / "suv.nii.gz").parent
+    (tmp_path / "cohort" / "all").symlink_to(tmp_path / "cohort")
+    assert find_cases(tmp_path / "cohort") == [linked, other]
+
+
+def test_image_and_mask_in_linked_folders_are_one_case(tmp_path: Path) -> None:
+    for name in ("image", "mask"):
+        _nifti(tmp_path / "real" / name / f"{name}.nii.gz")
+        (tmp_path / "one").mkdir(exist_ok=True)
+        (tmp_path / "one" / name).symlink_to(tmp_path / "real" / name)
+    assert find_cases(tmp_path / "one") == [tmp_path / "one"]
+    # the folder itself counts before a link to it
+    (tmp_path / "real" / "a_link").symlink_to(tmp_path / "real" / "image")
+    files = [path.relative_to(tmp_path / "real").as_posix() for path in files_below(tmp_path / "real")]
+    assert files == ["image/image.nii.gz", "mask/mask.nii.gz"]

@@ -384,6 +384,13 @@ def test_two_files_for_one_channel(tmp_path: Path) -> None:
         open_case(tmp_path)
 
 
+def test_a_folder_of_patients_is_not_one_patient(tmp_path: Path) -> None:
+    for name in ("anna", "bert"):
+        write_itk(tmp_path / name / "ct.nii.gz", volume())
+    with pytest.raises(ReadError, match=r"anna/ct.nii.gz and bert/ct.nii.gz; needed .* of one patient"):
+        open_case(tmp_path)
+
+
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="an empty folder"):
         open_case(tmp_path)
@@ -392,6 +399,8 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(ReadError, match=r"a.txt: found a file that is no image"):
         open_case(tmp_path / "a.txt")
+    with pytest.raises(ReadError, match=r"found no scan in it, only a.txt; needed DICOM or a file ending in"):
+        open_case(tmp_path)
     (tmp_path / "b.csv").write_text("1,2")
     with pytest.raises(ReadError, match="2 files of which none is an image"):
         open_case(tmp_path)

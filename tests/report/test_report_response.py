@@ -126,9 +126,24 @@ def test_the_figure_takes_any_number_of_lesions(count):
 def test_the_peak_shown_is_the_one_that_is_known():
     found = response(CHANGES)
     assert peak_name(found) == "SULpeak"
+    assert peak_name(response(())) == "SULpeak"
     for side in (found.totals.baseline, found.totals.followup):
         side["SULpeak"] = math.nan
     assert peak_name(found) == "SUVpeak"
+
+
+@pytest.mark.parametrize("side", ["baseline", "followup"])
+def test_sul_at_one_timepoint_alone_shows_the_change_of_suv(side):
+    lone = (change("matched", (1,), (1,), 8.0, 4.0), change("vanished", (2,), (), 3.0, 0.6))
+    found = response(lone)
+    for one in (*found.changes, found.totals):
+        getattr(one, side)["SULpeak"] = math.nan
+    assert peak_name(found) == "SUVpeak"
+    # No lesion is left at follow-up: SUL is known all the same.
+    gone = response((change("vanished", (2,), (), 3.0, 0.6),))
+    for name in UNITS:
+        gone.totals.followup[name] = math.nan
+    assert peak_name(gone) == "SULpeak"
 
 
 def test_percentages_for_reading():

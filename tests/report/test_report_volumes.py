@@ -62,8 +62,11 @@ def test_a_volume_with_nan_is_written(tmp_path: Path) -> None:
 
 def test_an_unknown_suffix_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     volume = Volume(np.zeros((1, 1, 2)), Geometry((1, 1, 2), (1.0, 1.0, 1.0)), "1")
-    with pytest.raises(WriteError, match=r"v\.wrong"):
-        save_volume(volume, tmp_path / "v.wrong")
+    for name, found in (("v.wrong", "the suffix .wrong"), ("v.png", "the suffix .png"), ("v", "no suffix")):
+        with pytest.raises(WriteError) as caught:
+            save_volume(volume, tmp_path / name)
+        needed = "a file name ending in .nii.gz, .nii, .mha, .nrrd"
+        assert str(caught.value) == f"{tmp_path / name}: found {found}; needed {needed}"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lesionlab.cli.scans import list_failures
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, shown, table
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, say, shown, table
 
 if TYPE_CHECKING:
     from lesionlab.evaluate.bootstrap import Interval
@@ -70,6 +70,8 @@ def compare(
             progress=progress,
         )
     written = work.write_compared(found, out)
+    for note in found.notes:
+        say(f"note: {note}")
     if as_json:
         answer_json({**work.comparison_of(found), "page": str(written)})
     else:

@@ -70,7 +70,8 @@ def refine(
     ],
     recipe: RecipeName = NO_MODEL,
     keep: Annotated[
-        str | None, typer.Option(help="all, or largest: only the largest component (deletes metastases).")
+        str | None,
+        typer.Option(help="all, or largest: the largest component of each label (deletes metastases)."),
     ] = None,
     minimum_ml: Annotated[
         float | None, typer.Option(help="Drop components smaller than this, in ml.")

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lesionlab.cli.scans import Scan
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, say, table
 
 if TYPE_CHECKING:
     from lesionlab.core.suv import SuvAudit
 
 
+Pet = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT", help="The PET of one patient: a folder of DICOM, or a file.", show_default=False
+    ),
+]
+
+
 def suv(
-    source: Scan,
+    source: Pet,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Also write the SUV volume, e.g. suv.nii.gz."),

@@ -58,3 +58,8 @@ class WriteError(LesionLabError):
 
 class ServeError(LesionLabError):
     """A service that cannot start, take a study or deliver a result."""
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read or written, as it fits after `found`: without errno and the path again."""
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)

@@ -328,9 +328,13 @@ def _explain(item: Any) -> tuple[str, str]:
     if item["type"] == "extra_forbidden":
         known = _known_keys(item["loc"][:-1])
         return f"unknown key {where!r}", f"one of {', '.join(known)}"
-    return f"{where} = {str(item.get('input'))[:60]!r}" if item["loc"] else "recipe", needed_words(
-        item["msg"]
-    )
+    if item["type"] == "missing":
+        return f"no {where}", "a value for every required key"
+    if item["type"] == "value_error":
+        told = str(item["msg"]).removeprefix("Value error, ")
+        return f"{where}: {told}" if item["loc"] else told, "settings that agree (docs/reference/recipes.md)"
+    value = f" = {str(item.get('input'))[:60]!r}" if item["loc"] else ""
+    return f"{where}{value}", needed_words(item["msg"])
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

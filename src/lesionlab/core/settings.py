@@ -27,6 +27,8 @@ class Settings(BaseModel):
 def needed_words(message: str) -> str:
     """What pydantic says of a bad value, as it fits after `needed`: without its fixed first words."""
     text = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    if text.startswith("a valid dictionary"):
+        return "a table of settings"
     return "a value" if text == "Field required" else text
 
 

@@ -21,7 +21,7 @@ from lesionlab.pipeline.patient import Opened, open_ahead, open_standardised
 from lesionlab.pipeline.record import part
 from lesionlab.predict import Bundle, load_bundle, predict
 from lesionlab.read import find_cases
-from lesionlab.report import CohortEntry, save_volume, write_cohort
+from lesionlab.report import CohortEntry, require_volume_name, save_volume, write_cohort
 
 T = TypeVar("T")
 
@@ -139,7 +139,8 @@ def predict_file(
     case_id: str | None = None,
     progress: Progress = silent,
 ) -> Path:
-    """Write the unrefined mask of one case to a file, and return its path."""
+    """Write the unrefined mask of one case to a file, and return its path; WriteError for a bad suffix."""
+    require_volume_name(Path(out))
     if isinstance(source, Opened):
         case = source.case
     else:

@@ -8,25 +8,28 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lesionlab.core.errors import DatasetError, ReadError
+from lesionlab.core.errors import DatasetError, ReadError, reason
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Outcome, Progress, silent
 from lesionlab.evaluate import METRICS, summarise
 from lesionlab.evaluate.bootstrap import STANDARD, Bootstrap, Interval
 from lesionlab.evaluate.comparison import (
+    COMPARED,
     RULE,
     ModelComparison,
+    ModelSubgroup,
     comparison,
     comparison_record,
     difference_rows,
     group_rows,
     mean_rows,
 )
+from lesionlab.evaluate.statistics import UNKNOWN
 from lesionlab.pipeline.evaluation import evaluate_files, split
 from lesionlab.report import ExtraSection, ModelResults, write_evaluation_page
 from lesionlab.report.tables import write_csv
@@ -37,11 +40,15 @@ PATIENT_COLUMNS = ("patient", "patient_id")
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison with the scores it rests on, and by model the cases that could not be scored."""
+    """A comparison with the scores it rests on, and by model the cases that could not be scored.
+
+    `notes` say what was assumed of the cases.
+    """
 
     result: ModelComparison
     scores: Mapping[str, Sequence[Scores]]
     failed: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,17 +87,21 @@ def compare_files(
     A CSV file is cases.csv of `evaluate`, or any with a column `case` and numbers. `wanted.by` names
     columns of `wanted.known` or metrics (truth_ml: by the size of the disease) for subgroups. Where a
     folder lacks a mask for some truth, that is scored as an empty one; a case that a CSV file
-    lacks is named as not scored. Raises DatasetError for unknown columns, a folder without truth, and what
-    `comparison` refuses.
+    lacks is named as not scored. Raises DatasetError for unknown columns, a folder without truth, a model
+    with none of the metrics to test, and what `comparison` refuses.
     """
     scores: dict[str, list[Scores]] = {}
     failed: dict[str, dict[str, str]] = {}
     for number, (name, path) in enumerate(models.items()):
         scores[name], failed[name] = _scored(path, truth, _share(progress, number, len(models), name))
+        _require_metrics(path, scores[name], wanted.tested or COMPARED)
     columns = {column: _column(column, wanted.known, scores) for column in wanted.by}
     patients = wanted.known.patients
     result = comparison(scores, tested=wanted.tested, patients=patients, columns=columns, settings=settings)
-    return Compared(result, scores, failed)
+    ordered = replace(
+        result, groups=tuple(sorted(result.groups, key=lambda one: _place(result, columns, one)))
+    )
+    return Compared(ordered, scores, failed, _notes(result.cases, patients))
 
 
 def model_names(given: Sequence[str]) -> dict[str, Path]:
@@ -139,7 +150,8 @@ def scores_table(path: Path) -> list[Scores]:
 
 def comparison_of(found: Compared) -> dict[str, Any]:
     """What `write_compared` writes as comparison.json."""
-    return {**comparison_record(found.result), "failed": {name: dict(f) for name, f in found.failed.items()}}
+    failed = {name: dict(reasons) for name, reasons in found.failed.items()}
+    return {**comparison_record(found.result), "failed": failed, "notes": list(found.notes)}
 
 
 def write_compared(found: Compared, folder: str | Path) -> Path:
@@ -245,11 +257,44 @@ def failures(found: Compared) -> list[Outcome[Any]]:
 
 
 def _scored(path: Path, truth: Path | None, progress: Progress) -> tuple[list[Scores], dict[str, str]]:
-    if path.is_file() and path.suffix.lower() == ".csv":
+    if path.suffix.lower() == ".csv" and not path.is_dir():
         return scores_table(path), {}
     if truth is None:
         raise DatasetError(path, "masks and no truth to compare them with", "a truth, or CSV files of scores")
     return split(evaluate_files(path, truth, progress=progress))
+
+
+def _require_metrics(path: Path, scores: Sequence[Scores], tested: Sequence[str]) -> None:
+    """Raise DatasetError where scores hold nothing of what is to be tested; no scores at all pass."""
+    known = {metric: None for one in scores for metric in one.values}
+    if scores and known.keys().isdisjoint(tested):
+        own = f", or --metrics with some of {', '.join(known)}" if known else ""
+        raise DatasetError(path, f"none of {', '.join(tested)}", f"scores of one at least{own}")
+
+
+def _notes(cases: Sequence[str], patients: Mapping[str, str]) -> tuple[str, ...]:
+    """How many cases a table of patients does not name."""
+    alone = [case for case in cases if case not in patients] if patients else []
+    if not alone:
+        return ()
+    which = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
+    return (f"{len(alone)} of {len(cases)} cases without a patient in --cases, each its own: {which}",)
+
+
+def _place(
+    result: ModelComparison, columns: Mapping[str, object], one: ModelSubgroup
+) -> tuple[int, int, bool, float, str]:
+    """Where a subgroup stands: by model, column and value, numbers by size and what is not known last."""
+    value = one.group.value
+    number = number_of(value)
+    place = math.inf if math.isnan(number) else number
+    return (
+        result.models.index(one.model),
+        list(columns).index(one.group.column),
+        value == UNKNOWN,
+        place,
+        value,
+    )
 
 
 def _share(progress: Progress, number: int, of: int, name: str) -> Progress:
@@ -262,7 +307,7 @@ def _column(name: str, known: CaseTable, scores: Mapping[str, Sequence[Scores]])
         return dict(known.columns[name])
     rows = [one for model in scores.values() for one in model]
     values = {one.case_id: one.values[name] for one in reversed(rows) if name in one.values}
-    found = {case: "" if math.isnan(value) else repr(value) for case, value in values.items()}
+    found = {case: "" if math.isnan(value) else f"{value:.4g}" for case, value in values.items()}
     if not found:
         metrics = {metric: None for one in rows for metric in one.values}
         raise DatasetError(
@@ -286,7 +331,7 @@ def case_rows(path: Path, *, once: bool = True) -> tuple[list[dict[str, str]], s
                 reader.fieldnames or (),
             )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(path, str(error), needed) from None
+        raise ReadError(path, reason(error), needed) from None
     key = next((name for name in CASE_COLUMNS if name in head), None)
     if key is None or (once and not rows):
         raise ReadError(path, f"columns {', '.join(head) or 'none'}" if key is None else "no row", needed)

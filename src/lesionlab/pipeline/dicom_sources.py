@@ -13,11 +13,11 @@ from lesionlab.core.case import ChannelFacts
 from lesionlab.core.errors import LesionLabError, ReadError
 from lesionlab.core.results import Findings
 from lesionlab.core.volume import Geometry
-from lesionlab.read.case import files_below
 from lesionlab.read.dicom_facts import slice_facts
 from lesionlab.read.dicom_series import Series, scan, volumes_of
 from lesionlab.read.dicom_slices import Slice, telling_warnings
 from lesionlab.read.dicom_stack import stack
+from lesionlab.read.folders import files_below
 from lesionlab.report.dicom_source import DicomSource, SourcePlane
 
 

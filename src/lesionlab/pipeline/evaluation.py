@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lesionlab.core.errors import LesionLabError
+from lesionlab.core.errors import DatasetError, LesionLabError
 from lesionlab.core.files import write_text
 from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
@@ -82,11 +82,15 @@ class Probed:
 
 @dataclass(frozen=True, eq=False)
 class CaseResult:
-    """One case: its scores, a record per lesion, and what its probabilities add where it has some."""
+    """One case: its scores, a record per lesion, and what its probabilities add where it has some.
+
+    `labels` are those of both masks, where one of them was asked for.
+    """
 
     scores: Scores
     lesions: tuple[Mapping[str, Any], ...]
     probed: Probed | None = None
+    labels: frozenset[int] = frozenset()
 
 
 def evaluate_files(
@@ -112,11 +116,17 @@ def evaluate_pairs(
 ) -> list[Outcome[CaseResult]]:
     """Score every pair; one that cannot be scored keeps its reason, the others go on.
 
-    A case without a prediction is scored as one in which nothing was found, and marked so.
+    A case without a prediction is scored as one in which nothing was found, and marked so. Raises
+    DatasetError where masks have labels, but none of them the one asked for.
     """
     chosen = settings or Settings()
     tasks = [Task(pair.case_id, lambda pair=pair: evaluate_pair(pair, chosen)) for pair in pairs]
-    return run_tasks(tasks, progress=progress)
+    outcomes = run_tasks(tasks, progress=progress)
+    labels = {label for o in outcomes if o.value is not None for label in o.value.labels}
+    if isinstance(chosen.label, int) and labels and chosen.label not in labels:
+        found = f"label {', '.join(map(str, sorted(labels)))}"
+        raise DatasetError("masks", found, f"label {chosen.label} in one at least, or another --label")
+    return outcomes
 
 
 def evaluate_pair(pair: Pair, settings: Settings) -> CaseResult:
@@ -133,7 +143,7 @@ def evaluate_pair(pair: Pair, settings: Settings) -> CaseResult:
     records = lesion_records(pair.case_id, matching, loaded.truth.geometry)
     volume = load_probabilities(pair, loaded.truth.geometry)
     probed = None if volume is None else _probed(pair, volume, loaded.truth, matching)
-    return CaseResult(scores, tuple(records), probed)
+    return CaseResult(scores, tuple(records), probed, loaded.labels)
 
 
 def _probed(pair: Pair, volume: Volume, truth: Volume, matching: Matching) -> Probed:

@@ -16,12 +16,13 @@ from lesionlab.pipeline.pairs import case_id_of
 from lesionlab.predict import load_bundle
 from lesionlab.read import load_mask
 from lesionlab.refine import refine
-from lesionlab.report import ibsi_checklist, save_volume
+from lesionlab.report import ibsi_checklist, require_volume_name, save_volume
 from lesionlab.report.tables import lesion_head, lesion_rows, write_csv
 
 
 def refine_file(mask: str | Path, recipe: Recipe, out: str | Path) -> tuple[Path, tuple[str, ...]]:
     """Clean a mask file as a recipe says, into another file; returns its path and what was changed."""
+    require_volume_name(Path(out))
     drawn = load_mask(Path(mask))
     name = case_id_of(Path(mask))
     # The rules of `refine` look at the mask alone, so the mask may stand for the scan.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionlab.core.errors import DatasetError, ReadError, RecipeError
+from lesionlab.core.errors import DatasetError, ReadError, RecipeError, reason
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.pipeline.cohort import named_cases
@@ -41,7 +41,7 @@ def listed(table: Path) -> list[Drawn]:
             reader = csv.DictReader(file)
             rows, head = list(reader), tuple(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(table, str(error), f"a CSV file with columns {IMAGE} and {MASK}") from None
+        raise ReadError(table, reason(error), f"a CSV file with columns {IMAGE} and {MASK}") from None
     missing = [name for name in (IMAGE, MASK) if name not in head]
     if missing or not rows:
         found = f"columns {', '.join(head) or 'none'}" if missing else "no row"

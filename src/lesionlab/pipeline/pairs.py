@@ -7,6 +7,7 @@ truth.nii.gz in it.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from lesionlab.core.errors import DatasetError, GeometryError, LesionLabError, ReadError
+from lesionlab.core.errors import DatasetError, GeometryError, LesionLabError, ReadError, reason
 from lesionlab.core.grid import overlaps, resample
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.evaluate import refuse_probabilities
@@ -25,6 +26,8 @@ from lesionlab.read.dicom_slices import read_header
 
 NAMES = ("mask.nii.gz", "truth.nii.gz")
 """What a case's own folder is searched for: results of `examine` and of `convert`."""
+RECORDS = ("patient.json", "case.json", "run.json")
+"""What `examine` and `convert` write beside a patient's mask or truth, and what names the case."""
 MASK_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
 PREDICTION, TRUTH, CASE, IMAGE, PROBABILITY = "prediction", "truth", "case_id", "image", "probability"
 PROBABILITY_NAMES = ("probability.nii.gz",)
@@ -79,7 +82,7 @@ def listed_pairs(table: Path) -> list[Pair]:
             reader = csv.DictReader(file)
             rows, head = list(reader), tuple(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(table, str(error), needed) from None
+        raise ReadError(table, reason(error), needed) from None
     if not {PREDICTION, TRUTH} <= set(head) or not rows:
         found = "no row" if {PREDICTION, TRUTH} <= set(head) else f"columns {', '.join(head) or 'none'}"
         raise ReadError(table, found, f"{needed}, and a row per case")
@@ -127,23 +130,38 @@ def truth_files(folder: Path) -> dict[str, Path]:
 def mask_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Masks in a folder by case id: image files, and subfolders that hold one of `names`.
 
-    A single file stands for itself. Raises ReadError when there is none.
+    A single file stands for itself, and the folder that `examine` or `convert` wrote for one patient is that
+    case alone. Raises ReadError when there is none.
     """
     if folder.is_file():
         return {case_id_of(folder): folder}
     if not folder.is_dir():
         raise ReadError(folder, "no such file or folder", "a mask, or a folder of masks")
+    own = _own_id(folder)
     masks = {}
-    for path in sorted(folder.iterdir()):
+    for path in [folder] if own else sorted(folder.iterdir()):
         inside = next((path / name for name in names if (path / name).is_file()), None)
         if inside is not None:
-            masks[path.name] = inside
+            masks[own or path.name] = inside
         elif path.is_file() and path.name.lower().endswith(MASK_SUFFIXES) and not path.name.startswith("."):
             masks[case_id_of(path)] = path
     if not masks:
         wanted = f"CASE{MASK_SUFFIXES[0]} or CASE/{' or CASE/'.join(names)}"
         raise ReadError(folder, "no mask", wanted)
     return masks
+
+
+def _own_id(folder: Path) -> str:
+    """The case id of a folder that `examine` or `convert` wrote for one patient; "" for any other folder."""
+    kept = [folder / name for name in RECORDS if (folder / name).is_file()]
+    if not kept or not any((folder / name).is_file() for name in NAMES):
+        return ""
+    try:
+        record = json.loads(kept[0].read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = None
+    found = record.get(CASE) if isinstance(record, dict) else None
+    return str(found or folder.resolve().name)
 
 
 def case_id_of(path: Path) -> str:
@@ -154,11 +172,15 @@ def case_id_of(path: Path) -> str:
 
 @dataclass(frozen=True, eq=False)
 class LoadedPair:
-    """Truth and prediction (None: missing) as masks of 0 and 1 on the truth's grid, with what was changed."""
+    """Truth and prediction (None: missing) as masks of 0 and 1 on the truth's grid, with what was changed.
+
+    `labels` are those of both files, where one of them was asked for.
+    """
 
     truth: Volume
     mask: Volume | None
     notes: tuple[str, ...] = ()
+    labels: frozenset[int] = frozenset()
 
 
 def load_pair(pair: Pair, *, label: Label = None, resampled: bool = False) -> LoadedPair:
@@ -175,10 +197,12 @@ def load_pair(pair: Pair, *, label: Label = None, resampled: bool = False) -> Lo
     truth = _truth(pair, pair.truth)
     notes: list[str] = []
     mask = None
+    labels = _labels(truth) if isinstance(label, int) else frozenset()
     if pair.prediction is not None:
         mask, notes = _onto(pair.prediction, truth.geometry, resampled)
+        labels |= _labels(mask) if isinstance(label, int) else frozenset()
         mask = _binary(pair.prediction, mask, label)
-    return LoadedPair(_binary(pair.truth, truth, label), mask, tuple(notes))
+    return LoadedPair(_binary(pair.truth, truth, label), mask, tuple(notes), labels)
 
 
 def load_image(pair: Pair, geometry: Geometry) -> Volume | None:
@@ -297,9 +321,13 @@ def _binary(path: Path, mask: Volume, label: Label) -> Volume:
     """The mask's foreground as 0 and 1."""
     array = mask.array
     if label is None:
-        found = [n for n in np.unique(array).tolist() if n]
+        found = sorted(_labels(mask))
         if len(found) > 1:
             words = ", ".join(map(str, found[:8])) + (" ..." if len(found) > 8 else "")
             raise DatasetError(path, f"{len(found)} labels ({words})", "one, or --label N, or --label all")
     inside = array == label if isinstance(label, int) else array > 0
     return mask.with_array(inside.astype(np.uint8))
+
+
+def _labels(mask: Volume) -> frozenset[int]:
+    return frozenset(np.unique(mask.array).tolist()) - {0}

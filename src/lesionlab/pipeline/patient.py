@@ -132,7 +132,8 @@ def findings_again(folder: str | Path, *, progress: Progress = silent) -> Findin
         settings, source, truth = dict(run["settings"]), str(run["source"]), str(run["truth"])
         names = str(run["case_id"]), str(run["bundle"]), str(run["bundle_sha256"])
     except OSError as error:
-        raise ReadError(folder, f"no run.json ({error.strerror})", "a folder that `examine` wrote") from None
+        needed = "a folder that `examine` wrote, or a mask for the scan (--mask)"
+        raise ReadError(folder, f"no run.json ({error.strerror})", needed) from None
     except (ValueError, KeyError, TypeError):
         raise ReadError(file, "no record of a run", "the run.json that `examine` wrote") from None
     if not source or not Path(source).exists():

@@ -13,7 +13,7 @@ from lesionlab.core.recipe import SuvSettings
 from lesionlab.core.suv import SuvAudit
 from lesionlab.core.volume import Volume
 from lesionlab.read import open_pet
-from lesionlab.report import save_volume
+from lesionlab.report import require_volume_name, save_volume
 from lesionlab.standardise import suv_volume
 
 
@@ -52,6 +52,7 @@ def suv_file(
     source: str | Path, out: Path, kind: str = "SUVbw", settings: SuvSettings | None = None
 ) -> SuvResult:
     """The same, with the volume written to a file (NIfTI, or what its suffix says). WriteError as writing."""
+    require_volume_name(out)
     result = suv_of(source, kind, settings)
     save_volume(result.volume, out)
     return result

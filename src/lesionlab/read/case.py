@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 from lesionlab.core.case import AcquisitionFacts, Case
 from lesionlab.core.errors import ReadError
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.read.folders import IMAGE_SUFFIXES, Named, is_image, read_files, read_name, stem_of
+from lesionlab.read.folders import (
+    IMAGE_SUFFIXES,
+    Named,
+    files_below,
+    is_image,
+    read_files,
+    read_name,
+    stem_of,
+)
 from lesionlab.read.loaded import Loaded
 from lesionlab.read.masks import Target, load_mask, read_mask
 
@@ -87,15 +95,6 @@ def _observers(path: Path, geometry: Geometry) -> dict[str, Volume]:
     return {stem_of(file): load_mask(file, geometry) for file in files}
 
 
-def files_below(folder: Path) -> list[Path]:
-    """All files of a folder and its sub-folders, sorted; hidden ones left out."""
-    return sorted(
-        p
-        for p in folder.rglob("*")
-        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    )
-
-
 def _read(path: Path) -> _Contents:
     paths = [p for p in files_below(path) if p.parent != path / OBSERVERS] if path.is_dir() else [path]
     if not paths:
@@ -110,7 +109,7 @@ def _read(path: Path) -> _Contents:
     if path.is_file() and named:
         named, masks = (Named(path, named[0].channel, False),), ()
     if not any(not n.is_mask for n in named):
-        found = f"{len(masks)} mask(s) and no image" if masks else _strangers(paths)
+        found = f"{len(masks)} mask(s) and no image" if masks else _strangers(path, paths)
         raise ReadError(path, found, f"DICOM or a file ending in {', '.join(IMAGE_SUFFIXES)}")
     channels, file_notes = read_files(path, named)
     # Notes of the channels are among these already.
@@ -126,9 +125,11 @@ def _read_dicom(path: Path, others: Sequence[Path]) -> DicomChannels | None:
     return read_dicom(path, others)
 
 
-def _strangers(paths: Sequence[Path]) -> str:
-    if len(paths) == 1:
+def _strangers(source: Path, paths: Sequence[Path]) -> str:
+    if source.is_file():
         return "a file that is no image"
+    if len(paths) == 1:
+        return f"no scan in it, only {paths[0].name}"
     return f"{len(paths)} files of which none is an image ({paths[0].name}, ...)"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesionlab.core.errors import ReadError
-from lesionlab.read.folders import Named, is_image, read_name
+from lesionlab.read.folders import Named, files_below, is_image, read_name
 
 
 def find_cases(root: str | Path) -> list[Path]:
@@ -28,13 +28,16 @@ def find_cases(root: str | Path) -> list[Path]:
     return sorted(_cases(path))
 
 
-def _cases(folder: Path) -> list[Path]:
+def _cases(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """The cases in a folder; `above` are the folders around it, so that a link to one of them ends there."""
+    around = above | {folder.resolve()}
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     files = [p for p in entries if p.is_file()]
-    folders = [p for p in entries if p.is_dir()]
+    folders = [p for p in entries if p.is_dir() and p.resolve() not in around]
     named = [read_name(p, folder) for p in files if is_image(p)]
     if any(not n.is_mask for n in named):
-        return _flat_cases(folder, named) + [case for sub in folders for case in _cases(sub)] * _many(named)
+        below = [case for sub in folders for case in _cases(sub, around)] if _many(named) else []
+        return _flat_cases(folder, named) + below
     if any(_mark(p) for p in files[:8] + files[-1:] if not is_image(p)):
         return [folder]
     marks = {sub: _marks(sub) for sub in folders}
@@ -44,7 +47,7 @@ def _cases(folder: Path) -> list[Path]:
         return [folder]
     if not any(marks.values()) and _one_set(folder, folders):
         return [folder]
-    return [case for sub in folders for case in _cases(sub)]
+    return [case for sub in folders for case in _cases(sub, around)]
 
 
 def _many(named: Sequence[Named]) -> bool:
@@ -63,7 +66,7 @@ def _flat_cases(folder: Path, named: Sequence[Named]) -> list[Path]:
 
 def _one_set(folder: Path, folders: Sequence[Path]) -> bool:
     """Image and mask in sub-folders of one case: one image below, a mask in another folder."""
-    named = [read_name(p, folder) for sub in folders for p in sub.rglob("*") if p.is_file() and is_image(p)]
+    named = [read_name(p, folder) for sub in folders for p in files_below(sub) if is_image(p)]
     images = [n for n in named if not n.is_mask]
     return (
         len(images) == 1 and len(named) > 1 and len({n.path.relative_to(folder).parts[0] for n in named}) > 1
@@ -71,7 +74,7 @@ def _one_set(folder: Path, folders: Sequence[Path]) -> bool:
 
 
 def _only_masks(folder: Path) -> bool:
-    return all(read_name(p, folder.parent).is_mask for p in folder.rglob("*") if p.is_file() and is_image(p))
+    return all(read_name(p, folder.parent).is_mask for p in files_below(folder) if is_image(p))
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class _Mark:
 def _marks(folder: Path) -> list[_Mark]:
     """One mark per leaf folder of DICOM below, from one file each."""
     found = []
-    for place in sorted({p.parent for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")}):
+    for place in sorted({p.parent for p in files_below(folder)}):
         for path in sorted(p for p in place.iterdir() if p.is_file() and not is_image(p))[:8]:
             mark = _mark(path, len(place.relative_to(folder).parts))
             if mark is not None:

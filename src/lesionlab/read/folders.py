@@ -6,6 +6,7 @@ truth, gt mark contours, with the channel that they were drawn on (`pet_mask`).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,27 @@ class Named:
 def is_image(path: Path) -> bool:
     """True for the suffixes that are read as images here."""
     return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and its sub-folders, sorted; hidden ones left out.
+
+    Symbolic links to folders are followed. A folder that is reached twice is listed once, so that a link to
+    one of its own parents ends there.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        below = [Path(place, name) for name in folders if not name.startswith(".")]
+        # A folder itself is preferred to a link to it.
+        folders[:] = [path.name for path in sorted(below, key=lambda path: (path.is_symlink(), path))]
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
 
 
 def stem_of(path: Path) -> str:
@@ -101,12 +123,10 @@ def read_files(subject: Path, named: Sequence[Named]) -> tuple[dict[str, Loaded]
         loaded = read_image(item.path)
         channel, assumed = _name_of(item, loaded, alone=len(images) == 1)
         if channel in channels:
-            other = Path(channels[channel].facts.files[0]).name
-            raise ReadError(
-                subject,
-                f"two files for channel {channel!r}: {other} and {item.path.name}",
-                "one file per channel",
-            )
+            twins = (Path(channels[channel].facts.files[0]), item.path)
+            words = " and ".join(path.relative_to(subject).as_posix() for path in twins)
+            needed = "one file per channel, of one patient"
+            raise ReadError(subject, f"two files for channel {channel!r}: {words}", needed)
         volume = loaded.volume
         if channel in UNITS and volume.unit == STORED:
             volume = Volume(volume.array, volume.geometry, UNITS[channel])

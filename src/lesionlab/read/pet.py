@@ -9,11 +9,10 @@ from pathlib import Path
 
 from lesionlab.core.case import AcquisitionFacts, Case
 from lesionlab.core.errors import ReadError
-from lesionlab.read.case import files_below
 from lesionlab.read.dicom import read_series
 from lesionlab.read.dicom_series import choose_pet, scan, volumes_of
 from lesionlab.read.dicom_slices import telling_warnings
-from lesionlab.read.folders import is_image, stem_of
+from lesionlab.read.folders import files_below, is_image, stem_of
 
 
 def open_pet(source: str | Path) -> Case:

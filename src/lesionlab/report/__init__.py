@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lesionlab.report.evaluation_tables import ModelResults
     from lesionlab.report.figures import training_curves
     from lesionlab.report.page import write_findings
-    from lesionlab.report.volumes import save_volume
+    from lesionlab.report.volumes import require_volume_name, save_volume
 
 __all__ = [
     "CohortEntry",
@@ -31,6 +31,7 @@ __all__ = [
     "case_picture",
     "cohort_entry",
     "evaluation_page",
+    "require_volume_name",
     "save_volume",
     "training_curves",
     "worst_cases",
@@ -49,6 +50,7 @@ _HOMES = {
     "case_picture": "lesionlab.report.evaluation_gallery",
     "cohort_entry": "lesionlab.report.cohort_tables",
     "evaluation_page": "lesionlab.report.evaluation",
+    "require_volume_name": "lesionlab.report.volumes",
     "save_volume": "lesionlab.report.volumes",
     "training_curves": "lesionlab.report.figures",
     "worst_cases": "lesionlab.report.evaluation_gallery",

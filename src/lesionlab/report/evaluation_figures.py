@@ -46,7 +46,7 @@ def shares(rows: Mapping[str, ArrayLike]) -> bytes:
         _box(axes, values, place)
         without = np.size(given) - len(values)
         labels.append(f"{name}  (n {len(values)}{f', {without} undefined' if without else ''})")
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
+    axes.set(xlim=(-0.02, 1.02), ylim=(max(1, len(rows)) - 0.5, -0.5), yticks=range(len(rows)))
     axes.set_yticklabels(labels, fontsize=9)
     axes.set_xticks(np.arange(0, 1.01, 0.1))
     _quiet(axes, "x")

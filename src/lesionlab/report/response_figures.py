@@ -25,9 +25,10 @@ COLOURS = {"up": canvas.REFINED, "down": canvas.TRUTH, "flat": "#8a949c", "new":
 
 
 def peak_name(response: Response) -> str:
-    """SULpeak where it is known, else SUVpeak."""
-    known = (response.totals.baseline["SULpeak"], response.totals.followup["SULpeak"])
-    return "SUVpeak" if all(math.isnan(value) for value in known) else "SULpeak"
+    """SULpeak where it is known wherever SUVpeak is, else SUVpeak."""
+    sides = [side for one in (*response.changes, response.totals) for side in (one.baseline, one.followup)]
+    known = [side["SULpeak"] for side in sides if not math.isnan(side["SUVpeak"])]
+    return "SULpeak" if known and not any(math.isnan(value) for value in known) else "SUVpeak"
 
 
 def changes_figure(response: Response) -> Figure:

@@ -19,15 +19,27 @@ INTEGERS = (np.uint8, np.uint16, np.int16, np.int32)
 """Types that a NIfTI file may hold for integer voxels, the smallest first."""
 
 
+SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+"""What volumes are written as: one file that keeps the geometry."""
+
+
+def require_volume_name(path: Path) -> Path:
+    """The path of a volume that is to be written; WriteError unless it ends as one that is written here."""
+    if not path.name.endswith(SUFFIXES):
+        found = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+        raise WriteError(path, found, f"a file name ending in {', '.join(SUFFIXES)}")
+    return path
+
+
 def save_volume(volume: Volume, path: Path) -> Path:
-    """Write a volume as NIfTI (or whatever SimpleITK writes for the suffix), through a temporary name.
+    """Write a volume as NIfTI (or MHA or NRRD, by its suffix), through a temporary name.
 
     Booleans and integers (masks, lesion numbers, CT) take the smallest of uint8, uint16, int16 and int32
     that holds them; everything else becomes float32. The file states mm and, through SimpleITK, the same
     patient position as `volume.geometry`. An all-zero mask is written as such. Raises WriteError when the
-    place cannot be written, the disk is full or the suffix is none that SimpleITK knows.
+    place cannot be written, the disk is full or the suffix is none of `SUFFIXES`.
     """
-    path = Path(path)
+    path = require_volume_name(Path(path))
     with writing(path) as temporary:
         try:
             sitk.WriteImage(to_image(volume), str(temporary), useCompression=True)
@@ -35,7 +47,7 @@ def save_volume(volume: Volume, path: Path) -> Path:
             # leave a truncated file behind and no error.
             whole = _whole(temporary, volume)
         except RuntimeError as error:
-            raise WriteError(path, _reason(error), "a writable place and a suffix like .nii.gz") from error
+            raise WriteError(path, _reason(error), "a writable place") from error
         if not whole:
             raise WriteError(path, "a truncated file after writing", "enough space on the disk")
     return path
