@@ -102,7 +102,12 @@ def test_runs_go_fold_by_fold_and_clean_up_is_no_reason_to_train_again(tmp_path:
             BASE + "seeds = [1, 2]\n" + ONE + BOTH.format("['a']").replace("'e'", "'a'"),
             "two variants named a",
         ),
-        ('name = "s"\n' + ONE, "data; amount; needed a value$"),
+        ('name = "s"\n' + ONE, "found no data; no amount; needed a value for every required key$"),
+        (BASE + "seeds = []\n" + ONE, r"found seeds = \[\]; needed at least 1 of them"),
+        (
+            BASE + "seeds = [1, 1]\n" + ONE,
+            r"found seeds that differ are needed, found \[1, 1\]; needed settings",
+        ),
         ("name = \n", "a TOML file"),
     ],
 )

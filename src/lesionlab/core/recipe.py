@@ -32,8 +32,11 @@ from lesionlab.core.settings import (
     Settings,
     StandardiseSettings,
     UltrasoundSettings,
-    needed_words,
+    explained,
 )
+
+GUIDE = "docs/reference/recipes.md"
+"""Where settings that must agree are told."""
 
 
 class ChannelSettings(Settings):
@@ -317,24 +320,10 @@ def parse_recipe(data: dict[str, Any], subject: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        problems = [_explain(item) for item in error.errors()]
+        problems = [explained(item, "recipe", _known_keys, GUIDE) for item in error.errors()]
         raise RecipeError(
             subject, "; ".join(p[0] for p in problems), "; ".join(dict.fromkeys(p[1] for p in problems))
         ) from None
-
-
-def _explain(item: Any) -> tuple[str, str]:
-    where = ".".join(str(part) for part in item["loc"]) or "recipe"
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"][:-1])
-        return f"unknown key {where!r}", f"one of {', '.join(known)}"
-    if item["type"] == "missing":
-        return f"no {where}", "a value for every required key"
-    if item["type"] == "value_error":
-        told = str(item["msg"]).removeprefix("Value error, ")
-        return f"{where}: {told}" if item["loc"] else told, "settings that agree (docs/reference/recipes.md)"
-    value = f" = {str(item.get('input'))[:60]!r}" if item["loc"] else ""
-    return f"{where}{value}", needed_words(item["msg"])
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -5,8 +5,9 @@ The recipe itself, and the sections that concern every scan, are in `recipe.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -30,6 +31,27 @@ def needed_words(message: str) -> str:
     if text.startswith("a valid dictionary"):
         return "a table of settings"
     return "a value" if text == "Field required" else text
+
+
+def explained(
+    item: Mapping[str, Any], whole: str, known: Callable[[tuple[int | str, ...]], list[str]], guide: str
+) -> tuple[str, str]:
+    """What was found and what is needed instead, of one of pydantic's errors in a `whole` ("recipe").
+
+    `known` gives the keys that may stand at a place; `guide` is where settings that must agree are told.
+    """
+    where = ".".join(str(part) for part in item["loc"]) or whole
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {where!r}", f"one of {', '.join(known(item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"no {where}", "a value for every required key"
+    if item["type"] == "value_error":
+        told = str(item["msg"]).removeprefix("Value error, ")
+        return f"{where}: {told}" if item["loc"] else told, f"settings that agree ({guide})"
+    if item["type"] == "too_short":
+        return f"{where} = {str(item['input'])[:60]}", f"at least {item['ctx']['min_length']} of them"
+    value = f" = {str(item.get('input'))[:60]!r}" if item["loc"] else ""
+    return f"{where}{value}", needed_words(item["msg"])
 
 
 class StandardiseSettings(Settings):

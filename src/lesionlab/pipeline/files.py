@@ -20,6 +20,7 @@ from lesionlab.core.grid import require_same_grid
 from lesionlab.core.suv import SuvAudit
 from lesionlab.core.volume import Volume
 from lesionlab.read import OBSERVERS, load_mask
+from lesionlab.read.folders import files_below
 from lesionlab.report import save_volume
 
 CASE_FILE = "case.json"
@@ -108,8 +109,11 @@ def converted_from(folder: Path) -> dict[str, object] | None:
 
 
 def stamp(path: Path) -> str:
-    """A mark that changes when a file under `path` is added, removed, renamed, resized or rewritten."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    """A mark that changes when a file under `path` is added, removed, renamed, resized or rewritten.
+
+    Links are followed, as when the scans are read.
+    """
+    files = [path] if path.is_file() else files_below(path)
     lines = [
         f"{file.relative_to(path).as_posix()} {file.stat().st_size} {file.stat().st_mtime_ns}"
         for file in files

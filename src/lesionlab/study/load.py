@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.registry import RECIPES, STUDIES, find_recipe, find_study
-from lesionlab.core.settings import Settings, needed_words
+from lesionlab.core.settings import Settings, explained
 from lesionlab.study.settings import (
     Changes,
     EnsembleSettings,
@@ -27,6 +27,9 @@ from lesionlab.study.settings import (
     Subgroups,
     VariantSettings,
 )
+
+GUIDE = "docs/tutorials/study.md"
+"""Where settings that must agree are told."""
 
 
 @dataclass(frozen=True)
@@ -177,17 +180,10 @@ def _deep(recipe: Recipe, sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _explained(error: ValidationError) -> tuple[str, str]:
-    found, needed = [], []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "study"
-        if item["type"] == "extra_forbidden":
-            found.append(f"unknown key {where!r}")
-            needed.append(f"one of {', '.join(_known(item['loc'][:-1]))}")
-        else:
-            value = "" if item["type"] == "missing" or not item["loc"] else f" = {str(item['input'])[:60]!r}"
-            found.append(f"{where}{value}")
-            needed.append(needed_words(item["msg"]))
-    return "; ".join(found), "; ".join(dict.fromkeys(needed))
+    problems = [explained(item, "study", _known, GUIDE) for item in error.errors()]
+    return "; ".join(found for found, _ in problems), "; ".join(
+        dict.fromkeys(needed for _, needed in problems)
+    )
 
 
 def _known(location: tuple[int | str, ...]) -> list[str]:
