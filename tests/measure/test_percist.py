@@ -129,3 +129,16 @@ def test_every_check_names_its_source():
     assert len(found.checks) == 8
     assert all("10.2967/jnumed.108.057307" in check.source for check in found.checks)
     assert any("PERCIST asks for it" in note for note in found.notes)
+
+
+def test_a_place_that_the_follow_up_does_not_show_is_no_complete_response():
+    unseen = uptake(math.nan, liver=None, drawn=False)
+    found = percist(uptake(5.0, liver=None), unseen, (change("vanished"),), -100.0)
+    assert (found.category, found.reason) == ("", "SULpeak at follow-up is not known")
+
+
+def test_without_a_liver_uptake_that_stayed_is_no_complete_response():
+    kept = uptake(4.9, liver=None, drawn=False)
+    found = percist(uptake(5.0, liver=None), kept, (change("vanished"),), -100.0)
+    assert found.category == "SMD"
+    assert "no lesion drawn, but SULpeak there 5.00 to 4.90" in found.checks[2].found

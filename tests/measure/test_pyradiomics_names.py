@@ -6,10 +6,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lesionlab.core.recipe import RadiomicsSettings
+from lesionlab.core.units import ONE
+from lesionlab.core.volume import Geometry, Volume
 from lesionlab.measure.ibsi import histogram, morphology, statistics, texture
+from lesionlab.measure.ibsi.table import lesion_features
 from lesionlab.measure.pyradiomics_names import (
     APPROXIMATE,
     CONVERTED,
@@ -106,3 +110,31 @@ def test_a_fixed_number_of_bins_and_a_lesion_without_intensities_change_nothing(
     assert bins_like_pyradiomics(numbered, 54.0) == numbered
     sized = RadiomicsSettings(families=("glcm",), bin_size=25.0)
     assert bins_like_pyradiomics(sized, math.nan) == sized
+
+
+def measured(image, **settings):
+    """The PyRadiomics features of a box of 6 x 8 x 8 voxels of 1 mm in an image (12, 16, 16)."""
+    numbers = np.zeros(image.shape, np.int32)
+    box = (slice(3, 9), slice(4, 12), slice(4, 12))
+    numbers[box] = 1
+    volume = Volume(image, Geometry(image.shape, (1.0, 1.0, 1.0)), ONE)
+    chosen = RadiomicsSettings(names="pyradiomics", aggregations=("3D_avg",), bin_size=5.0, **settings)
+    return lesion_features(volume, numbers, [box], chosen).rows[0]
+
+
+@pytest.mark.parametrize("chain", [{"outlier_sigma": 3.0}, {"spacing_mm": (2.0, 2.0, 2.0)}])
+def test_bins_begin_below_the_lowest_intensity_that_preparing_leaves(chain):
+    """A dark voxel at 10 that is an outlier, or between the new voxels, has no part in the grey levels."""
+    image = np.random.default_rng(0).normal(100, 3, (12, 16, 16)).astype(np.float32)
+    image[6, 8, 8] = 10.0
+    found = measured(image, families=("statistics", "glcm"), **chain)
+    lowest, highest = found["original_firstorder_Minimum"], found["original_firstorder_Maximum"]
+    assert lowest > 85
+    assert 1 <= found["original_glcm_JointAverage"] <= (highest - lowest) / 5 + 2
+
+
+def test_a_lesion_too_small_for_the_grid_is_nan_and_no_crash():
+    image = np.ones((12, 16, 16), np.float32)
+    found = measured(image, families=("morphology",), spacing_mm=(10.0, 10.0, 10.0))
+    assert found
+    assert all(math.isnan(value) for value in found.values())

@@ -134,3 +134,32 @@ def test_columns_cover_the_quantities_and_name_the_formula():
     peak = next(column for column in found.columns if column.name == "SULpeak_baseline")
     assert (peak.unit, "mass by X" in peak.meaning) == ("g/ml{SUVlbm(X)}", True)
     assert "within 15 mm" in found.rule
+
+
+FINE = Geometry((20, 20, 20), (2.0, 2.0, 2.0))
+COARSE = Geometry((10, 10, 10), (4.0, 4.0, 4.0))
+
+
+def single(grid, value, marked=None):
+    """A timepoint of one value everywhere, with one voxel drawn as lesion or none."""
+    suv, mask = np.full(grid.shape, value), np.zeros(grid.shape, np.uint8)
+    if marked is not None:
+        mask[marked] = 1
+    table = measure(pet_case(suv, grid), Volume(mask, grid, "1"), BiomarkerSettings())
+    return Timepoint(pet_case(suv, grid).channels["suv"], table, References(), 0.8)
+
+
+def test_a_vanished_lesion_between_coarser_voxels_has_its_residual():
+    """Its centre, 18 mm, lies between centres 16 and 20 mm of the follow-up: no centre lies in it."""
+    found = respond("P1", single(FINE, 9.0, (9, 9, 9)), single(COARSE, 7.0))
+    assert found.changes[0].followup["SUVmax"] == 7.0
+    assert not any("outside the follow-up" in note for note in found.notes)
+
+
+def test_a_new_lesion_beyond_the_baseline_scan_is_warned_about():
+    away = replace(COARSE, origin=(200.0, 0.0, 0.0))
+    found = respond("P1", single(FINE, 1.0), single(away, 9.0, (4, 4, 4)))
+    assert found.percist.category == "PMD"
+    assert any("lesion 1 counts as new, but its place lies outside the baseline" in n for n in found.notes)
+    seen = respond("P1", single(FINE, 1.0), single(COARSE, 9.0, (4, 4, 4)))
+    assert not any("outside the baseline" in note for note in seen.notes)

@@ -173,3 +173,35 @@ def test_a_lesion_is_cut_out_with_its_place():
     assert image.array[tuple(inner)] == IMAGE.array[tuple(np.argwhere(BALL)[0])]
     empty = np.zeros(GRID.shape, bool)
     assert cropped(IMAGE, empty)[0] is IMAGE
+
+
+def disc(spacing, slices=1, around=0):
+    """A disc of 15 pixels' radius through `slices`, with empty slices around, and an image of it."""
+    grid = Geometry((slices + 2 * around, 60, 60), spacing)
+    y, x = np.mgrid[:60, :60] - 30
+    mask = np.zeros(grid.shape, bool)
+    mask[around : around + slices] = y**2 + x**2 <= 15**2
+    return Volume(np.where(mask, 5.0, 1.0).astype(np.float32), grid, "1"), mask
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 0.08, 0.08), (0.1, 1.0, 1.0)])
+def test_a_lesion_of_one_slice_changes_at_its_edge_and_nowhere_else(spacing):
+    image, mask = disc(spacing)
+    depth = ndimage.distance_transform_edt(mask[0])
+    for kind, amount in (("erode", 0.2), ("dilate", 0.2), ("contour", 0.5)):
+        _, after = changed(kind, amount, mask=mask, image=image)
+        assert ndimage.label(after)[1] == ndimage.label(~after)[1] == 1, kind  # no holes, no crumbs
+        assert depth[mask[0] & ~after[0]].max(initial=0) <= 3, kind
+
+
+@pytest.mark.parametrize("spacing", [(8.0, 0.4, 0.4), (5.0, 0.5, 0.5), (1.0, 1.0, 12.0)])
+def test_a_contour_that_does_not_wobble_is_the_lesion(spacing):
+    image, mask = disc(spacing, slices=6, around=3)
+    assert np.array_equal(changed("contour", 0.0, mask=mask, image=image)[1], mask)
+
+
+def test_an_image_of_one_voxel_keeps_it():
+    one = Geometry((1, 1, 1), (1.0, 1.0, 1.0))
+    mask, image = np.ones(one.shape, bool), Volume(np.ones(one.shape, np.float32), one, "1")
+    for kind in ("erode", "dilate", "contour"):
+        assert changed(kind, 0.2, mask=mask, image=image)[1].all()

@@ -54,6 +54,13 @@ def clock(*times: str, keyword: str = "AcquisitionTime", **more: str | float) ->
             "FrameAcquisitionDateTime",
         ),
         (clock("100000", "100100", "100200", ContrastBolusStartTime="100040"), (-10, 50, 110), "Bolus"),
+        # The injection after midnight, stated as a time alone.
+        (clock("235930", "000030", "000130", ContrastBolusStartTime="000010"), (-10, 50, 110), "Bolus"),
+        (
+            clock("235930", "000030", ContrastBolusStartTime="000010", AcquisitionDate="20240229"),
+            (-10, 50),
+            "Bolus",
+        ),
         # A bolus after the middle of the first phase after contrast is a mistake of the header.
         (clock("100000", "100100", "100200", ContrastBolusStartTime="110000"), (-30, 30, 90), "assumed"),
     ],

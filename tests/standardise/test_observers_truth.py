@@ -55,6 +55,16 @@ def test_the_recipe_chooses(rule, rows):
     assert list(case.observers) == ["zoe", "anna", "max"]
 
 
+def test_labels_may_be_large_numbers():
+    readers = {
+        name: Volume(mask(*rows).array.astype(np.uint16) * 300, GRID, ONE)
+        for name, rows in (("zoe", (1, 2, 3)), ("anna", (2, 3, 4)))
+    }
+    case = standardise(replace(drawn_by_three(), observers=readers), recipe("union"))
+    assert case.truth is not None
+    np.testing.assert_array_equal(case.truth.array, mask(1, 2, 3, 4).array.astype(np.uint16) * 300)
+
+
 def test_staple_lies_between_intersection_and_union():
     truth = standardise(drawn_by_three(), recipe("staple")).truth
     assert truth is not None

@@ -79,6 +79,14 @@ def test_scans_that_lie_together_stay_where_they_are():
     assert found.before == found.after == pytest.approx(1.0)
 
 
+def test_scans_of_one_slice_are_refused_for_what_they_are():
+    scan = torso(Rigid())
+    flat = Geometry((1, *GRID.shape[1:]), GRID.spacing, GRID.origin, GRID.direction)
+    one = Volume(scan.array[20:21], flat, SUVBW)
+    with pytest.raises(GeometryError, match=r"P1: found no motion that lays grid 1 x .* several slices"):
+        align_rigid("P1", one, one)
+
+
 def test_nothing_to_see_is_refused_or_left_alone():
     empty = Volume(np.zeros(GRID.shape, np.float32), GRID, SUVBW)
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 
 from dicom_phantoms import PET_GRID, edit_all, pet_volume, write_ct, write_pet
 from lesionlab.core.case import Case
@@ -19,6 +20,7 @@ from lesionlab.demo.dicom_contours import write_rtstruct
 from lesionlab.demo.dicom_series import StudyFacts
 from lesionlab.read import open_case
 from lesionlab.standardise import standardise
+from lesionlab.standardise.align import align_image, align_labels
 from phantoms import pet_case
 
 GRID = Geometry((6, 8, 10), (3.0, 4.0, 4.5))
@@ -152,3 +154,31 @@ def test_an_enhanced_pet_gives_the_same_suv_as_its_classic_series(tmp_path: Path
     found = standardise(open_case(tmp_path / "enhanced.dcm"), recipe("suv"))
     classic = standardise(open_case(tmp_path / "classic"), recipe("suv"))
     np.testing.assert_allclose(found.channels["suv"].array, classic.channels["suv"].array, rtol=1e-4)
+
+
+def sitk_image(volume: Volume) -> sitk.Image:
+    image = sitk.GetImageFromArray(volume.array)
+    image.SetSpacing(volume.geometry.spacing[::-1])
+    image.SetOrigin(volume.geometry.origin)
+    image.SetDirection(volume.geometry.matrix[:, ::-1].ravel().tolist())
+    return image
+
+
+@pytest.mark.parametrize("degrees", [0.0, 25.0])
+def test_the_edges_of_a_channel_are_those_of_simpleitk(degrees: float) -> None:
+    """Water to the last slice: the outer half of an edge voxel is no mixture with the air beyond."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    grid = Geometry((34, 44, 44), (1.0, 1.0, 1.0), (-2.5, -2.5, -4.0), (0, s, c, 0, c, -s, 1, 0, 0))
+    source = Geometry((6, 20, 20), (5.0, 2.0, 2.0))
+    water = Volume(np.full(source.shape, 50.0, np.float32), source, HOUNSFIELD)
+    moved, _ = align_image("P1", "ct", water, grid)
+    assert set(np.unique(moved.array)) == {-1024.0, 50.0}
+    like = sitk_image(Volume(np.zeros(grid.shape, np.float32), grid, HOUNSFIELD))
+    peer = sitk.Resample(sitk_image(water), like, sitk.Transform(), sitk.sitkLinear, -1024.0)
+    assert np.array_equal(moved.array, sitk.GetArrayFromImage(peer))
+    noise = np.random.default_rng(1).integers(0, 4, source.shape).astype(np.uint8)
+    labels, _ = align_labels("P1", Volume(noise, source, ONE), grid)
+    nearest = sitk.Resample(
+        sitk_image(Volume(noise, source, ONE)), like, sitk.Transform(), sitk.sitkNearestNeighbor, 0
+    )
+    assert np.array_equal(labels.array, sitk.GetArrayFromImage(nearest))

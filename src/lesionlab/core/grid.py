@@ -6,18 +6,25 @@ extent in another number of voxels, as networks want it, is `resize.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy  # ndimage is loaded where it is first used
+from numpy.typing import NDArray
 
 from lesionlab.core.errors import GeometryError
 from lesionlab.core.volume import Geometry, Volume
+
+EDGE = 0.5 + 1e-6
+"""Voxels beyond its outer centres that a volume reaches: to the voxels' faces, but for rounding errors."""
 
 
 def resample(volume: Volume, target: Geometry, *, order: int = 1, outside: float | None = None) -> Volume:
     """Sample a volume at the voxel centres of another grid.
 
     `order` 0 is nearest neighbour (masks), 1 trilinear, 3 cubic B-spline. Where the target lies outside the
-    source, voxels become `outside`, or the nearest edge value when it is None. The result has the
+    source's voxels, voxels become `outside`, or the nearest edge value when it is None; in the outer half
+    of an edge voxel they have the edge value, never a mixture with `outside`. The result has the
     target's shape; dtype is kept for order 0 and float32 otherwise. A target that does not overlap
     the source at all raises GeometryError when `outside` is None, because edge values alone would
     pretend to be data.
@@ -41,11 +48,33 @@ def resample(volume: Volume, target: Geometry, *, order: int = 1, outside: float
         offset=offset,
         output_shape=target.shape,
         order=order,
-        # "grid-constant" and not "constant", which loses edge voxels to a rounding error of 1e-13
-        mode="nearest" if outside is None else "grid-constant",
-        cval=0.0 if outside is None else outside,
+        mode="nearest",
     )
+    if outside is not None:
+        _fill_outside(sampled, matrix, offset, source.shape, outside)
     return Volume(sampled, target, volume.unit)
+
+
+def _fill_outside(
+    sampled: NDArray[Any],
+    matrix: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    value: float,
+) -> None:
+    """Put `value` where index offset + matrix @ k of voxel k is outside a source of this shape; in place.
+
+    Slice by slice, so that no coordinates of the whole grid are held at once.
+    """
+    y, x = (np.arange(n) for n in sampled.shape[1:])
+    for k, plane in enumerate(sampled):
+        for axis, n in enumerate(shape):
+            down, along = matrix[axis, 1] * y, matrix[axis, 2] * x
+            start = offset[axis] + matrix[axis, 0] * k
+            low, high = start + down.min() + along.min(), start + down.max() + along.max()
+            if low < -EDGE or high > n - 1 + EDGE:
+                where = start + down[:, None] + along
+                plane[(where < -EDGE) | (where > n - 1 + EDGE)] = value
 
 
 def overlaps(first: Geometry, second: Geometry) -> bool:

@@ -60,7 +60,7 @@ def percist(before: Uptake, after: Uptake, changes: Iterable[Change], glycolysis
     measurable, comparable = _measurable(before), _comparable(before, after)
     new = sum(1 for change in every if change.match.kind == "new")
     drop, rise = _drop(before, after), _rise(before, after)
-    complete, spread = _complete(after, new), _spread(before, after, glycolysis_percent)
+    complete, spread = _complete(before, after, new), _spread(before, after, glycolysis_percent)
     others = _others(every)
     fresh = Check("New lesions", "none", str(new), new == 0, WAHL)
     checks = (measurable, comparable, complete, drop, rise, spread, fresh, others)
@@ -133,16 +133,24 @@ def _comparable(before: Uptake, after: Uptake) -> Check:
     return Check("Scans comparable", needed, found, share <= LIVER_PERCENT and apart < LIVER_UNITS, WAHL)
 
 
-def _complete(after: Uptake, new: int) -> Check:
-    """Uptake gone: below the liver's mean, and at the level of the blood pool or with no lesion drawn."""
+def _complete(before: Uptake, after: Uptake, new: int) -> Check:
+    """Uptake gone: below the liver's mean, and at the level of the blood pool or with no lesion drawn.
+
+    Without a liver, no lesion drawn counts where uptake fell as a response asks for.
+    """
     needed = "SULpeak below the liver SUL mean and not above blood pool (mean + 2 SD), or no lesion left"
     name = "Uptake resolved"
     if new or (after.drawn and math.isnan(after.liver)):
         return Check(name, needed, "lesions at follow-up", False, WAHL)
-    if math.isnan(after.liver):
-        return Check(name, needed, "no lesion left (liver not known)", True, WAHL)
     if math.isnan(after.sulpeak):
+        # no lesion is drawn where the follow-up did not look either
         return Check(name, needed, "not known", None, WAHL)
+    if math.isnan(after.liver):
+        drop = _drop(before, after)
+        if drop.holds is False:
+            found = f"no lesion drawn, but SULpeak there {drop.found} (liver not known)"
+            return Check(name, needed, found, False, WAHL)
+        return Check(name, needed, "no lesion left (liver not known)", True, WAHL)
     found = f"SULpeak {after.sulpeak:.2f}, liver {after.liver:.2f}"
     blood = after.references.blood
     if after.sulpeak >= after.liver:

@@ -56,12 +56,23 @@ def perturbed(
     return _CHANGES[change.kind](image, mask, change.amount, random)
 
 
+def _extended(mask: BoolArray) -> list[bool]:
+    """The axes along which a boundary can lie: not that of one voxel, which a 2D image has."""
+    return [n > 1 or mask.size == 1 for n in mask.shape]
+
+
 def _signed_distance(mask: BoolArray, spacing: tuple[float, ...]) -> NDArray[np.float64]:
-    """Distance in mm to the mask's boundary, half a voxel before the next centre; negative inside."""
-    half = float(np.prod(spacing)) ** (1 / 3) / 2
+    """Distance in mm to the mask's boundary, half the shortest voxel edge before the next centre.
+
+    Negative inside and positive outside, however unequal the edges are. The border of the image is a
+    boundary, but not along an axis of one voxel.
+    """
+    axes = _extended(mask)
+    half = min(s for s, extended in zip(spacing, axes, strict=True) if extended) / 2
     outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
-    padded = np.pad(mask, 1)
-    inside = ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    padded = np.pad(mask, [(int(extended), int(extended)) for extended in axes])
+    within = tuple(slice(1, -1) if extended else slice(None) for extended in axes)
+    inside = ndimage.distance_transform_edt(padded, sampling=spacing)[within]
     signed: NDArray[np.float64] = np.where(mask, half - inside, outside - half)
     return signed
 
@@ -127,8 +138,10 @@ def _contour(
 ) -> tuple[Volume, BoolArray]:
     """The boundary moved in and out by a smooth random field."""
     field = ndimage.gaussian_filter(random.normal(size=mask.shape), SMOOTH_VOXELS, mode="wrap")
-    voxel = float(np.prod(image.geometry.spacing)) ** (1 / 3)
-    distance = _signed_distance(mask, image.geometry.spacing)
+    spacing = image.geometry.spacing
+    edges = [s for s, extended in zip(spacing, _extended(mask), strict=True) if extended]
+    voxel = float(np.prod(edges)) ** (1 / len(edges))
+    distance = _signed_distance(mask, spacing)
     changed = distance <= field / (field.std() or 1.0) * amount * voxel
     return image, changed if changed.any() else mask
 

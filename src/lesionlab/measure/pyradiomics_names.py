@@ -151,7 +151,9 @@ def _total_energy(values: Mapping[str, float], voxel_mm3: float, _: Dimension) -
 
 def _axis(tag: str) -> Convert:
     def convert(values: Mapping[str, float], voxel_mm3: float, _: Dimension) -> float:
-        """Variances of voxel positions divided by n instead of n - 1."""
+        """Variances of voxel positions divided by n instead of n - 1; NaN without a voxel."""
+        if math.isnan(values["morph_vol_approx"]):
+            return math.nan
         voxels = round(values["morph_vol_approx"] / voxel_mm3)
         return values[tag] * math.sqrt((voxels - 1) / voxels)
 

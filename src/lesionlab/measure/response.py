@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionlab.core import units
 from lesionlab.core.components import foreground_box
@@ -19,7 +20,7 @@ from lesionlab.core.errors import DatasetError
 from lesionlab.core.grid import require_same_grid, resample
 from lesionlab.core.response import Change, Match, Percist, Response
 from lesionlab.core.results import Column, LesionTable
-from lesionlab.core.volume import Volume
+from lesionlab.core.volume import Geometry, Volume
 from lesionlab.measure.matching import RULE, WITHIN_MM, match_lesions
 from lesionlab.measure.percist import Uptake, percist
 from lesionlab.measure.references import References
@@ -87,7 +88,7 @@ def respond(
         quantities={name: unit for name, (unit, _) in QUANTITIES.items()} | {"SULpeak": sul[0]},
         columns=columns(sul),
         rule=RULE.format(within=within_mm),
-        notes=tuple(_notes(changes, verdict)),
+        notes=(*_notes(changes, verdict), *_unseen(changes, baseline, followup)),
     )
 
 
@@ -141,6 +142,8 @@ def _residual(lesions: Sequence[int], baseline: Timepoint, followup: Timepoint) 
     labels = baseline.lesions.labels
     outline = labels.with_array(np.isin(labels.array, lesions).astype(np.uint8))
     carried = resample(outline, followup.image.geometry, order=0, outside=0.0).array > 0
+    # a lesion between the centres of coarser voxels has a place too
+    carried[tuple(_voxels_of(labels, lesions, followup.image.geometry).T)] = True
     box = foreground_box(carried)
     if box is None:
         return {"SUVmax": math.nan, "SUVpeak": math.nan, "SULpeak": math.nan}
@@ -154,6 +157,13 @@ def _residual(lesions: Sequence[int], baseline: Timepoint, followup: Timepoint) 
         "SUVpeak": highest,
         "SULpeak": highest * followup.sul_factor,
     }
+
+
+def _voxels_of(labels: Volume, lesions: Sequence[int], grid: Geometry) -> NDArray[np.int64]:
+    """The voxels (n, 3) of another grid in which voxel centres of some lesions lie; none outside it."""
+    places = labels.geometry.to_world(np.argwhere(np.isin(labels.array, lesions)))
+    index = np.floor(grid.to_index(places) + 0.5).astype(np.int64)
+    return np.asarray(index[((index >= 0) & (index < grid.shape)).all(axis=1)], dtype=np.int64)
 
 
 def _totals(baseline: Timepoint, followup: Timepoint) -> Change:
@@ -192,6 +202,17 @@ def _notes(changes: Sequence[Change], verdict: Percist) -> list[str]:
                 f"lesion {_listed(match.baseline)} vanished, and its place lies outside the follow-up scan"
             )
     return notes + list(verdict.notes)
+
+
+def _unseen(changes: Sequence[Change], baseline: Timepoint, followup: Timepoint) -> list[str]:
+    """Warnings about new lesions whose place the baseline scan did not show."""
+    labels, grid = followup.lesions.labels, baseline.image.geometry
+    fresh = [change.match.followup for change in changes if change.match.kind == "new"]
+    return [
+        f"warning: lesion {_listed(lesions)} counts as new, but its place lies outside the baseline scan"
+        for lesions in fresh
+        if not len(_voxels_of(labels, lesions, grid))
+    ]
 
 
 def _listed(numbers: Sequence[int]) -> str:

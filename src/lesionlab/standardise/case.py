@@ -78,8 +78,8 @@ def agreed(case_id: str, observers: Mapping[str, Volume], rule: str) -> tuple[Vo
     either.
     """
     first = next(iter(observers.values()))
-    truth = np.zeros(first.array.shape, dtype=np.uint8)
     labels = sorted({int(n) for mask in observers.values() for n in np.unique(mask.array)} - {0})
+    truth = np.zeros(first.array.shape, dtype=np.min_scalar_type(max(labels, default=1)))
     for label in labels or [1]:
         masks = {name: mask.array == label for name, mask in observers.items()}
         try:

@@ -87,9 +87,12 @@ def header_times(facts: Sequence[ChannelFacts | None]) -> tuple[tuple[float, ...
         duration, how = stated, "AcquisitionDuration"
     injection, origin = starts[1], "assumed at the start of post1"
     if keyword != "TriggerTime":
-        bolus = _bolus(facts, keyword)
-        if bolus is not None and starts[0] <= bolus < starts[1] + duration / 2.0:
-            injection, origin = bolus, "by ContrastBolusStartTime"
+        stated_at = _bolus(facts, keyword)
+        # a time alone, which may lie after a midnight that follows the first phase
+        days = () if stated_at is None else (stated_at, stated_at + DAY_S)
+        fitting = [bolus for bolus in days if starts[0] <= bolus < starts[1] + duration / 2.0]
+        if fitting:
+            injection, origin = fitting[0], "by ContrastBolusStartTime"
     times = tuple(start + duration / 2.0 - injection for start in starts)
     shown = ", ".join(f"{t:.0f}" for t in times)
     return times, (

@@ -53,7 +53,7 @@ def align_rigid(subject: str, fixed: Volume, moving: Volume) -> Alignment:
     10.1109/TMI.2003.809072) by gradient steps, from three starts: as the scanner's coordinates say, the
     middles of both grids on each other, and both centres of intensity. Where nothing is better than the
     coordinates themselves, these are kept. The same input gives the same motion. Raises GeometryError
-    where no start lets the two overlap.
+    where no start lets the two overlap, or nothing can be searched by (constant images, single slices).
     """
     pairs = [(_at_level(fixed, mm), _at_level(moving, mm)) for mm in LEVELS_MM]
     best: tuple[float, sitk.Transform] | None = None
@@ -62,7 +62,8 @@ def align_rigid(subject: str, fixed: Volume, moving: Volume) -> Alignment:
         if found is not None and (best is None or found[0] < best[0]):
             best = found
     if best is None:
-        raise GeometryError(subject, f"{moving.geometry.describe()} apart", f"overlap with {fixed.geometry}")
+        nowhere = f"no motion that lays {moving.geometry.describe()} onto {fixed.geometry.describe()}"
+        raise GeometryError(subject, nowhere, "overlap, several slices, and voxels that are not all equal")
     fine = _searched(*pairs[-1], best[1], ITERATIONS[1]) or best
     motion = _motion(fine[1]).inverse()
     before, after = (_likeness(*pairs[-1], step) for step in (Rigid(), motion))

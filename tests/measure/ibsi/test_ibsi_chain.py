@@ -200,3 +200,21 @@ def test_flips_of_the_image_flip_the_region(seed, axis, method, spacing):
     np.testing.assert_array_equal(here.values, np.flip(there.values, axis))
     np.testing.assert_array_equal(here.morphological, np.flip(there.morphological, axis))
     np.testing.assert_array_equal(here.intensity, np.flip(there.intensity, axis))
+
+
+@pytest.mark.parametrize("size", [7.0, 13.0, 50.0])
+@pytest.mark.parametrize("start", [0, 3, 8])
+def test_a_lesion_at_the_border_on_a_grid_of_coarse_voxels(size, start):
+    """The part of it that no new voxel looks at is left out, as where the whole mask is interpolated."""
+    mask = np.zeros((12, 12, 12), bool)
+    mask[start : start + 4, 2:11, start:] = True
+    image = Volume(
+        np.arange(mask.size, dtype=np.float32).reshape(mask.shape), Geometry(mask.shape, (1, 1, 1)), "1"
+    )
+    wanted = (size, size, size)
+    region = prepare(image, mask, RadiomicsSettings(spacing_mm=wanted))
+    places = [axis.positions(slice(0, axis.count)) for axis in axes_of(mask.shape, (1, 1, 1), wanted)]
+    grid = np.stack(np.meshgrid(*places, indexing="ij"))
+    share = ndimage.map_coordinates(mask.astype(float), grid, order=1, mode="nearest")
+    values = ndimage.map_coordinates(image.array.astype(float), grid, order=1, mode="nearest")
+    assert np.allclose(region.inside, values[share >= 0.5 - 1e-6])

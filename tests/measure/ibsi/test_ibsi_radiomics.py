@@ -98,6 +98,20 @@ def test_one_voxel():
     assert any("(cm_*, ngt_*) are undefined: one grey level, or no two voxels" in note for note in notes)
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_constant_intensity_stays_constant_when_it_is_interpolated(interpolation):
+    """Rounding errors of a spline, spread over a fixed number of bins, would be 4 bits of entropy."""
+    rng = np.random.default_rng(0)
+    mask = np.ones((4, 5, 3), bool)
+    for level, *spacing in zip(rng.normal(size=40), *rng.uniform(0.3, 1.5, (3, 40)), strict=True):
+        flat = volume(np.full(mask.shape, level), (1.0, 1.0, 1.0))
+        grid = {"spacing_mm": tuple(spacing), "interpolation": interpolation}
+        chosen = RadiomicsSettings(families=("statistics", "histogram"), bin_number=16, **grid)
+        values, _ = radiomics(flat, mask, chosen)
+        assert values["stat_mean"] == np.float32(level)
+        assert (values["stat_var"], values["stat_kurt"], values["ih_entropy"]) == (0.0, 0.0, 0.0)
+
+
 def test_constant_intensity():
     image, mask = blob()
     values, notes = radiomics(image.with_array(np.full_like(image.array, 3.25)), mask, PET)

@@ -150,13 +150,21 @@ def _interpolated_mask(
     near = [axis.reached(cut) for axis, cut in zip(axes, place, strict=True)]
     old = [axis.needed(cut, reach) for axis, cut in zip(axes, near, strict=True)]
     around = np.zeros([o.stop - o.start for o in old])
-    place_in = tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(place, old, strict=True))
-    around[place_in] = lesion
+    # at the border of the image, coarse new voxels may look at a part of the lesion only
+    here, there = zip(*(_shared(p, o) for p, o in zip(place, old, strict=True)), strict=True)
+    around[there] = lesion[here]
     places = [a.positions(n) - o.start for a, n, o in zip(axes, near, old, strict=True)]
     share = _sample(around, places, method)
     found = share >= HALF
     tight = tight_box(found)
     return found[tight], _shifted(tight, (near[0].start, near[1].start, near[2].start))
+
+
+def _shared(first: slice, second: slice) -> tuple[slice, slice]:
+    """What two ranges of one axis have in common, counted from the start of each; maybe nothing."""
+    start = max(first.start, second.start)
+    stop = max(start, min(first.stop, second.stop))
+    return slice(start - first.start, stop - first.start), slice(start - second.start, stop - second.start)
 
 
 def _interpolated(image: Volume, cut: Box, axes: tuple[Axis, Axis, Axis], method: Method) -> FloatArray:
@@ -176,15 +184,20 @@ def _interpolated(image: Volume, cut: Box, axes: tuple[Axis, Axis, Axis], method
 
 def _sample(array: FloatArray, places: list[FloatArray], method: Method) -> FloatArray:
     """Values of an array at a grid of fractional indices, given axis by axis."""
+    if method == "cubic" and array.size and array.min() == array.max():
+        # a spline through one value is that value; the filter's rounding errors would become grey levels
+        method = "nearest"
     if method == "cubic":
         array = ndimage.spline_filter(array, order=3, mode="mirror")
     for axis, where in enumerate(places):
         index, weight = _taps(where, array.shape[axis], method)
         shape = [1, 1, 1]
         shape[axis] = -1
-        total = np.take(array, index[0], axis=axis) * weight[0].reshape(shape)
+        first = np.take(array, index[0], axis=axis)
+        total = first.copy()
         for i, w in zip(index[1:], weight[1:], strict=True):
-            total += np.take(array, i, axis=axis) * w.reshape(shape)
+            # the weights add up to 1; written so, between equal values lies that value to the last digit
+            total += (np.take(array, i, axis=axis) - first) * w.reshape(shape)
         array = total
     return array
 

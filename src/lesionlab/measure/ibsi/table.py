@@ -18,6 +18,7 @@ from lesionlab.core.components import Box
 from lesionlab.core.recipe import RadiomicsSettings
 from lesionlab.core.volume import Volume
 from lesionlab.measure.added import Added, together
+from lesionlab.measure.ibsi.chain import prepare
 from lesionlab.measure.ibsi.radiomics import feature_columns, radiomics
 from lesionlab.measure.ibsi.region import BoolArray
 from lesionlab.measure.pyradiomics_names import (
@@ -58,9 +59,8 @@ def lesion_features(
 
 
 def _like_pyradiomics(image: Volume, mask: BoolArray, settings: RadiomicsSettings, box: Box) -> Measured:
-    inside = image.array[box][mask]
-    if settings.keep_range is not None:
-        inside = inside[(inside >= settings.keep_range[0]) & (inside <= settings.keep_range[1])]
+    # of the prepared lesion, as PyRadiomics has it: interpolation and re-segmentation may raise the lowest
+    inside = prepare(image, mask, settings, box).inside
     lowest = float(inside.min()) if len(inside) else 0.0
     values, notes = radiomics(image, mask, bins_like_pyradiomics(settings, lowest), box)
     wanted = settings.spacing_mm or (0.0, 0.0, 0.0)
