@@ -12,6 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 import dicom_results as results
+from dicom_phantoms import edit_all
 from lesionlab.core.errors import WriteError
 from lesionlab.core.results import Findings
 from lesionlab.pipeline import write_dicom
@@ -26,6 +27,7 @@ from lesionlab.report.dicom_correction import (
 )
 from lesionlab.report.dicom_files import dicom_objects, write_objects
 from lesionlab.report.dicom_settings import Correction, DicomSettings
+from lesionlab.report.dicom_source import zone_of
 
 KINDS = ("seg", "sr", "rtstruct", "sc")
 BY = Attestation("Muster^Anna", "City Hospital", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))
@@ -170,3 +172,53 @@ def test_a_pseudonym_takes_the_name_of_who_corrected_away(tmp_path: Path) -> Non
 def test_names_are_what_every_character_set_holds() -> None:
     assert person_name("Müller^José\\=x") == "Muller^Jose  x"
     assert len(person_name("a" * 100)) == 64
+
+
+@pytest.mark.parametrize(
+    ("stated", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        (["ISO 2022 IR 100"], "Müller^Jürgen"),
+        ("ISO_IR 6", "Muster^Anna"),
+        (None, "Muster^Anna"),
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("", "Muster^Anna"),
+    ],
+)
+def test_names_of_every_character_set_stay_and_so_does_the_organisation(
+    tmp_path: Path, stated: str | list[str] | None, name: str
+) -> None:
+    results.pet_findings(tmp_path / "scan")
+    for file in (tmp_path / "scan").iterdir():
+        header = pydicom.dcmread(file)
+        header.SpecificCharacterSet, header.PatientName = stated, name
+        header.save_as(file)
+    findings = results.findings_on(tmp_path / "scan", results.two_lesions())
+    kinds = (*KINDS, "labelmap")
+    written = write_dicom(findings, None, tmp_path / "out", DicomSettings(kinds=kinds))
+    made = {kind: pydicom.dcmread(path) for kind, path in written.items()}
+    assert [str(item.PatientName) for item in made.values()] == [name] * len(kinds)
+    accepted = write_objects(
+        attested(made, replace(BY, organisation="Klinik Köln 病院"), None), tmp_path / "a"
+    )
+    report = pydicom.dcmread(accepted["sr"])
+    assert report.VerifyingObserverSequence[0].VerifyingOrganization == "Klinik Köln 病院"
+    assert str(report.PatientName) == name
+
+
+@pytest.mark.parametrize(("stated", "review"), [("+0900", "140607"), ("-0330", "013607"), ("noon", "050607")])
+def test_times_of_contours_are_in_the_zone_that_the_scan_states(
+    tmp_path: Path, stated: str, review: str
+) -> None:
+    results.pet_findings(tmp_path / "scan")
+    edit_all(sorted((tmp_path / "scan").iterdir()), TimezoneOffsetFromUTC=stated)
+    findings = results.findings_on(tmp_path / "scan", results.two_lesions())
+    made = dicom_objects(findings, dicom_source(findings), DicomSettings(kinds=("rtstruct",)))["rtstruct"]
+    assert made.TimezoneOffsetFromUTC == stated
+    drawn = datetime.strptime(f"{made.StructureSetDate}{made.StructureSetTime}", "%Y%m%d%H%M%S")
+    age = datetime.now(zone_of(made)).replace(tzinfo=None) - drawn
+    assert age.total_seconds() < 600
+    attested({"rtstruct": made}, BY, None)
+    assert made.ReviewTime == review

@@ -149,3 +149,14 @@ def test_what_stays_and_what_goes(keyword: str, value: object, left: object) -> 
         assert keyword not in cleaned
     else:
         assert cleaned[keyword].value == left
+
+
+@pytest.mark.parametrize("stated", ["", "ISO_IR 100"])
+def test_a_pseudonym_of_other_letters_is_written_as_it_is(tmp_path: Path, stated: str) -> None:
+    results.pet_findings(tmp_path / "scan")
+    edit_all(sorted((tmp_path / "scan").iterdir()), SpecificCharacterSet=stated)
+    findings = results.findings_on(tmp_path / "scan", results.two_lesions())
+    written = write_dicom(findings, None, tmp_path / "out", _settings(pseudonym="患者7"))
+    for path in written.values():
+        dataset = pydicom.dcmread(path)
+        assert (str(dataset.PatientName), dataset.PatientID) == ("患者7", "患者7")

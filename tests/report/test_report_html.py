@@ -46,3 +46,8 @@ def test_quantities_name_their_unit_in_words() -> None:
     assert quantity(float("nan"), units.SUVBW) == "–"
     assert quantity(3.0, units.ONE) == "3"
     assert unit_words("mm2") == "mm2"
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    assert [number(value, units.MILLILITRE) for value in (-0.001, -0.0, -0.01)] == ["0.00", "0.00", "−0.01"]
+    assert number(-0.0) == "0"

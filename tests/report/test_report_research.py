@@ -83,7 +83,7 @@ def test_subject_labels_hold_letters_and_digits_alone() -> None:
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     findings = results.pet_findings(tmp_path / "scan")
     (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError, match=r"lesions\.seg\.nrrd: found .*; needed a writable place"):
+    with pytest.raises(WriteError, match=r"file: found a file; needed a folder"):
         write_segmentation(findings, tmp_path / "file" / "lesions.seg.nrrd")
     with pytest.raises(WriteError, match=r"lesions\.seg\.odd: found .*; needed a writable place"):
         write_segmentation(findings, tmp_path / "lesions.seg.odd")

@@ -17,6 +17,8 @@ from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 from lesionlab.serve.web.app import make_app
 
+LOCAL = "http://127.0.0.1"
+
 
 def case_of(patient: str, **header: str) -> Case:
     shape = (2, 3, 4)
@@ -69,7 +71,7 @@ def test_what_is_sent_or_accepted_is_about_its_examination(settings: ServeSettin
         made = queue.submit(Order(kind, kind, {key: job.id}))  # type: ignore[arg-type]
         assert subject_of(made) == job.id
         assert about(Store(settings.data), made).patient == "P1"
-        with TestClient(make_app(settings, Store(settings.data), queue)) as client:
+        with TestClient(make_app(settings, Store(settings.data), queue), base_url=LOCAL) as client:
             assert f'href="/jobs/{job.id}"' in client.get(f"/jobs/{made.id}").text
 
 
@@ -79,7 +81,7 @@ def test_lists_tell_whose_scan_and_offer_the_same_patient_alone(
     first = done(settings, queue, "first", case_of("P1", StudyDate="20260301"))
     second = done(settings, queue, "second", case_of("P1", StudyDate="20260401"))
     other = done(settings, queue, "other", case_of("P2"))
-    with TestClient(make_app(settings, Store(settings.data), queue)) as client:
+    with TestClient(make_app(settings, Store(settings.data), queue), base_url=LOCAL) as client:
         told = {item["id"]: (item["patient"], item["scanned"]) for item in client.get("/api/jobs").json()}
         assert told == {
             first.id: ("P1", "2026-03-01"),
@@ -96,7 +98,7 @@ def test_a_comparison_is_headed_by_whom_it_compares(settings: ServeSettings, que
     first = done(settings, queue, "first", case_of("P1", StudyDate="20260301"))
     second = done(settings, queue, "second", case_of("P1", StudyDate="20260401"))
     other = done(settings, queue, "other", case_of("P2"))
-    with TestClient(make_app(settings, Store(settings.data), queue)) as client:
+    with TestClient(make_app(settings, Store(settings.data), queue), base_url=LOCAL) as client:
         pages = []
         for later in (second.id, other.id, "0" * 32):
             key = f"compare:{later}"

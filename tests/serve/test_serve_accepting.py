@@ -38,6 +38,8 @@ from lesionlab.serve.web.app import make_app
 from lesionlab.serve.worker import Worker
 from serve_phantoms import started, submit_study, until
 
+LOCAL = "http://127.0.0.1"
+
 TOKEN = {"Authorization": "Bearer secret"}
 
 
@@ -75,7 +77,7 @@ def setting(settings: ServeSettings) -> ServeSettings:
 
 @pytest.fixture
 def client(setting: ServeSettings, queue: Queue) -> Iterator[TestClient]:
-    with TestClient(make_app(setting, Store(setting.data), queue), headers=TOKEN) as client:
+    with TestClient(make_app(setting, Store(setting.data), queue), base_url=LOCAL, headers=TOKEN) as client:
         yield client
 
 
@@ -290,3 +292,45 @@ def test_the_institution_is_the_scans_own(tmp_path: Path, study: Path) -> None:
     assert institution_of(tmp_path) == "City Hospital"
     (tmp_path / "a.dcm").write_bytes(b"no DICOM")
     assert institution_of(tmp_path) == ""
+
+
+def test_reviews_that_cannot_be_read_do_not_keep_a_service_from_starting(
+    client: TestClient, setting: ServeSettings, queue: Queue, study: Path
+) -> None:
+    store = Store(setting.data)
+    second = examined(setting, queue, study, send=WHEN_ACCEPTED)
+    first = queue.submit(Order("examine", "broken"))
+    store.result_folder(first.id).mkdir()
+    (store.result_folder(first.id) / REVIEWS).write_text("")
+    said = [{"verdict": "accepted", "note": "", "who": "anna", "time": 1.0}]
+    write_json(store.result_folder(second.id) / REVIEWS, said)
+    make_up(setting, store, queue)
+    assert queue.by_key(key_of(first.id)) is None
+    assert queue.by_key(key_of(second.id)) is not None
+
+
+def test_a_rejection_stops_what_is_not_sent_yet(
+    client: TestClient, setting: ServeSettings, queue: Queue, study: Path
+) -> None:
+    pacs, job = Pacs(), examined(setting, queue, study, send=WHEN_ACCEPTED)
+    accept(client, job)
+    accept(client, job, "rejected")
+    assert queue.by_key(key_of(job.id)) is None
+    accept(client, job)
+    # made ready to send, and the PACS is away
+    assert Worker(setting, "w").run_one()
+    made = queue.by_key(key_of(job.id))
+    assert made is not None
+    assert queue.by_key(f"{made.key}>pacs") is not None
+    accept(client, job, "rejected")
+    run_all(setting, queue, pacs)
+    assert pacs.came == []
+    assert not Store(setting.data).result_folder(made.id).exists()
+    accept(client, job)
+    run_all(setting, queue, pacs)
+    assert [item.Modality for item in pacs.came] == ["SEG", "SR"]
+    # what was sent is not called back, and not sent twice
+    accept(client, job, "rejected")
+    accept(client, job)
+    run_all(setting, queue, pacs)
+    assert len(pacs.came) == 2

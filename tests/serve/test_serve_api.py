@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
+import os
+import socket
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -19,12 +24,15 @@ import phantoms
 from lesionlab.serve.jobs import Order, Queue
 from lesionlab.serve.settings import LimitSettings, ServeSettings, WebSettings
 from lesionlab.serve.store import Store
+from lesionlab.serve.web import app as app_module
 from lesionlab.serve.web.app import WebServer, make_app
 from lesionlab.serve.worker import Worker
 
+LOCAL = "http://127.0.0.1"
+
 
 def client_of(settings: ServeSettings, queue: Queue) -> TestClient:
-    return TestClient(make_app(settings, Store(settings.data), queue))
+    return TestClient(make_app(settings, Store(settings.data), queue), base_url=LOCAL)
 
 
 @pytest.fixture
@@ -174,7 +182,7 @@ def test_other_sites_cannot_act_for_a_user(client: TestClient, queue: Queue) -> 
     job = queue.submit(Order("examine", "a"))
     foreign = {"Origin": "http://evil.example"}
     assert client.post(f"/api/jobs/{job.id}/cancel", headers=foreign).status_code == 403
-    own = {"Origin": "http://testserver"}
+    own = {"Origin": LOCAL}
     assert client.post(f"/api/jobs/{job.id}/cancel", headers=own).status_code == 200
 
 
@@ -206,3 +214,78 @@ def test_whatever_comes_the_answer_is_as_documented(client: TestClient) -> None:
             case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
         holds()
+
+
+def test_a_name_from_elsewhere_that_means_this_machine_is_refused(client: TestClient, queue: Queue) -> None:
+    job = queue.submit(Order("examine", "a"))
+    rebound = {"Host": "evil.example:8042", "Origin": "http://evil.example:8042"}
+    assert client.get("/api/jobs", headers=rebound).status_code == 403
+    assert client.get(f"/jobs/{job.id}", headers=rebound).status_code == 403
+    assert client.post(f"/api/jobs/{job.id}/cancel", headers=rebound).status_code == 403
+    for host in ("localhost:8042", "[::1]:8042", "127.0.0.1"):
+        assert client.get("/api/jobs", headers={"Host": host}).status_code == 200
+    assert client.get("/api/jobs", headers={"Host": "[evil"}).status_code == 403
+
+
+async def _answer_of(app: Any, path: str, kind: str) -> tuple[int, int]:
+    """Status of the answer to a POST of 5 MB without a token, and how many pieces of it were read."""
+    came: list[dict[str, Any]] = []
+    read = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal read
+        read += 1
+        return {"type": "http.request", "body": b"x" * 50_000, "more_body": read < 100}
+
+    async def send(message: dict[str, Any]) -> None:
+        came.append(message)
+
+    headers = [(b"host", b"pacs.example"), (b"content-type", kind.encode()), (b"content-length", b"5000000")]
+    scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": path, "query_string": b""}
+    await app({**scope, "headers": headers, "scheme": "http", "root_path": ""}, receive, send)
+    return int(came[0]["status"]), read
+
+
+@pytest.mark.parametrize("path", ["/api/jobs", "/login"])
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/x-www-form-urlencoded"])
+def test_nothing_long_is_read_of_a_caller_without_a_token(
+    settings: ServeSettings, queue: Queue, path: str, kind: str
+) -> None:
+    guarded = settings.model_copy(update={"web": WebSettings(tokens={"anna": "0" * 64})})
+    app = make_app(guarded, Store(settings.data), queue)
+    assert asyncio.run(_answer_of(app, path, kind)) == (401, 0)
+
+
+def test_an_archive_comes_in_one_piece(client: TestClient, settings: ServeSettings, queue: Queue) -> None:
+    job = queue.submit(Order("examine", "a"))
+    claimed = queue.claim("w", ("examine",), 60)
+    assert claimed is not None
+    queue.finish(claimed)
+    folder = Store(settings.data).result_folder(job.id)
+    folder.mkdir()
+    (folder / "lines.bin").write_bytes(os.urandom(200_000))
+    answer = client.get(f"/api/jobs/{job.id}/archive")
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as content:
+        assert content.namelist() == ["lines.bin"]
+
+
+def test_a_caller_that_never_ends_does_not_keep_the_server_from_stopping(
+    settings: ServeSettings, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "ENDING_S", 1)
+    web = settings.model_copy(update={"web": WebSettings(port=0)})
+    with socket.socket() as caller:
+        with WebServer(web, Store(settings.data), queue) as server:
+            caller.connect(("127.0.0.1", server.port))
+            head = "POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
+            caller.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n--b".encode())
+            time.sleep(0.3)
+            began = time.monotonic()
+        assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("name", ["files", "s" * 300 + ".zip", "..", ".files"])
+def test_an_upload_may_have_any_name(client: TestClient, pet_study: Path, name: str) -> None:
+    answer = client.post("/api/jobs", files={"file": (name, zipped(pet_study))})
+    assert answer.status_code == 202, answer.text

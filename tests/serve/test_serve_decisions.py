@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from lesionlab.core.errors import WriteError
 from lesionlab.read import load_mask
 from lesionlab.report import save_volume
+from lesionlab.serve import accepting
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import LimitSettings, ServeSettings, WebSettings
-from lesionlab.serve.store import Store
+from lesionlab.serve.store import Store, sync
 from lesionlab.serve.web import pages
 from lesionlab.serve.web.access import COOKIE
 from lesionlab.serve.web.app import make_app
@@ -24,10 +26,12 @@ from lesionlab.serve.worker import Worker
 from page_phantoms import write_petct
 from serve_phantoms import submit_study
 
+LOCAL = "http://127.0.0.1"
+
 
 @pytest.fixture
 def client(settings: ServeSettings, queue: Queue) -> Iterator[TestClient]:
-    with TestClient(make_app(settings, Store(settings.data), queue)) as client:
+    with TestClient(make_app(settings, Store(settings.data), queue), base_url=LOCAL) as client:
         yield client
 
 
@@ -160,7 +164,7 @@ def test_a_full_service_takes_no_corrections(settings: ServeSettings, queue: Que
     limits = LimitSettings(free_disk_gb=0.0, waiting_jobs=1)
     queue.submit(Order("examine", "other"))
     full = settings.model_copy(update={"limits": limits})
-    with TestClient(make_app(full, Store(settings.data), queue)) as client:
+    with TestClient(make_app(full, Store(settings.data), queue), base_url=LOCAL) as client:
         content = mask_file(settings, job).read_bytes()
         answer = client.post(f"/api/jobs/{job.id}/corrections", files={"file": ("m.nii.gz", content)})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
@@ -180,7 +184,9 @@ def test_pages_need_a_token_and_titles_are_text(settings: ServeSettings, queue: 
     tokens = {"anna": hashlib.sha256(b"secret").hexdigest()}
     guarded = settings.model_copy(update={"web": WebSettings(tokens=tokens)})
     made = queue.submit(Order("examine", "a", {"title": "<b>bold</b>"}))
-    with TestClient(make_app(guarded, Store(settings.data), queue), follow_redirects=False) as client:
+    with TestClient(
+        make_app(guarded, Store(settings.data), queue), base_url=LOCAL, follow_redirects=False
+    ) as client:
         for path in ("/", f"/jobs/{made.id}"):
             answer = client.get(path)
             assert (answer.status_code, answer.headers["location"].startswith("/login")) == (303, True)
@@ -204,3 +210,38 @@ def test_code_is_kept_by_browsers_and_patients_are_not(client: TestClient) -> No
     assert "unsafe-inline" not in answer.headers["content-security-policy"].split("style-src")[0]
     for path in ("/static/../pages.py", "/static/%2e%2e/pages.py"):
         assert client.get(path).status_code == 404
+
+
+def test_what_somebody_decided_is_on_disk_before_it_counts(
+    client: TestClient, settings: ServeSettings, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    settle = Store.settle
+
+    def seen(path: Path) -> None:
+        synced.append(path.name.rpartition(".part")[2] or path.name)
+        sync(path)
+
+    def settled(store: Store, folder: Path) -> None:
+        synced.extend(path.name for path in folder.iterdir())
+        settle(store, folder)
+
+    monkeypatch.setattr(accepting, "sync", seen)
+    monkeypatch.setattr(Store, "settle", settled)
+    client.post(f"/api/jobs/{job.id}/reviews", json={"verdict": "accepted"})
+    assert synced == [".json", job.id]
+    content = mask_file(settings, job).read_bytes()
+    client.post(f"/api/jobs/{job.id}/corrections", files={"file": ("m.nii.gz", content)})
+    assert synced[2:] == ["mask.nii.gz"]
+
+
+def test_a_full_disk_is_not_the_masks_fault(
+    client: TestClient, settings: ServeSettings, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise WriteError("disk", "No space left on device", "a disk with enough space")
+
+    content = mask_file(settings, job).read_bytes()
+    monkeypatch.setattr(Store, "settle", full)
+    answer = client.post(f"/api/jobs/{job.id}/corrections", files={"file": ("m.nii.gz", content)})
+    assert (answer.status_code, "No space left" in answer.text) == (503, True)

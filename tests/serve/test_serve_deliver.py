@@ -12,9 +12,9 @@ import pytest
 
 from lesionlab.core.errors import ServeError
 from lesionlab.serve.deliver import DICOM_FOLDER, Deliverer
-from lesionlab.serve.dicomweb import stow
+from lesionlab.serve.dicomweb import fetch_dicomweb, stow
 from lesionlab.serve.jobs import Job, Order, Queue
-from lesionlab.serve.settings import Destination, ServeSettings
+from lesionlab.serve.settings import Destination, ServeSettings, Source
 from lesionlab.serve.store import Store
 
 
@@ -104,6 +104,7 @@ def test_after_its_time_a_delivery_is_kept_as_failed_and_can_be_retried(
     pacs.away = OSError("cable cut")
     deliverer = Deliverer(setting, Store(setting.data), queue, way=pacs)
     job = ordered(setting, queue)
+    assert deliverer.deliver_one()
     clock.now += 601
     assert deliverer.deliver_one()
     failed = now(queue, job)
@@ -189,3 +190,27 @@ def test_stow_refuses_to_be_content_with_half(
         stow(files, there)
     with pytest.raises(ServeError, match="needed an answer"):
         stow(files, Destination(kind="dicomweb", url="http://127.0.0.1:9/dicom-web"))
+
+
+def test_a_service_that_was_off_has_not_tried(setting: ServeSettings, queue: Queue, clock: Clock) -> None:
+    pacs = Pacs()
+    pacs.away = OSError("still booting")
+    deliverer = Deliverer(setting, Store(setting.data), queue, way=pacs)
+    job = ordered(setting, queue)
+    clock.now += 100_000
+    assert deliverer.deliver_one()
+    assert now(queue, job).state == "waiting"
+    pacs.away = None
+    clock.now += 10
+    assert deliverer.deliver_one()
+    assert now(queue, job).state == "done"
+
+
+def test_passwords_within_an_address_are_not_told(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"x")
+    nobody = "http://anna:secret@127.0.0.1:9/dicom-web"
+    with pytest.raises(ServeError, match=r"^http://127\.0\.0\.1:9/dicom-web: ") as stored:
+        stow([tmp_path / "a.dcm"], Destination(kind="dicomweb", url=nobody))
+    with pytest.raises(ServeError, match=r"^http://127\.0\.0\.1:9/dicom-web: ") as fetched:
+        fetch_dicomweb("1", Source(kind="dicomweb", url=nobody), Store(tmp_path / "data"), 100)
+    assert "secret" not in f"{stored.value}{fetched.value}"

@@ -27,6 +27,8 @@ from lesionlab.serve.store import Store
 from lesionlab.serve.web.app import make_app
 from orthanc import missing, orthanc
 
+LOCAL = "http://127.0.0.1"
+
 ACCESSION = "ACC-2024/17"
 
 
@@ -100,7 +102,7 @@ def test_what_cannot_be_fetched_keeps_its_reason(sourced: ServeSettings, queue: 
 def test_requests_over_rest(sourced: ServeSettings, queue: Queue) -> None:
     by_dicom = {**sourced.sources, "dicom": Source(kind="dicom")}
     chosen = sourced.model_copy(update={"sources": by_dicom})
-    with TestClient(make_app(chosen, Store(chosen.data), queue)) as client:
+    with TestClient(make_app(chosen, Store(chosen.data), queue), base_url=LOCAL) as client:
         answer = client.post("/api/fetch", json={"source": "pacs", "accession": ACCESSION})
         assert (answer.status_code, answer.json()["kind"], answer.json()["state"]) == (
             202,
@@ -113,12 +115,13 @@ def test_requests_over_rest(sourced: ServeSettings, queue: Queue) -> None:
             ("dicom", "1", "our DICOM node switched off"),
             ("pacs", "*", "should match pattern"),
             ("pacs", "", "should match pattern"),
+            ("pacs", "  ", "should match pattern"),
         ):
             answer = client.post("/api/fetch", json={"source": source, "accession": accession})
             assert (answer.status_code, words in answer.text) == (422, True), answer.text
         full = chosen.limits.model_copy(update={"free_disk_gb": 1e9})
     with TestClient(
-        make_app(chosen.model_copy(update={"limits": full}), Store(chosen.data), queue)
+        make_app(chosen.model_copy(update={"limits": full}), Store(chosen.data), queue), base_url=LOCAL
     ) as client:
         answer = client.post("/api/fetch", json={"source": "pacs", "accession": "1"})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")

@@ -98,3 +98,10 @@ def test_what_is_no_dicom_is_refused(content: bytes, words: str) -> None:
 
 def test_a_deflated_data_set_is_left_to_pydicom() -> None:
     assert data_values(b"", "1.2.840.10008.1.2.1.99", TAGS) is None
+
+
+def test_text_that_switches_its_character_set_is_left_to_pydicom(pet_study: Path) -> None:
+    sets, words = ["", "ISO 2022 IR 87"], "全身"
+    source = sorted(pet_study.iterdir())[0]
+    content = written(source, ExplicitVRLittleEndian, SpecificCharacterSet=sets, SeriesDescription=words)
+    assert file_values(content, (0x0008103E,)) == {0x0008103E: words}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lesionlab.core.errors import ServeError
-from lesionlab.serve.jobs import Job, Order, Queue
+from lesionlab.serve.jobs import Job, Order, Queue, short_key
 from lesionlab.serve.tables import METADATA, open_database
 from postgres import missing, postgres
 
@@ -243,3 +243,22 @@ def test_passwords_of_a_database_are_not_told() -> None:
     with pytest.raises(ServeError) as raised:
         open_database("nothing://user:secret@host/db")
     assert "secret" not in str(raised.value)
+
+
+def test_keys_fit_the_column_and_stay_the_only_one(queue: Queue) -> None:
+    study = f"{'1' * 64}:{'a' * 32}"
+    long, other = (
+        f"{study}:a-route-of-a-long-name-for-whole-bodies",
+        f"{study}:a-route-of-a-long-name-for-heads",
+    )
+    job = queue.submit(Order("examine", long))
+    assert (len(job.key), job.key.startswith(study)) == (128, True)
+    assert queue.submit(Order("examine", long)).id == job.id
+    assert queue.submit(Order("examine", other)).id != job.id
+    claimed = queue.claim("w", ("examine",), 60)
+    assert claimed is not None
+    assert queue.finish(claimed, [Order("deliver", f"{claimed.key}>pacs")])
+    sent = queue.by_key(f"{claimed.key}>pacs")
+    assert sent is not None
+    assert len(sent.key) == 128
+    assert short_key("short") == "short"

@@ -161,3 +161,20 @@ def test_the_service_looks_by_itself(retention: Retention, clock: Clock) -> None
     retention.start()
     retention.stop()
     assert retention.queue.jobs() == []
+
+
+def test_a_corrected_mask_goes_with_the_scan(retention: Retention, clock: Clock) -> None:
+    key, folder = received(retention, "1.2", 1), retention.store.uploads / "mask1"
+    folder.mkdir()
+    (folder / "mask.nii.gz").write_bytes(b"x")
+    first = ended(retention, key, source="studies/1.2")
+    second = ended(
+        retention,
+        "correction:mask1",
+        source="studies/1.2",
+        mask="uploads/mask1/mask.nii.gz",
+        correction={"corrects": first.id},
+    )
+    clock.pass_days(DAYS + 1)
+    assert set(retention.look()) == {first.id, second.id}
+    assert not folder.exists()

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from lesionlab.core.errors import ServeError
 from lesionlab.serve import service as service_module
@@ -112,3 +113,16 @@ def started(file: Path, port: int) -> subprocess.Popen[bytes]:
     until(lambda: listening(port) or process.poll() is not None)
     assert process.poll() is None
     return process
+
+
+def test_a_database_that_is_away_does_not_keep_a_service_from_stopping(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("note", {}, Exception("disk full"))
+
+    service = Service(settings)
+    with pytest.raises(OperationalError), service:
+        monkeypatch.setattr(service.queue, "note", away)
+    assert not service.arrivals.thread.is_alive()
+    lock_folder(settings.data).close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lesionlab.core.errors import ServeError, WriteError
+from lesionlab.serve import store as store_module
 from lesionlab.serve.store import SENDER, Store
 
 
@@ -73,7 +74,7 @@ def test_a_full_disk_leaves_no_half_file(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(WriteError, match="No space left on device"):
         store.put_instance("1.2", "1.2.1", b"x")
-    assert [file.name for file in store.study_folder("1.2").iterdir()] == [SENDER]
+    assert list(store.study_folder("1.2").iterdir()) == []
     assert store.study("1.2") is None
 
 
@@ -110,3 +111,39 @@ def test_a_disk_that_refuses_an_upload(store: Store, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(WriteError, match="No space left"):
         store.new_upload()
+
+
+def test_a_sender_is_known_though_the_disk_was_full_when_it_began(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken, pytest.raises(WriteError):
+        broken.setattr(os, "fsync", full)
+        store.put_instance("1.2", "1.2.1", b"x", sender="SCANNER")
+    # a kill between the folder and the file leaves the folder alone
+    store.study_folder("1.3").mkdir()
+    for uid in ("1.2", "1.3"):
+        store.put_instance(uid, f"{uid}.1", b"x", sender="SCANNER")
+        study = store.study(uid)
+        assert study is not None
+        assert study.sender == "SCANNER"
+
+
+def test_an_instance_that_comes_twice_is_on_disk_both_times(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(store_module, "sync", synced.append)
+    assert store.put_instance("1.2", "1.2.1", b"x")
+    synced.clear()
+    assert not store.put_instance("1.2", "1.2.1", b"x")
+    assert synced == [store.study_folder("1.2")]
+
+    def broken(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(store_module, "sync", broken)
+    with pytest.raises(WriteError, match="Input/output error"):
+        store.put_instance("1.2", "1.2.1", b"x")

@@ -11,11 +11,11 @@ import SimpleITK as sitk
 
 from lesionlab.core.errors import WriteError
 from lesionlab.core.recipe import BiomarkerSettings
-from lesionlab.core.results import Findings, Prediction, Provenance
+from lesionlab.core.results import Column, Findings, LesionTable, Prediction, Provenance
 from lesionlab.core.units import HOUNSFIELD, ONE, SUVBW
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.measure import measure
-from lesionlab.serve.viewer import write_viewer
+from lesionlab.serve.viewer import table_record, write_viewer
 from phantoms import pet_case
 
 GRID = Geometry((8, 10, 12), (3.0, 2.0, 2.5), (10.0, -20.0, 30.0))
@@ -84,3 +84,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sitk, "WriteImage", refuse)
     with pytest.raises(WriteError, match="no space left"):
         write_viewer(findings(np.zeros(GRID.shape), np.ones(GRID.shape, np.float32)), tmp_path)
+
+
+def test_a_value_that_a_lesion_has_not_is_a_dash(tmp_path: Path) -> None:
+    labels = Volume(np.ones((1, 1, 1), np.int32), Geometry((1, 1, 1), (1.0, 1.0, 1.0)), ONE)
+    columns = (Column("SUVmax", "g/ml", ""), Column("MTV", "ml", ""))
+    record = table_record(LesionTable(columns, ({"SUVmax": 2.0},), (), {}, labels))
+    assert record["lesions"][0]["cells"][1] == "–"

@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from lesionlab.serve import worker as worker_module
 from lesionlab.serve.jobs import Job, Order, Queue
@@ -159,3 +162,39 @@ def test_a_stopped_worker_puts_its_job_back(settings: ServeSettings, queue: Queu
     process.terminate()
     assert process.wait(30) == 0
     assert state(queue, job) in ("waiting", "done")
+
+
+def test_a_worker_that_hangs_after_it_lost_its_job_is_ended(
+    settings: ServeSettings, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(worker_module, "RENEWAL_S", 0.02)
+    monkeypatch.setattr(worker_module, "GRACE_S", 0.1)
+    monkeypatch.setattr(worker_module.os, "_exit", lambda code: ended.set())
+    queue.submit(Order("examine", "a"))
+    job = queue.claim("w", ("examine",), 60)
+    assert job is not None
+    with _Lease(queue, job, minutes=0.0):
+        assert ended.wait(5)
+
+
+def test_a_database_that_is_away_for_a_while_costs_no_lease(
+    settings: ServeSettings, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+    renew = queue.renew
+
+    def away_at_first(*given: Any) -> bool:
+        tries.append(0.0)
+        if len(tries) < 3:
+            raise OperationalError("renew", {}, Exception("database is locked"))
+        return renew(*given)
+
+    monkeypatch.setattr(worker_module, "RENEWAL_S", 0.02)
+    monkeypatch.setattr(queue, "renew", away_at_first)
+    queue.submit(Order("examine", "a"))
+    job = queue.claim("w", ("examine",), 60)
+    assert job is not None
+    with _Lease(queue, job, minutes=1.0) as lease:
+        until(lambda: len(tries) > 3, 5)
+        assert not lease.lost.is_set()

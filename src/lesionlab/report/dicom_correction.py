@@ -20,7 +20,7 @@ from lesionlab.core.errors import WriteError
 from lesionlab.report.dicom_codes import plain_ascii
 from lesionlab.report.dicom_content import coded, person_item, text_item
 from lesionlab.report.dicom_settings import Correction
-from lesionlab.report.dicom_source import MOST_SEPARATE, derived_uid
+from lesionlab.report.dicom_source import MOST_SEPARATE, derived_uid, speak_one_set, zone_of
 
 OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
 PERSON = Code("121006", "DCM", "Person")
@@ -128,6 +128,7 @@ def _attest_report(report: Dataset, by: Attestation, superseded: Dataset | None)
         report.PredecessorDocumentsSequence = [_predecessor(superseded)]
     if not by.person:
         return
+    speak_one_set(report, by.organisation)
     items = list(report.ContentSequence)
     place = next((n for n, item in enumerate(items) if item.RelationshipType == OBSERVER), 0)
     report.ContentSequence = [*items[:place], *_observer(by), *items[place:]]
@@ -162,6 +163,6 @@ def _observer(by: Attestation) -> list[Dataset]:
 def _approve_contours(contours: Dataset, by: Attestation) -> None:
     if not by.person:
         return
-    moment = by.time.astimezone(UTC)
+    moment = by.time.astimezone(zone_of(contours))
     contours.ApprovalStatus, contours.ReviewerName = "APPROVED", by.person
     contours.ReviewDate, contours.ReviewTime = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 
-from lesionlab.report.dicom_source import derived_uid
+from lesionlab.report.dicom_source import derived_uid, speak_one_set
 
 
 def _words(text: str) -> frozenset[str]:
@@ -67,6 +67,7 @@ def deidentified(dataset: Dataset, pseudonym: str, *, secret: str, keep_uids: bo
     stated in the object, as the profile asks.
     """
     cleaned = _cleaned(dataset, secret, keep_uids)
+    speak_one_set(cleaned, pseudonym)
     cleaned.PatientName = cleaned.PatientID = pseudonym
     cleaned.PatientIdentityRemoved = "YES"
     cleaned.DeidentificationMethod = "LesionLab, results only: PS3.15 basic profile"

@@ -6,7 +6,7 @@ Filled by the even-odd rule the contours give back the very mask. Reading contou
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from lesionlab.report.dicom_source import (
     decimal,
     identity,
     merged,
+    zone_of,
 )
 
 DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
@@ -73,7 +74,7 @@ def _header(findings: Findings, source: DicomSource, settings: DicomSettings, ui
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     del header.Rows, header.Columns
-    now = datetime.now(UTC)
+    now = datetime.now(zone_of(header))
     header.SOPClassUID = RTStructureSetStorage
     header.SOPInstanceUID = uids.instance("rtstruct")
     header.SeriesInstanceUID = uids.series("rtstruct")

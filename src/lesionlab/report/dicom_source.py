@@ -11,10 +11,12 @@ import uuid
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
@@ -41,6 +43,10 @@ _REQUIRED: Final = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
+UTF_8: Final = "ISO_IR 192"
+_SETS: Final = (100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166, 192)
+PLAIN_SETS: Final = ("GB18030", "GBK", *(f"ISO_IR {number}" for number in _SETS))
+"""Character sets without code extensions, PS3.3 tables C.12-2 and C.12-5."""
 SEXES: Final = ("M", "F", "O")
 MOST_SEPARATE: Final = 250
 """So many lesions, the largest, have a segment, contours and measurements of their own; the rest share one.
@@ -156,6 +162,7 @@ def identity(source: DicomSource) -> Dataset:
     for keyword in _IDENTITY:
         if keyword in header:
             copied[keyword] = deepcopy(header[keyword])
+    speak_one_set(copied)
     for keyword in _REQUIRED:
         if keyword not in copied or copied[keyword].value is None:
             setattr(copied, keyword, "")
@@ -171,6 +178,29 @@ def identity(source: DicomSource) -> Dataset:
         copied.FrameOfReferenceUID = source.frame_of_reference
         copied.PositionReferenceIndicator = header.get("PositionReferenceIndicator") or ""
     return copied
+
+
+def speak_one_set(dataset: Dataset, *texts: str) -> None:
+    """Let a data set speak UTF-8 where its own character set is not one plain one, or lacks one of the texts.
+
+    Values stay the same. Sets that switch (ISO 2022), empty and misspelt ones are common in scans, and
+    refused where results are written.
+    """
+    stated = dataset.get("SpecificCharacterSet")
+    if stated is None and all(text.isascii() for text in texts):
+        return
+    if stated in PLAIN_SETS and all(_in_set(text, stated) for text in texts):
+        return
+    dataset.decode()
+    dataset.SpecificCharacterSet = UTF_8
+
+
+def _in_set(text: str, stated: str) -> bool:
+    try:
+        text.encode(convert_encodings(stated)[0])
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def references(source: DicomSource) -> list[Dataset]:
@@ -238,6 +268,14 @@ def _positioned(plane: SourcePlane, source: DicomSource) -> Dataset:
     position.ImagePositionPatient = [decimal(v) for v in plane.position]
     item.PlanePositionSequence = [position]
     return item
+
+
+def zone_of(dataset: Dataset) -> tzinfo:
+    """The time zone that all of a data set's dates and times are in (TimezoneOffsetFromUTC); else UTC."""
+    try:
+        return datetime.strptime(str(dataset.get("TimezoneOffsetFromUTC") or ""), "%z").tzinfo or UTC
+    except ValueError:
+        return UTC
 
 
 def decimal(value: float) -> str:

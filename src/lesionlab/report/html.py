@@ -105,16 +105,16 @@ def unit_words(unit: str) -> str:
 
 
 def number(value: float, unit: str = ONE) -> str:
-    """A value for reading: decimals by unit, whole counts without any, NaN as a dash."""
+    """A value for reading: decimals by unit, whole counts without any, NaN as a dash; zero has no sign."""
     value = float(value)
     if math.isnan(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if unit in DECIMALS:
-        text = f"{value:.{DECIMALS[unit]}f}"
+        text = f"{value:z.{DECIMALS[unit]}f}"
     elif value.is_integer() and abs(value) < 1e9:
-        text = f"{value:.0f}"
+        text = f"{value:z.0f}"
     else:
         text = f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
     return text.replace("-", "−")

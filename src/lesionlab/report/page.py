@@ -285,7 +285,7 @@ def metric_value(name: str, value: float) -> str:
     counts = name.startswith(("lesions", "prediction_missing")) and not name.endswith("_percent")
     if math.isfinite(value) and not counts:
         digits = 1 if name.endswith("_percent") else 2 if name.endswith(("_ml", "_mm", "_error")) else 3
-        return f"{value:.{digits}f}".replace("-", "−")
+        return f"{value:z.{digits}f}".replace("-", "−")
     return number(value)
 
 

@@ -118,16 +118,16 @@ def main_table(rows: Rows) -> tuple[list[str], list[list[str]]]:
     head = ["variant", "Dice", "IoU", "lesions found", "FP volume, ml", "p (Holm)", "rank", "first"]
     head += ["left empty"] if free else []
     body = []
-    for row in rows:
+    for place, row in enumerate(rows):
         cells = [
             str(row["variant"]),
             with_interval(row, "dice"),
             with_interval(row, "iou"),
             three(row["lesion_sensitivity"]),
-            f"{row['fp_volume_ml']:.3g}",
-            "best" if math.isnan(row["p_holm"]) else p_value(row["p_holm"]),
-            f"{row['rank']:g} [{row['rank_low']:g}, {row['rank_high']:g}]",
-            f"{row['first_share']:.0%}",
+            in_form(row["fp_volume_ml"], ".3g"),
+            "best" if place == 0 and math.isnan(row["p_holm"]) else p_value(row["p_holm"]),
+            _rank(row),
+            in_form(row["first_share"], ".0%"),
         ]
         cells += [f"{row['left_empty']} of {row['lesion_free']}"] if free else []
         body.append(cells)
@@ -147,7 +147,7 @@ def cost_table(rows: Rows) -> tuple[list[str], list[list[str]]]:
             millions(row["parameters"]),
             f"{row['minutes']:.2f}" if row["minutes"] else MISSING,
             f"{row['patches']:.0f}" if row["patches"] else MISSING,
-            f"{row['seconds_per_case']:.3f}",
+            three(row["seconds_per_case"]),
         ]
         cells += [three(row["seed_sd"])] if several else []
         body.append([*cells, str(row["post_processing"])])
@@ -163,12 +163,23 @@ def with_interval(row: Mapping[str, Any], metric: str) -> str:
 
 def three(value: float) -> str:
     """Three decimals; undefined as a dash."""
-    return MISSING if math.isnan(value) else f"{value:.3f}"
+    return in_form(value, ".3f")
+
+
+def in_form(value: float, form: str) -> str:
+    """A number in a form of Python's; undefined as a dash."""
+    return MISSING if math.isnan(value) else format(value, form)
 
 
 def p_value(value: float) -> str:
     """A p value, the smallest as below 0.001."""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else three(value)
+
+
+def _rank(row: Mapping[str, Any]) -> str:
+    if math.isnan(row["rank"]):
+        return MISSING
+    return f"{row['rank']:g} [{row['rank_low']:g}, {row['rank_high']:g}]"
 
 
 def millions(count: int) -> str:
@@ -239,7 +250,7 @@ def _free(rows: Rows) -> Html:
     if not any(row["lesion_free"] for row in rows):
         return Html("")
     body = [
-        [row["variant"], row["lesion_free"], row["left_empty"], f"{row['left_empty_share']:.0%}"]
+        [row["variant"], row["lesion_free"], row["left_empty"], in_form(row["left_empty_share"], ".0%")]
         for row in rows
     ]
     words = "Dice is undefined in a case without a lesion; what counts is that nothing is found there."

@@ -7,16 +7,18 @@ once. Recording what people say is `web/decisions.py`'s business, sending `deliv
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lesionlab.core.errors import ServeError
-from lesionlab.core.files import writing
+from lesionlab.core.errors import ServeError, WriteError
+from lesionlab.core.files import write_json, writing
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
-from lesionlab.serve.store import Store
+from lesionlab.serve.store import Store, sync
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -26,6 +28,8 @@ REVIEWS = "reviews.json"
 WHEN_ACCEPTED = "when accepted"
 DICOM_FOLDER = "dicom"
 REPORT = "sr.dcm"
+
+log = logging.getLogger(__name__)
 
 
 def key_of(job_id: str) -> str:
@@ -40,6 +44,18 @@ def reviews_in(folder: Path) -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return found
+
+
+def keep_reviews(folder: Path, reviews: Sequence[dict[str, Any]]) -> None:
+    """Write the reviews beside a job's results; they are on disk when this returns. Raises WriteError."""
+    file = folder / REVIEWS
+    with writing(file) as temporary:
+        write_json(temporary, reviews)
+        sync(temporary)
+    try:
+        sync(folder)
+    except OSError as error:
+        raise WriteError(file, error.strerror or str(error), "a disk that keeps it") from error
 
 
 def order_of(job: Job, reviews: Sequence[dict[str, Any]], settings: ServeSettings) -> Order | None:
@@ -73,14 +89,58 @@ def person_of(who: str, settings: ServeSettings) -> str:
     return person_name(settings.web.people.get(who, who)) if settings.web.tokens else ""
 
 
+def follow(
+    settings: ServeSettings,
+    store: Store,
+    queue: Queue,
+    job: Job,
+    reviews: Sequence[dict[str, Any]],
+    who: str = "service",
+) -> None:
+    """Do what the last review of a result asks for: queue what is to be sent, or take it back in time."""
+    order = order_of(job, reviews, settings)
+    if order is not None:
+        queue.submit(order, who=who)
+    elif reviews and reviews[-1]["verdict"] != "accepted":
+        withdraw(store, queue, job.id, who)
+
+
+def withdraw(store: Store, queue: Queue, job_id: str, who: str) -> None:
+    """Take the acceptance of a result back as far as it still waits; what was sent stays sent.
+
+    Where nothing was sent the acceptance is forgotten: the next one is a new job with its own reviewer.
+    """
+    made = queue.by_key(key_of(job_id))
+    if made is None:
+        return
+    # what was done in between cannot be cancelled any more, and need not be
+    with suppress(ServeError):
+        queue.cancel(made.id, who)
+    sends = [queue.by_key(f"{made.key}>{name}") for name in made.payload["send_to"]]
+    known = [send for send in sends if send is not None]
+    for send in known:
+        if send.state == "waiting":
+            with suppress(ServeError):
+                queue.cancel(send.id, who)
+    left = [send.id for send in known if (queue.job(send.id) or send).state != "cancelled"]
+    if not left:
+        queue.forget([made.id, *(send.id for send in known)])
+        store.discard(store.result_folder(made.id))
+
+
 def make_up(settings: ServeSettings, store: Store, queue: Queue) -> int:
-    """Queue acceptances that a kill left recorded but not queued; returns how many results were looked at."""
+    """Follow reviews that a kill left recorded and no more; returns how many results were looked at.
+
+    Reviews that cannot be read are told in the log: they must not keep the service from starting.
+    """
     folders = [file.parent for file in store.results.glob(f"*/{REVIEWS}")]
     for folder in folders:
         job = queue.job(folder.name)
-        order = None if job is None else order_of(job, reviews_in(folder), settings)
-        if order is not None:
-            queue.submit(order)
+        try:
+            if job is not None:
+                follow(settings, store, queue, job, reviews_in(folder))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            log.error("%s cannot be read: %s", folder / REVIEWS, error)
     return len(folders)
 
 

@@ -46,6 +46,7 @@ class Deliverer:
     def __init__(self, settings: ServeSettings, store: Store, queue: Queue, *, way: Send = send) -> None:
         self.settings, self.store, self.queue, self.way = settings, store, queue, way
         self.pauses: dict[str, float] = {}
+        self.failing: dict[str, float] = {}
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, name="deliverer", daemon=True)
 
@@ -78,6 +79,7 @@ class Deliverer:
             log.exception("delivery %s failed", job.id)
             self._again(job, destination, f"{name}: {type(error).__name__}: {error}"[:500])
         else:
+            self._forget(job)
             self.queue.finish(job, message=f"{len(files)} objects sent to {name}")
         return True
 
@@ -88,14 +90,23 @@ class Deliverer:
         return sorted((folder / DICOM_FOLDER).glob("*.dcm"))
 
     def _again(self, job: Job, destination: Destination, reason: str) -> None:
-        """Put a delivery back, each time for longer; give up when it has been tried for too long."""
-        if self.queue.clock() - job.created > 60 * destination.retry_minutes:
+        """Put a delivery back, each time for longer; give up when it has been tried for too long.
+
+        What counts is the time since the first try that failed: a service that was off has not tried.
+        """
+        now = self.queue.clock()
+        if now - self.failing.setdefault(job.id, now) > 60 * destination.retry_minutes:
+            self._forget(job)
             self.queue.fail(job, f"{reason} (tried for {destination.retry_minutes:g} minutes)")
             return
         pause = self.pauses.get(job.id, FIRST_PAUSE_S)
         self.pauses[job.id] = min(2 * pause, LONGEST_PAUSE_S)
         log.warning("delivery %s put back for %.0f s: %s", job.id, pause, reason)
         self.queue.postpone(job, reason, pause)
+
+    def _forget(self, job: Job) -> None:
+        self.pauses.pop(job.id, None)
+        self.failing.pop(job.id, None)
 
     def _run(self) -> None:
         while not self.stopped.is_set():

@@ -29,7 +29,7 @@ def stow(files: Sequence[Path], destination: Destination) -> None:
 
     Raises ServeError, naming the server, when it does not answer or refuses an instance.
     """
-    boundary = uuid.uuid4().hex
+    boundary, place = uuid.uuid4().hex, shown(destination.url)
     content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
     headers = {**destination.headers, "Content-Type": content_type, "Accept": "application/dicom+json"}
     try:
@@ -40,11 +40,11 @@ def stow(files: Sequence[Path], destination: Destination) -> None:
             timeout=TIMEOUT_S,
         )
     except httpx.HTTPError as error:
-        raise ServeError(destination.url, str(error) or type(error).__name__, "an answer") from None
+        raise ServeError(place, str(error) or type(error).__name__, "an answer") from None
     refused = _refused(answer)
     if answer.status_code not in (200, 202) or refused:
         found = f"HTTP status {answer.status_code}" + (f", {refused} instances refused" if refused else "")
-        raise ServeError(destination.url, found, "all instances stored")
+        raise ServeError(place, found, "all instances stored")
 
 
 def fetch_dicomweb(accession: str, source: Source, store: Store, most_bytes: int) -> list[str]:
@@ -60,8 +60,14 @@ def fetch_dicomweb(accession: str, source: Source, store: Store, most_bytes: int
             for study in studies:
                 _fetch_study(client, f"{root}/studies/{study}", store, most_bytes)
     except httpx.HTTPError as error:
-        raise ServeError(source.url, str(error) or type(error).__name__, "an answer") from None
+        raise ServeError(shown(source.url), str(error) or type(error).__name__, "an answer") from None
     return studies
+
+
+def shown(url: str) -> str:
+    """A URL without the user and password that it may hold: it stands in reasons that everybody reads."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _studies(client: httpx.Client, root: str, accession: str) -> list[str]:
@@ -70,16 +76,16 @@ def _studies(client: httpx.Client, root: str, accession: str) -> list[str]:
     wanted = quote(accession, safe="/:@!$'(),;")
     answer = client.get(f"{root}/studies?AccessionNumber={wanted}", headers=headers)
     if answer.status_code not in (200, 204):
-        raise ServeError(root, f"HTTP status {answer.status_code} of a query", "an answer")
+        raise ServeError(shown(root), f"HTTP status {answer.status_code} of a query", "an answer")
     try:
         found = answer.json() if answer.status_code == 200 else []
         studies = [str(item["0020000D"]["Value"][0]) for item in found]
     except (ValueError, KeyError, IndexError, TypeError):
-        raise ServeError(root, "an answer that cannot be read", "studies as DICOM JSON") from None
+        raise ServeError(shown(root), "an answer that cannot be read", "studies as DICOM JSON") from None
     if not studies:
-        raise ServeError(root, "no study of this accession number", "one that it holds")
+        raise ServeError(shown(root), "no study of this accession number", "one that it holds")
     if not all(UID.fullmatch(study) for study in studies):
-        raise ServeError(root, "studies without UIDs", "UIDs of digits and dots")
+        raise ServeError(shown(root), "studies without UIDs", "UIDs of digits and dots")
     return studies
 
 
@@ -88,17 +94,19 @@ def _fetch_study(client: httpx.Client, place: str, store: Store, most_bytes: int
     with client.stream("GET", place, headers=headers) as answer:
         boundary = re.search(r'boundary="?([^";,]+)', answer.headers.get("content-type", ""))
         if answer.status_code != 200 or boundary is None:
-            raise ServeError(place, f"HTTP status {answer.status_code}", "the study's instances")
-        count = 0
+            raise ServeError(shown(place), f"HTTP status {answer.status_code}", "the study's instances")
+        count, sender = 0, urlsplit(shown(place)).netloc
         for part in multipart(answer.iter_bytes(), boundary[1].encode(), most_bytes):
             try:
                 values = file_values(part, (STUDY_UID, SOP_UID))
-                store.put_instance(values[STUDY_UID], values[SOP_UID], part, sender=urlsplit(place).netloc)
+                store.put_instance(values[STUDY_UID], values[SOP_UID], part, sender=sender)
             except (ValueError, KeyError) as error:
-                raise ServeError(place, f"a part that is no instance ({error})", "DICOM files") from None
+                raise ServeError(
+                    shown(place), f"a part that is no instance ({error})", "DICOM files"
+                ) from None
             count += 1
     if not count:
-        raise ServeError(place, "no instances", "the study's instances")
+        raise ServeError(shown(place), "no instances", "the study's instances")
 
 
 def multipart(chunks: Iterable[bytes], boundary: bytes, most_bytes: int) -> Iterator[bytes]:

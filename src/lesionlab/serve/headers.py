@@ -48,9 +48,14 @@ def data_values(
         return None
     order = ">" if syntax == BIG_ENDIAN else "<"
     found, _ = _walk(content, start, tags, implicit=syntax == IMPLICIT, order=order)
-    if found is None or not all(value.isascii() for value in found.values()):
+    if found is None or not all(map(_plain, found.values())):
         return None
     return {tag: value.decode("ascii").strip("\0 ") for tag, value in found.items()}
+
+
+def _plain(value: bytes) -> bool:
+    """True for text that is the same in every character set: no escape to another one (ISO 2022)."""
+    return value.isascii() and b"\x1b" not in value
 
 
 def _decoded(content: bytes, tags: Collection[int]) -> dict[int, str]:

@@ -7,6 +7,7 @@ transaction that marks it done. Running jobs is `worker.py`'s business.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import uuid
@@ -24,6 +25,9 @@ Kind = Literal["examine", "compare", "accept", "deliver", "fetch"]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Clock = Callable[[], float]
 FINISHED = ("done", "failed", "cancelled")
+LONGEST_KEY = 128
+KEPT_LETTERS = 97
+"""So much of a longer key stays readable: the UID of a study and the digest of its instances."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Queue:
         """
         try:
             with self.engine.begin() as connection:
-                known = _by(connection, JOBS.c.key == order.key)
+                known = _by(connection, JOBS.c.key == short_key(order.key))
                 if known is not None:
                     return known
                 if most_waiting is not None:
@@ -94,7 +98,7 @@ class Queue:
         except IntegrityError:
             # another process queued the same in between
             with self.engine.begin() as connection:
-                return _needed(_by(connection, JOBS.c.key == order.key), order.key)
+                return _needed(_by(connection, JOBS.c.key == short_key(order.key)), order.key)
 
     def claim(self, worker: str, kinds: Sequence[Kind], lease_s: float) -> Job | None:
         """The oldest waiting job of these kinds, now this worker's for `lease_s`; None when there is none."""
@@ -145,7 +149,7 @@ class Queue:
             if not self._change(connection, job, done):
                 return False
             for order in following:
-                if _by(connection, JOBS.c.key == order.key) is None:
+                if _by(connection, JOBS.c.key == short_key(order.key)) is None:
                     self._insert(connection, order)
             self._note(connection, job.worker, f"{job.kind} done", job.id)
             return True
@@ -225,7 +229,7 @@ class Queue:
     def by_key(self, key: str) -> Job | None:
         """A job by its key."""
         with self.engine.begin() as connection:
-            return _by(connection, JOBS.c.key == key)
+            return _by(connection, JOBS.c.key == short_key(key))
 
     def jobs(self, *, state: State | None = None, kind: Kind | None = None, most: int = 100) -> list[Job]:
         """The newest jobs first."""
@@ -273,7 +277,7 @@ class Queue:
             insert(JOBS).values(
                 id=job_id,
                 kind=order.kind,
-                key=order.key,
+                key=short_key(order.key),
                 payload=json.dumps(order.payload),
                 state="waiting",
                 created=now,
@@ -311,6 +315,17 @@ class Queue:
         connection.execute(
             insert(AUDIT).values(time=self.clock(), who=who[:128], what=what[:64], subject=subject[:256])
         )
+
+
+def short_key(key: str) -> str:
+    """A key as the database holds it: of one that is too long the beginning, and a digest of the whole.
+
+    SQLite would take any length, PostgreSQL refuses what is longer than its column.
+    """
+    if len(key) <= LONGEST_KEY:
+        return key
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return f"{key[:KEPT_LETTERS]}~{digest}"[:LONGEST_KEY]
 
 
 def _by(connection: Connection, condition: Any, *, lock: bool = False) -> Job | None:

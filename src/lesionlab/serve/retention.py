@@ -53,6 +53,8 @@ class Retention:
                 continue
             for job in jobs:
                 self.store.discard(self.store.result_folder(job.id))
+                if "mask" in job.payload:
+                    self._discard_upload(str(job.payload["mask"]))
             gone += self.queue.forget([job.id for job in jobs])
         return gone
 
@@ -62,9 +64,13 @@ class Retention:
         if folder.parent == self.store.studies:
             study = self.store.study(folder.name)
             return study is None or (_known(study, jobs, before) and self.store.discard_study(study))
-        # an upload has a folder of its own, and its source may be a file or folder within
-        self.store.discard(self.store.uploads / folder.relative_to(self.store.uploads).parts[0])
+        self._discard_upload(source)
         return True
+
+    def _discard_upload(self, place: str) -> None:
+        """Delete an upload: it has a folder of its own, and a job names a file or folder within."""
+        within = (self.store.root / place).relative_to(self.store.uploads)
+        self.store.discard(self.store.uploads / within.parts[0])
 
     def _run(self) -> None:
         while True:

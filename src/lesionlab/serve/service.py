@@ -83,8 +83,11 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.queue.note("service", "stopped", "")
-        self.stack.close()
+        try:
+            self.queue.note("service", "stopped", "")
+        finally:
+            # whatever the database says, everything is stopped
+            self.stack.close()
 
 
 def require_bundles(settings: ServeSettings) -> None:

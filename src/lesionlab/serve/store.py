@@ -79,19 +79,19 @@ class Store:
         """
         folder = self.study_folder(study_uid)
         target = folder / f"{_uid(sop_uid)}.dcm"
-        if target.exists() or (self.own / sop_uid).exists():
+        if (self.own / sop_uid).exists():
+            return False
+        if target.exists():
+            # it may have come a moment ago, and its name not be on disk yet
+            self._sync(folder)
             return False
         temporary = folder / f".{uuid.uuid4().hex}.part"
         try:
-            if not folder.is_dir():
+            if not (folder / SENDER).is_file():
                 folder.mkdir(exist_ok=True)
-                (folder / SENDER).write_text(sender, encoding="utf-8")
+                _keep(folder / SENDER, temporary, sender.encode())
                 sync(self.studies)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
+            _keep(target, temporary, content)
             # the name must survive a loss of power like the content
             sync(folder)
         except OSError as error:
@@ -100,6 +100,12 @@ class Store:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
         return True
+
+    def _sync(self, folder: Path) -> None:
+        try:
+            sync(folder)
+        except OSError as error:
+            raise WriteError(folder, error.strerror or str(error), "a disk with enough space") from error
 
     def mark_own(self, sop_uid: str) -> None:
         """Remember that we made an object, so that its return from a PACS is no new work."""
@@ -204,6 +210,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _keep(target: Path, temporary: Path, content: bytes | bytearray | memoryview) -> None:
+    """Write a file that appears under its name when all of it is on disk. Raises OSError."""
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target)
 
 
 def _uid(text: str) -> str:

@@ -34,6 +34,9 @@ CHUNK = 1 << 20
 HEAD = 132
 ZIP_START, DICOM_MARK = b"PK\x03\x04", b"DICM"
 NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+LONGEST_NAME = 100
+UNPACKED = "files"
+"""The folder of what a ZIP holds."""
 
 
 def keep_upload(name: str, chunks: Iterable[bytes], folder: Path, limits: LimitSettings) -> Path:
@@ -42,12 +45,12 @@ def keep_upload(name: str, chunks: Iterable[bytes], folder: Path, limits: LimitS
     Raises ServeError, naming the file, when it is too large, is neither image nor ZIP, or its content is
     unpacked larger than allowed, broken, encrypted or leads out of the folder; WriteError for a full disk.
     """
-    safe = NAME.sub("_", Path(name).name).lstrip(".-") or "upload"
+    safe = _plain_name(name)
     file = folder / safe
     try:
         first = _write(file, chunks, int(limits.upload_mb * 1e6), safe)
         if first.startswith(ZIP_START):
-            target = folder / "files"
+            target = folder / UNPACKED
             _unpack(file, target, limits)
             file.unlink()
             return target
@@ -62,6 +65,12 @@ def keep_upload(name: str, chunks: Iterable[bytes], folder: Path, limits: LimitS
     if not plausible(file.name, first):
         raise ServeError(safe, "another content than its name says", "a whole image file of that kind")
     return file
+
+
+def _plain_name(name: str) -> str:
+    """A sender's file name as it may stand on this disk; of a long one the end, where the suffix is."""
+    safe = NAME.sub("_", Path(name).name)[-LONGEST_NAME:].lstrip(".-")
+    return safe if safe not in ("", UNPACKED) else "upload"
 
 
 def plausible(name: str, first: bytes) -> bool:

@@ -9,6 +9,7 @@ lesions.nii.gz beside the report.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def table_record(table: LesionTable) -> dict[str, Any]:
             {
                 "number": position + 1,
                 "at_lps_mm": points[position],
-                "cells": [number(row[column.name], column.unit) for column in columns],
+                "cells": [number(row.get(column.name, math.nan), column.unit) for column in columns],
             }
             for position, row in enumerate(table.rows)
         ],

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from lesionlab.core.errors import LesionLabError
 from lesionlab.core.tasks import Progress
 from lesionlab.serve.accepting import WHEN_ACCEPTED
@@ -28,6 +30,8 @@ from lesionlab.serve.store import Store, sync
 LEASE_S = 60.0
 """How long a job stays a silent worker's."""
 RENEWAL_S = 10.0
+GRACE_S = 60.0
+"""How long a worker may still run that lost its job; one that hangs is ended, and another takes its place."""
 TELL_S = 1.0
 """Progress is told to the database no more often than this."""
 POLL_S = 0.5
@@ -134,11 +138,20 @@ class _Lease:
                 continue
             told, last = news, time.monotonic()
             # a job that hangs without a word of progress is let go when its time is up
-            if time.monotonic() > self.until or not self.queue.renew(
-                self.job, LEASE_S, self.share, self.message
-            ):
+            if time.monotonic() > self.until or not self._renewed():
                 self.lost.set()
+                if not self.over.wait(GRACE_S):
+                    log.error("job %s does not stop", self.job.id)
+                    os._exit(1)
                 return
+
+    def _renewed(self) -> bool:
+        """False when the job is no longer ours; a database that does not answer has not said so."""
+        try:
+            return self.queue.renew(self.job, LEASE_S, self.share, self.message)
+        except SQLAlchemyError as error:
+            log.warning("job %s: no renewal of its lease (%s)", self.job.id, type(error).__name__)
+            return True
 
     def progress(self, message: str, share: float) -> None:
         """Progress callback of the pipeline."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
+
+from lesionlab.serve.settings import LOOPBACK
 
 COOKIE = "lesionlab_token"
 NOBODY = "local"
@@ -17,12 +20,13 @@ NOBODY = "local"
 
 
 def user_of(request: Request, tokens: Mapping[str, str]) -> str:
-    """The user's name; HTTPException 401 when the token is missing or wrong.
+    """The user's name; HTTPException 401 when the token is missing or wrong, 403 for other sites' pages.
 
     `tokens` maps names to the SHA-256 of each token. A cookie counts only for reading, or when the page that
     asks is our own: other sites' pages carry the cookie too.
     """
     if not tokens:
+        this_machine(request)
         same_origin(request)
         return NOBODY
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -43,6 +47,20 @@ def named(token: str, tokens: Mapping[str, str]) -> str | None:
         if hmac.compare_digest(digest, known):
             found = name
     return found
+
+
+def this_machine(request: Request) -> None:
+    """Refuse a request under another name than this machine's own.
+
+    A page from elsewhere can let its own name mean 127.0.0.1 (DNS rebinding); its browser then takes us for
+    that page's site and lets it read everything.
+    """
+    try:
+        host = urlsplit("//" + request.headers.get("host", "")).hostname
+    except ValueError:
+        host = None
+    if host not in LOOPBACK:
+        raise HTTPException(403, f"without tokens only requests to {', '.join(LOOPBACK)} are answered")
 
 
 def same_origin(request: Request) -> None:

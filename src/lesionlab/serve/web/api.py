@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Query, Request, UploadFile
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from lesionlab.core.errors import ServeError
@@ -214,8 +214,8 @@ def result(who: Who, here: Here, job_id: JobId, name: Name) -> FileResponse:
     return FileResponse(file)
 
 
-@api.get("/jobs/{job_id}/archive", responses=CONFLICT, response_class=StreamingResponse)
-def archive(who: Who, here: Here, job_id: JobId) -> StreamingResponse:
+@api.get("/jobs/{job_id}/archive", responses=CONFLICT, response_class=Response)
+def archive(who: Who, here: Here, job_id: JobId) -> Response:
     """All files of a finished job as a ZIP."""
     folder = here.store.result_folder(done(here.queue, job_id).id)
     content = io.BytesIO()
@@ -224,9 +224,8 @@ def archive(who: Who, here: Here, job_id: JobId) -> StreamingResponse:
             if file.is_file():
                 out.write(file, file.relative_to(folder))
     here.queue.note(who, "read archive", job_id)
-    content.seek(0)
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.zip"'}
-    return StreamingResponse(content, media_type="application/zip", headers=headers)
+    return Response(content.getvalue(), media_type="application/zip", headers=headers)
 
 
 def known(queue: Queue, job_id: str) -> Job:

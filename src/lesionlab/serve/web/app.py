@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -15,6 +15,7 @@ from lesionlab.core.errors import LesionLabError, ServeError
 from lesionlab.serve.jobs import Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
+from lesionlab.serve.web.access import user_of
 from lesionlab.serve.web.api import Parts, api
 from lesionlab.serve.web.decisions import decisions
 from lesionlab.serve.web.fetching import fetching
@@ -29,7 +30,9 @@ SECURITY = {
     "Cache-Control": "no-store",
 }
 FORM_MB = 1.0
-"""What a form may hold beside its file."""
+"""What a form may hold beside its file, and all that is read of a caller before it is known who calls."""
+ENDING_S = 10
+"""How long requests that are under way may take once the service is being stopped."""
 
 
 def make_app(settings: ServeSettings, store: Store, queue: Queue) -> FastAPI:
@@ -55,8 +58,10 @@ def make_app(settings: ServeSettings, store: Store, queue: Queue) -> FastAPI:
         length = request.headers.get("content-length", "")
         if request.method in ("POST", "PUT", "PATCH") and "transfer-encoding" in request.headers:
             return JSONResponse({"detail": "a body of unknown length"}, status_code=411)
-        if length.isdigit() and int(length) > most:
-            return JSONResponse({"detail": f"more than {most / 1e6:g} MB"}, status_code=413)
+        if length.isdigit() and int(length) > FORM_MB * 1e6:
+            refusal = _refused(request, int(length), most)
+            if refusal is not None:
+                return refusal
         response = await go_on(request)
         if request.url.path.startswith("/static/"):
             # code, not patients: kept by the browser, asked after each time
@@ -72,6 +77,17 @@ def make_app(settings: ServeSettings, store: Store, queue: Queue) -> FastAPI:
     return app
 
 
+def _refused(request: Request, length: int, most: float) -> Response | None:
+    """The answer to a long body that nobody should read: too long, or of a caller without a token."""
+    if length > most:
+        return JSONResponse({"detail": f"more than {most / 1e6:g} MB"}, status_code=413)
+    try:
+        user_of(request, request.app.state.parts.settings.web.tokens)
+    except HTTPException as error:
+        return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
+    return None
+
+
 class WebServer:
     """Serves the application in a thread, as a context."""
 
@@ -84,6 +100,7 @@ class WebServer:
             log_level="warning",
             access_log=False,
             server_header=False,
+            timeout_graceful_shutdown=ENDING_S,
             ssl_certfile=web.tls_certificate,
             ssl_keyfile=web.tls_key,
         )

@@ -15,11 +15,10 @@ import SimpleITK as sitk
 from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from lesionlab.core.errors import LesionLabError, ServeError
-from lesionlab.core.files import write_json
+from lesionlab.core.errors import LesionLabError, ServeError, WriteError
 from lesionlab.core.grid import require_same_grid
 from lesionlab.read import load_mask
-from lesionlab.serve.accepting import REVIEWS, WHEN_ACCEPTED, order_of, person_of, reviews_in
+from lesionlab.serve.accepting import WHEN_ACCEPTED, follow, keep_reviews, person_of, reviews_in
 from lesionlab.serve.jobs import Job, Order
 from lesionlab.serve.room import no_room
 from lesionlab.serve.uploads import keep_upload
@@ -82,18 +81,18 @@ def reviews(_: Who, here: Here, job_id: JobId) -> list[ReviewView]:
 def review(who: Who, here: Here, job_id: JobId, said: Review) -> list[ReviewView]:
     """Accept or reject a result, with a note; earlier reviews stay.
 
-    Accepting sends what waits for it to the destinations of its route, once.
+    Accepting sends what waits for it to the destinations of its route, once; rejecting stops what is not
+    sent yet.
     """
     job = examined(here, job_id)
     new = ReviewView(verdict=said.verdict, note=said.note.strip(), who=who, time=time.time())
     with writing_reviews:
         known = [*recorded(here, job), new]
-        write_json(here.store.result_folder(job.id) / REVIEWS, [item.model_dump() for item in known])
-    here.queue.note(who, said.verdict, job.id)
-    # after the review is on disk: a service that is killed in between makes up for it when it starts
-    order = order_of(job, [item.model_dump() for item in known], here.settings)
-    if order is not None:
-        here.queue.submit(order, who=who)
+        told = [item.model_dump() for item in known]
+        keep_reviews(here.store.result_folder(job.id), told)
+        here.queue.note(who, said.verdict, job.id)
+        # after the review is on disk: a service that is killed in between makes up for it when it starts
+        follow(here.settings, here.store, here.queue, job, told, who)
     return known
 
 
@@ -112,6 +111,7 @@ def correct(
     try:
         mask = keep_upload(MASK, chunks_of(file), folder, here.settings.limits)
         check_mask(mask, here.store.result_folder(job.id) / MASK)
+        here.store.settle(folder)
         kept: dict[str, Any] = {key: value for key, value in job.payload.items() if key in CARRIED}
         payload: dict[str, Any] = {
             **kept,
@@ -127,6 +127,9 @@ def correct(
             "send": WHEN_ACCEPTED,
         }
         made = here.queue.submit(Order("examine", f"correction:{name}", payload), who=who)
+    except WriteError:
+        here.store.discard(folder)
+        raise
     except LesionLabError as error:
         here.store.discard(folder)
         # the subject is a path of ours, which is nobody's business

@@ -17,11 +17,14 @@ fetching = APIRouter(prefix="/api", responses=REFUSED)
 
 
 class FetchRequest(BaseModel):
-    """Which study is wanted, and from which of the settings' sources. No wildcards."""
+    """Which study is wanted, and from which of the settings' sources. No wildcards.
+
+    Blanks alone are none, either: they do not count in DICOM, and an empty key matches every study.
+    """
 
     model_config = ConfigDict(extra="forbid")
     source: Annotated[str, Field(max_length=100)]
-    accession: Annotated[str, Field(pattern=r"^[^*?\\\x00-\x1f\x7f]{1,64}$")]
+    accession: Annotated[str, Field(pattern=r"^ *[^*?\\\x00-\x20\x7f][^*?\\\x00-\x1f\x7f]*$", max_length=64)]
 
 
 @fetching.post("/fetch", status_code=202, responses=UNPROCESSABLE)
