@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from lesionlab.report.html import MISSING
 from lesionlab.report.study import main_table, study_markdown, study_page, write_study
+from lesionlab.report.study_figures import NAME_PT, PANEL_PT, names_below
 
 NAN = math.nan
 
@@ -45,3 +47,15 @@ def test_only_the_first_is_called_the_best() -> None:
     assert [line[5] for line in body] == ["best", MISSING, "0.500"]
     _, body = main_table([row("first", left_empty_share=NAN, lesion_free=0, dice=0.5, rank=1.0)])
     assert body[0][1] == "0.500"
+
+
+def test_names_of_points_that_lie_together_stay_apart() -> None:
+    heights = [0.739, 0.737, 0.719, 0.429]
+    below = names_below(heights[:3], heights)
+    scale = PANEL_PT / 0.31
+    written = [height * scale - down for height, down in zip(heights, below, strict=False)]
+    assert below[0] == 0.0 and below[1] > 0.0
+    assert all(above - under >= NAME_PT - 1e-9 for above, under in itertools.pairwise(written))
+    assert names_below([0.9, 0.5], [0.9, 0.5]) == [0.0, 0.0]
+    assert names_below([0.7, 0.7], [0.7, 0.7]) == [0.0, NAME_PT]
+    assert names_below([], []) == []

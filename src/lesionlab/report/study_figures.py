@@ -26,6 +26,8 @@ LINE_IN = 0.24
 FILL = "#e3e7ea"
 NAMED = 3
 """So many of the best variants carry their name in the plot of costs."""
+PANEL_PT, NAME_PT = 150.0, 10.0
+"""Height between the lowest and the highest point of that plot, and of a name, in points."""
 WIDE = 30.0
 """Half of a log scale, as a factor, from which only powers of ten are labelled."""
 LETTER_IN = 0.073
@@ -131,6 +133,7 @@ def by_cost(rows: Rows) -> bytes:
         axes = canvas.place(figure, 0.55 + number * 5.0, 0.3, (4.2, 2.3))
         points = [(row[key] / unit, row["dice"], str(row["variant"])) for row in rows if row[key] > 0]
         low, high = min((p[0] for p in points), default=1.0), max((p[0] for p in points), default=1.0)
+        below = names_below([y for _, y, _ in points[:NAMED]], [y for _, y, _ in points])
         for place, (x, y, name) in enumerate(points):
             right = x * x > low * high  # in the right half of a log scale the name goes to the left
             axes.plot(x, y, "o", markersize=5, color=canvas.TRUTH, alpha=0.7, markeredgewidth=0)
@@ -138,7 +141,7 @@ def by_cost(rows: Rows) -> bytes:
                 axes.annotate(
                     name,
                     (x, y),
-                    xytext=(-6 if right else 6, 0),
+                    xytext=(-6 if right else 6, -below[place]),
                     textcoords="offset points",
                     fontsize=8,
                     va="center",
@@ -155,6 +158,22 @@ def by_cost(rows: Rows) -> bytes:
         axes.set_title("mean Dice", fontsize=9.5, loc="left")
         _quiet(axes, "both")
     return canvas.png(figure)
+
+
+def names_below(named: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """How many points below its own each name is written, so that none lies on another; the highest is first.
+
+    `heights` are those of all points, which fill the panel.
+    """
+    span = max(heights) - min(heights) if heights else 0.0
+    per_point = PANEL_PT / span if span > 0 else 0.0
+    found: list[float] = []
+    last = math.inf
+    for height in np.nan_to_num(named).tolist():
+        own = height * per_point
+        last = min(own, last - NAME_PT)
+        found.append(own - last)
+    return found
 
 
 def _worse(row: Mapping[str, Any]) -> bool:
