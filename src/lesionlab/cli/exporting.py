@@ -47,12 +47,14 @@ def exports_of(
     """What the options ask for; a wrong name is a usage error that lists the known ones."""
     from lesionlab.pipeline.exports import Exports
 
-    given = {"--empty-seg": empty_seg and not dicom, "--pseudonym": pseudonym and not (dicom or also)}
-    for option, alone in {**given, "--keep-uids": keep_uids and not pseudonym}.items():
+    for option, needed, alone in (
+        ("--empty-seg", "--dicom", empty_seg and not dicom),
+        ("--pseudonym", "--dicom", pseudonym and not (dicom or also)),
+        ("--keep-uids", "--pseudonym", keep_uids and not pseudonym),
+    ):
         if alone:
-            needed = "--pseudonym" if option == "--keep-uids" else "--dicom"
-            words = f"{option} without {needed} changes nothing; the report and its tables name the patient"
-            raise typer.BadParameter(words, param_hint=option)
+            named = "; the report and its tables name the patient" if option == "--pseudonym" else ""
+            raise typer.BadParameter(f"{option} without {needed} changes nothing{named}", param_hint=option)
     if not (dicom or also or finding != NEOPLASM):
         return Exports()
     from lesionlab.report.dicom_codes import FINDINGS

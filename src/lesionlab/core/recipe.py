@@ -320,10 +320,7 @@ def parse_recipe(data: dict[str, Any], subject: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        problems = [explained(item, "recipe", _known_keys, GUIDE) for item in error.errors()]
-        raise RecipeError(
-            subject, "; ".join(p[0] for p in problems), "; ".join(dict.fromkeys(p[1] for p in problems))
-        ) from None
+        raise RecipeError(subject, *explained(error, "recipe", _known_keys, GUIDE)) from None
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -34,12 +34,20 @@ def needed_words(message: str) -> str:
 
 
 def explained(
-    item: Mapping[str, Any], whole: str, known: Callable[[tuple[int | str, ...]], list[str]], guide: str
+    error: ValidationError, whole: str, known: Callable[[tuple[int | str, ...]], list[str]], guide: str
 ) -> tuple[str, str]:
-    """What was found and what is needed instead, of one of pydantic's errors in a `whole` ("recipe").
+    """What was found and what is needed instead, of pydantic's errors in a `whole` ("recipe").
 
     `known` gives the keys that may stand at a place; `guide` is where settings that must agree are told.
     """
+    problems = [_explained(item, whole, known, guide) for item in error.errors()]
+    needed = dict.fromkeys(words for _, words in problems)
+    return "; ".join(found for found, _ in problems), "; ".join(needed)
+
+
+def _explained(
+    item: Mapping[str, Any], whole: str, known: Callable[[tuple[int | str, ...]], list[str]], guide: str
+) -> tuple[str, str]:
     where = ".".join(str(part) for part in item["loc"]) or whole
     if item["type"] == "extra_forbidden":
         return f"unknown key {where!r}", f"one of {', '.join(known(item['loc'][:-1]))}"

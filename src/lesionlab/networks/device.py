@@ -100,7 +100,7 @@ def bf16_is_quicker(file: Path | None = None) -> bool:
     """False on an Intel processor without matrix units (virtual machines may hide them), else True.
 
     There bfloat16 exists as vector instructions, at half the rate of float32's: convolutions and matrix
-    products take 1.1 to 1.9 times as long (docs/explanation/performance.md). AMD's run at the full rate.
+    products take 1.5 to 1.9 times as long (docs/explanation/performance.md). AMD's run at the full rate.
     `file` is laid out as /proc/cpuinfo, which only Linux has.
     """
     try:

@@ -30,12 +30,7 @@ def dicom_source(findings: Findings, given: Path | None = None) -> DicomSource:
     case = findings.case
     facts = case.facts.channels.get(case.reference, ChannelFacts())
     uid = str(facts.header.get("SeriesInstanceUID") or "")
-    if given is None and not uid:
-        raise ReadError(case.id, "a scan that is not DICOM", "the DICOM series that it came from")
-    files = [Path(f) for f in facts.files] if given is None else _files(given)
-    gone = [file for file in files if not file.is_file()]
-    if gone:
-        raise ReadError(case.id, f"its file {gone[0]} gone", "the scan where it was read")
+    files = own_files(findings) if given is None else _files(given)
     with telling_warnings([]):
         series = [part for s in scan(files).series for part in volumes_of(s, [])]
         own = [s for s in series if s.uid == uid] or (series if given is not None else [])
@@ -45,6 +40,22 @@ def dicom_source(findings: Findings, given: Path | None = None) -> DicomSource:
         raise ReadError(given or case.id, "no image series", "the DICOM series that the case was read from")
     fitting = [s for s in found if s.on_grid(findings.lesions.labels) is not None]
     return (fitting or found)[0]
+
+
+def own_files(findings: Findings) -> list[Path]:
+    """The DICOM files that the reference channel was read from.
+
+    Raises ReadError where it was not read from DICOM, and for a file that is gone; none is opened.
+    """
+    case = findings.case
+    facts = case.facts.channels.get(case.reference, ChannelFacts())
+    if not facts.header.get("SeriesInstanceUID"):
+        raise ReadError(case.id, "a scan that is not DICOM", "the DICOM series that it came from")
+    files = [Path(file) for file in facts.files]
+    gone = [file for file in files if not file.is_file()]
+    if gone:
+        raise ReadError(case.id, f"its file {gone[0]} gone", "the scan where it was read")
+    return files
 
 
 def _files(given: Path) -> list[Path]:

@@ -55,16 +55,16 @@ def write_dicom(
 
 
 def require_exportable(findings: Findings, exports: Exports) -> None:
-    """Raise what `write_exports` would for findings that cannot become what is asked for, writing nothing.
+    """Raise for findings that cannot become what is asked for; nothing is written, and no file read again.
 
-    ReadError where no DICOM series is found again, WriteError where a method without probabilities is to give
-    them.
+    ReadError where the scan is no DICOM or its files are gone, WriteError where a method without
+    probabilities is to give them.
     """
     if not exports.dicom.kinds:
         return
-    from lesionlab.pipeline.dicom_sources import dicom_source
+    from lesionlab.pipeline.dicom_sources import own_files
 
-    dicom_source(findings, None)
+    own_files(findings)
     if "probability" in exports.dicom.kinds and findings.prediction.probability is None:
         raise WriteError(
             findings.case.id, "no probability of this method", "a network's, for --dicom probability"

@@ -108,7 +108,7 @@ def load_study(path: str | Path, data: str | Path | None = None) -> Study:
     try:
         settings = StudySettings.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(file, *_explained(error)) from None
+        raise RecipeError(file, *explained(error, "study", _known, GUIDE)) from None
     return Study(settings, folder, variants_of(settings, folder))
 
 
@@ -177,13 +177,6 @@ def _deep(recipe: Recipe, sections: Mapping[str, Any]) -> dict[str, Any]:
         known = {name: channel.model_dump(mode="json") for name, channel in recipe.channels.items()}
         found["channels"] = {n: {**known.get(n, {}), **change} for n, change in found["channels"].items()}
     return found
-
-
-def _explained(error: ValidationError) -> tuple[str, str]:
-    problems = [explained(item, "study", _known, GUIDE) for item in error.errors()]
-    return "; ".join(found for found, _ in problems), "; ".join(
-        dict.fromkeys(needed for _, needed in problems)
-    )
 
 
 def _known(location: tuple[int | str, ...]) -> list[str]:

@@ -89,20 +89,13 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
         }
         for k, name in enumerate(ready)
     ]
-    known = {name: [label for label in _labels(used[name]) if label != ALL] for name in ready}
-    classes = [
-        {"variant": name, "label": label, **_metrics(used[name], cases, label, whose)}
-        for label in dict.fromkeys(label for own in known.values() for label in own)
-        for name in ready
-        if label in known[name]
-    ]
     return StudyTable(
         facts={
             **facts_of(study, common, (cases, whose), [one for runs in used.values() for one in runs]),
             **left_out(bench, used, set().union(*tested) - set(cases)),
         },
         rows=tuple(rows),
-        classes=tuple(classes),
+        classes=tuple(_classes({name: used[name] for name in ready}, cases, whose)),
         groups=tuple(_groups(study, data.sources, cases, whose, dict(zip(ready, dice.T, strict=True)))),
         pairs=pairwise_p(dice, whose),
         tau=ranking.tau,
@@ -111,9 +104,17 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
     )
 
 
-def _labels(runs: Sequence[Finished]) -> list[str]:
-    """What a variant's cases are scored for."""
-    return list(next(iter(runs[0].scores["cases"].values())))
+def _classes(
+    used: Mapping[str, Sequence[Finished]], cases: Sequence[str], whose: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A row for each label and each variant that has it; none where the foreground is all that is scored."""
+    known = {name: list(next(iter(runs[0].scores["cases"].values()))) for name, runs in used.items()}
+    return [
+        {"variant": name, "label": label, **_metrics(runs, cases, label, whose)}
+        for label in dict.fromkeys(label for own in known.values() for label in own if label != ALL)
+        for name, runs in used.items()
+        if label in known[name]
+    ]
 
 
 def failures(runs: Sequence[Run], outcomes: Sequence[Outcome[Any]]) -> dict[str, str]:
