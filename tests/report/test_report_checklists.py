@@ -115,6 +115,17 @@ def test_other_optimisers_and_losses_are_told_as_they_are() -> None:
     assert answer.endswith("loss 0.6 dice + 0.4 focal tversky")
 
 
+def test_first_weights_and_growing_patches_are_told_as_they_are() -> None:
+    changed = {"start_from": "/of/mine/photographs.pth", "progressive": [0.5, 1.0]}
+    found = by_number(claim(Study([run_of(network_recipe(training=changed))])))
+    assert found["24"].answer.startswith("those of photographs.pth, what it does not hold random, seed")
+    assert (
+        "33% of patches on lesions, with edges of 50%, 100% of the full patch in turn;" in found["25"].answer
+    )
+    found = by_number(claim(Study([run_of(network_recipe())])))
+    assert found["24"].answer.startswith("random, nnU-Net's scheme, seed")
+
+
 def test_of_a_foreign_model_training_stays_open() -> None:
     assert FOREIGN in Path(bundles.__file__).read_text(encoding="utf-8")
     found = by_number(claim(Study([run_of(network_recipe(description=FOREIGN))])))

@@ -144,6 +144,9 @@ class TrainingSettings(Settings):
     """Largest norm of the gradient; 0 = not clipped."""
     foreground_share: Share = 0.33
     """Share of the patches that are forced to contain foreground."""
+    progressive: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
+    """Edges of the patches over the training, as shares of the full patch, each for an equal part of it: the
+    same patches on a coarser grid. The last is 1."""
     sampling: Literal["uniform", "lesion_size"] = "uniform"
     """Where forced patches lie: `uniform` on any voxel of a class, so on large lesions mostly; `lesion_size`
     on lesions drawn evenly, however few voxels they have."""
@@ -175,6 +178,8 @@ class TrainingSettings(Settings):
     def _consistent(self) -> TrainingSettings:
         if self.warm_up_epochs >= self.epochs:
             raise ValueError(f"warm_up_epochs = {self.warm_up_epochs} must be below epochs = {self.epochs}")
+        if max(self.progressive) > 1 or self.progressive[-1] != 1:
+            raise ValueError(f"progressive = {list(self.progressive)} must not exceed 1 and end at 1")
         if self.lesion_free == "exclude" and self.lesion_free_share:
             raise ValueError("lesion_free_share needs lesion_free 'include'")
         return self

@@ -56,6 +56,11 @@ class Entry:
     """`first_features` is a multiple of it."""
     deep_supervision: bool = False
 
+    @property
+    def one_size(self) -> bool:
+        """Whether the network is built for one size of patch: it has an embedding of each token's place."""
+        return self.takes == TOKENS
+
 
 def _levels(frame: Frame) -> dict[str, Any]:
     return {"strides": [list(stride) for stride in frame.strides], "features": frame.features}
@@ -185,6 +190,16 @@ def fitting_patch(entry: Entry, settings: NetworkSettings, planned: Sequence[int
         found = f"patch_size {wanted} for {settings.architecture}"
         raise RecipeError(name, found, f"{len(planned)} {fits}, such as {patch}")
     return patch
+
+
+def edge_multiples(architecture: Mapping[str, Any], dimensions: int) -> tuple[int, ...] | None:
+    """What a patch's edges must be multiples of, by a plan's `architecture`; None if only the planned fit."""
+    named = architecture["network_class_name"]
+    entry = next((entry for entry in NETWORKS.values() if entry.path == named), None)
+    if entry is None or entry.multiple is None:
+        strides = architecture["arch_kwargs"]["strides"]
+        return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+    return None if entry.one_size else (entry.multiple,) * dimensions
 
 
 def plan_network(

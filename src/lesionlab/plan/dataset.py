@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import BundleError, DatasetError, GeometryError
+from lesionlab.core.errors import BundleError, DatasetError, GeometryError, RecipeError
 from lesionlab.core.files import write_json, write_text
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.inputs import network_input, network_truth
@@ -107,6 +107,9 @@ def require_fit(recipe: Recipe) -> None:
         settings = recipe.step(name).network
         dimensions = 2 if settings.configuration == "2d" else 3
         entry = network_entry(settings, dimensions, recipe.name)
+        if entry is not None and entry.one_size and min(recipe.training.progressive) < 1:
+            found = f"training.progressive for {settings.architecture}"
+            raise RecipeError(recipe.name, found, "a network that takes patches of several sizes")
         if entry is not None and entry.stages is None and settings.patch_size is not None:
             wanted = list(settings.patch_size)
             padding = [entry.cells * (entry.multiple or 1)] * (dimensions - len(wanted))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, Final
 
 from lesionlab.core.errors import RecipeError
@@ -95,14 +96,28 @@ def _model(run: Record, recipe: Recipe) -> dict[str, Said]:
     stop = "" if training.stop_after is None else f", stopped after {training.stop_after} without improvement"
     kept = f"moving average of the weights (decay {average:g} per step)" if average else "weights"
     return answers | {
-        "24": filled(f"random, nnU-Net's scheme, seed {training.seed} plus the fold's number"),
+        "24": filled(f"{_start(training)}, seed {training.seed} plus the fold's number"),
         "25": filled(
             f"at most {training.epochs} epochs of {training.iterations} steps{stop}; {_optimiser(training)}; "
-            f"{training.foreground_share:.0%} of patches on lesions; "
+            f"{_patches(training)}; "
             f"{AUGMENTATIONS[training.augmentation]}; loss {_loss(recipe.loss)}"
         ),
         "26": filled(f"{kept} after the last epoch; none was chosen by its score"),
     }
+
+
+def _start(training: TrainingSettings) -> str:
+    if training.start_from is None:
+        return "random, nnU-Net's scheme"
+    return f"those of {PurePath(training.start_from).name}, what it does not hold random"
+
+
+def _patches(training: TrainingSettings) -> str:
+    lesions = f"{training.foreground_share:.0%} of patches on lesions"
+    if training.progressive == (1.0,):
+        return lesions
+    edges = ", ".join(f"{share:.0%}" for share in training.progressive)
+    return f"{lesions}, with edges of {edges} of the full patch in turn"
 
 
 def _optimiser(training: TrainingSettings) -> str:
