@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -149,3 +151,33 @@ def test_an_interruption_waits_for_nothing_that_was_begun_ahead() -> None:
         assert not go_on.is_set() and not ran
     finally:
         go_on.set()
+
+
+def turned_into_an_error() -> None:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise RuntimeError("a library's own error") from None
+
+
+def lost() -> None:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        return
+
+
+@pytest.mark.parametrize("swallow", [turned_into_an_error, lost])
+def test_an_interruption_that_a_library_swallows_ends_the_run(
+    swallow: Callable[[], None],
+) -> None:
+    done: list[str] = []
+    tasks = [Task("one", swallow), Task("two", lambda: done.append("two"))]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_tasks(tasks)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == []

@@ -7,14 +7,18 @@ knows where a task runs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from lesionlab.core.errors import LesionLabError
@@ -87,10 +91,11 @@ def run_tasks(
 
     With `store`, values must be JSON values: a finished task is read back from `store/KEY.json` instead of
     run again; failures are not stored. A task that prepares something does so while the one before runs.
+    Ctrl-C ends the run even where a task took the interruption for an error of its own.
     """
     outcomes = []
     files = [None if store is None else store / f"{task.key}.json" for task in tasks]
-    with _Ahead(tasks) as ahead:
+    with _Ahead(tasks) as ahead, _listening() as interrupted:
         for number, (task, kept) in enumerate(zip(tasks, files, strict=True)):
             progress(task.name, number / len(tasks))
             if kept is not None and kept.is_file():
@@ -101,9 +106,30 @@ def run_tasks(
             outcome = executor(ahead.take(number, following))
             if kept is not None and outcome.error is None:
                 write_json(kept, outcome.value)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             outcomes.append(outcome)
     progress("done", 1.0)
     return outcomes
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[threading.Event]:
+    """Whether Ctrl-C was pressed: libraries make its exception one of theirs, or lose it in a callback."""
+    pressed, usual = threading.Event(), signal.getsignal(signal.SIGINT)
+    if usual is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 class _Ahead:
