@@ -31,7 +31,6 @@ from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.workspace import Workspace
 from lesionlab.networks.build import build_network
 from lesionlab.networks.device import autocast_dtype, pick_device
-from lesionlab.networks.registry import edge_multiples
 from lesionlab.train.ahead import ahead
 from lesionlab.train.averaging import WeightAverage, averaged_tensors
 from lesionlab.train.checkpoints import load_state, save_state
@@ -46,7 +45,7 @@ from lesionlab.train.curves import (
 )
 from lesionlab.train.losses import NetworkLoss, make_loss
 from lesionlab.train.patches.nnunet import Geometry, patch_geometry, patch_loaders
-from lesionlab.train.progressive import resized, share_at, smaller_edges
+from lesionlab.train.progressive import at_its_size
 from lesionlab.train.sampling import training_cases
 from lesionlab.train.schedules import Schedule, make_optimiser
 from lesionlab.train.spread import first_process, joined
@@ -97,9 +96,9 @@ class RecipeTrainer(nnUNetTrainer):
     def configure_optimizers(self) -> tuple[Any, Any]:
         """The recipe's optimiser and schedule."""
         optimiser = make_optimiser(self.network.parameters(), self.recipe.training)
-        return optimiser, Schedule(optimiser, self.recipe.training, self._place)
+        return optimiser, Schedule(optimiser, self.recipe.training, self.place)
 
-    def _place(self, epoch: int) -> float:
+    def place(self, epoch: int) -> float:
         """Where in the schedule an epoch is: at its number, or at the share of the minutes gone by."""
         settings = self.recipe.training
         if settings.minutes is None:
@@ -196,19 +195,6 @@ class RecipeTrainer(nnUNetTrainer):
     def _save_debug_information(self) -> None:
         """Not written: run.json and the model card say what is needed, without the host's name."""
 
-    def _edges(self) -> tuple[int, ...]:
-        """The patch that steps of this epoch are made on: the plan's, or before a smaller one."""
-        size, settings = self.configuration_manager.patch_size, self.recipe.training
-        share = share_at(settings.progressive, self._place(self.current_epoch) / settings.epochs)
-        if share == 1:
-            return tuple(size)
-        plan = self.configuration_manager.configuration["architecture"]
-        multiples = edge_multiples(plan, len(size))
-        if multiples is None:
-            found = f"progressive patches for {self.recipe.network.architecture}"
-            raise TrainingError(self.recipe.name, found, "a network that takes patches of several sizes")
-        return smaller_edges(size, multiples, share)
-
     def _cast(self) -> Any:
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
@@ -237,8 +223,7 @@ class RecipeTrainer(nnUNetTrainer):
             found = f"label {int(batch['target'].max())}"
             raise DatasetError(where, found, f"labels of dataset.json, up to {highest}")
         self.optimizer.zero_grad(set_to_none=True)
-        data, target = resized(batch["data"], batch["target"], self._edges())
-        loss = self._forward({**batch, "data": data, "target": target})[2]
+        loss = self._forward(at_its_size(self, batch))[2]
         value = float(loss.detach())
         self._require_finite(where, "loss", value)
         self._apply_gradients(loss, where)

@@ -7,13 +7,35 @@ EfficientNetV2, arXiv:2104.00298, section 4). The shares are `TrainingSettings.p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
 
+from lesionlab.core.errors import TrainingError
+from lesionlab.networks.registry import edge_multiples
+
 LEAST_CELLS = 2
 """Of the network's coarsest grid, so many cells lie along an edge, or what the full patch has: normalisation
 by instance needs more than one value."""
+
+
+def at_its_size(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch at the size that this epoch of a `RecipeTrainer` is trained at.
+
+    Raises TrainingError for a network that takes one size of patch only.
+    """
+    recipe, plan = trainer.recipe, trainer.configuration_manager
+    settings, size = recipe.training, tuple(plan.patch_size)
+    share = share_at(settings.progressive, trainer.place(trainer.current_epoch) / settings.epochs)
+    if share == 1:
+        return batch
+    multiples = edge_multiples(plan.configuration["architecture"], len(size))
+    if multiples is None:
+        found = f"progressive patches for {recipe.network.architecture}"
+        raise TrainingError(recipe.name, found, "a network that takes patches of several sizes")
+    data, target = resized(batch["data"], batch["target"], smaller_edges(size, multiples, share))
+    return {**batch, "data": data, "target": target}
 
 
 def share_at(shares: Sequence[float], done: float) -> float:
