@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lesionlab.core.errors import ServeError
-from lesionlab.serve.jobs import Job, Order, Queue, short_key
+from lesionlab.serve.jobs import Job, Kind, Order, Queue, short_key
 from lesionlab.serve.tables import METADATA, open_database
 from postgres import missing, postgres
 
@@ -155,6 +155,17 @@ def test_a_postponed_delivery_waits_and_does_not_use_up_attempts(queue: Queue, c
         assert queue.postpone(job, "connection refused", 30)
         assert queue.claim("w", ("deliver",), 1) is None
         clock.now += 31
+
+
+@pytest.mark.parametrize("kind", ["deliver", "fetch"])
+def test_however_often_the_service_is_killed_what_its_own_threads_do_is_tried_again(
+    queue: Queue, kind: Kind
+) -> None:
+    queue.submit(Order(kind, "d"))
+    for _ in range(5):
+        assert queue.claim("deliverer", (kind,), 1e9) is not None
+        assert queue.release(3, everyone=True, reason="the service was killed") == 1
+    assert queue.jobs()[0].state == "waiting"
 
 
 def test_a_cancelled_job_is_taken_from_its_worker(queue: Queue) -> None:

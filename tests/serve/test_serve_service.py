@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from lesionlab.core.errors import ServeError
 from lesionlab.serve import service as service_module
-from lesionlab.serve.jobs import Queue
+from lesionlab.serve.jobs import Order, Queue
 from lesionlab.serve.service import Service, lock_folder
 from lesionlab.serve.settings import NodeSettings, Route, ServeSettings, load_settings
 from lesionlab.serve.store import Store
@@ -35,6 +35,29 @@ def test_a_second_service_on_the_same_folder_is_refused(settings: ServeSettings)
     settings.data.mkdir(parents=True)
     with lock_folder(settings.data), pytest.raises(ServeError, match="another service running on it"):
         Service(settings)
+
+
+def test_a_database_serves_one_data_folder(settings: ServeSettings, tmp_path: Path) -> None:
+    shared = settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'jobs.sqlite'}"})
+    with Service(shared) as service:
+        job = service.queue.submit(Order("fetch", "f", {"source": "gone"}))
+        other = shared.model_copy(update={"data": tmp_path / "other"})
+        with pytest.raises(ServeError, match=r"jobs\.sqlite: found the database of another data folder"):
+            Service(other)
+        assert service.queue.job(job.id) is not None
+    with Service(shared):
+        pass
+
+
+def test_uploads_that_a_kill_left_without_a_job_are_swept(settings: ServeSettings) -> None:
+    store, queue = Store(settings.data), Queue(settings.database_url)
+    kept, mask, left = (store.new_upload() for _ in range(3))
+    payload = {"source": f"uploads/{kept[0]}/files", "mask": f"uploads/{mask[0]}/mask.nii.gz"}
+    job = queue.submit(Order("examine", "u", payload))
+    queue.cancel(job.id)
+    with Service(settings):
+        assert {folder.name for folder in store.uploads.iterdir()} == {kept[0], mask[0]}
+    assert not left[1].exists()
 
 
 def test_a_route_to_a_bundle_that_is_not_there_is_refused_at_the_start(settings: ServeSettings) -> None:

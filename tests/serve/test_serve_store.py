@@ -89,6 +89,39 @@ def test_what_a_kill_left_is_swept(store: Store) -> None:
     assert list(store.trash.iterdir()) == []
 
 
+def test_a_kill_between_setting_aside_and_deleting_loses_no_late_instance(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for uid in ("1.2", "1.3"):
+        store.put_instance(uid, "1.2.1", b"x", sender="PET1")
+    studies = [store.study(uid) for uid in ("1.2", "1.3")]
+    store.put_instance("1.2", "1.2.2", b"late")
+
+    def killed(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killing:
+        killing.setattr(Store, "_brought_back", killed)
+        for study in studies:
+            with pytest.raises(KeyboardInterrupt):
+                store.discard_study(study)
+    assert list(store.all_studies()) == []
+    again = Store(store.root)
+    again.sweep()
+    [kept] = again.all_studies()
+    assert [file.name for file in kept.files] == ["1.2.1.dcm", "1.2.2.dcm"]
+    assert kept.sender == "PET1"
+    assert list(store.trash.iterdir()) == []
+
+
+def test_a_folder_is_known_by_the_same_name_wherever_it_lies(store: Store, tmp_path: Path) -> None:
+    name = store.identity
+    assert len(name) == 32
+    moved = store.root.rename(tmp_path / "moved")
+    assert Store(moved).identity == name
+    assert Store(tmp_path / "other").identity != name
+
+
 def test_only_its_own_folders_are_discarded(store: Store, tmp_path: Path) -> None:
     name, folder = store.new_upload()
     (folder / "scan.nii").write_bytes(b"x")

@@ -1,7 +1,9 @@
 """From instances on disk to queued jobs: when a study is complete, and which route takes it.
 
 The folders are looked at, nothing is remembered that a kill could lose: a study is queued under a key made of
-its instances, so that looking twice queues once, and instances that come later make a new job.
+its instances, so that looking twice queues once, and instances that come later make a new job. One that still
+waits without them is cancelled. Routes that were renamed or changed hold for what comes from then on: what a
+route took is not examined and sent again.
 """
 
 from __future__ import annotations
@@ -72,13 +74,21 @@ class Arrivals:
                 study = self.store.study(folder.name)
                 if study is None or not self._complete(study):
                     continue
-                jobs.append(self.queue.submit(order_of(study, self.settings.routes)))
+                jobs.append(self._queued(study))
             except (LesionLabError, FileNotFoundError) as error:
                 # no UID, or a queue that is full for now: look again
                 log.debug("%s", error)
                 continue
             self.queued[folder.name] = changed
         return jobs
+
+    def _queued(self, study: Received) -> Job:
+        """The job of a complete study: the one that it has, or a new one."""
+        job = self.queue.examined(_key(study))
+        if job is None:
+            job = self.queue.submit(order_of(study, self.settings.routes))
+        self.queue.supersede(job, study.study_uid)
+        return job
 
     def _complete(self, study: Received) -> bool:
         node = self.settings.node
@@ -98,7 +108,7 @@ def order_of(study: Received, routes: Sequence[Route]) -> Order:
     """The job for a complete study: the first route that fits, or a refusal that says why none does."""
     facts = facts_of(study)
     route = next((route for route in routes if fits(route, facts)), None)
-    key = f"{study.study_uid}:{study.digest}"
+    key = _key(study)
     source = {"source": f"studies/{study.study_uid}", "instances": len(study.files)}
     if route is None:
         seen = ", ".join(sorted(facts.modalities)) or "no readable instance"
@@ -109,6 +119,10 @@ def order_of(study: Received, routes: Sequence[Route]) -> Order:
     chosen = {"route": route.name, "bundle": route.bundle, "objects": list(route.objects)}
     sending = {"send_to": list(route.send_to), "send": route.send}
     return Order("examine", f"{key}:{route.name}", {**source, **chosen, **sending})
+
+
+def _key(study: Received) -> str:
+    return f"{study.study_uid}:{study.digest}"
 
 
 def facts_of(study: Received) -> StudyFacts:

@@ -25,6 +25,10 @@ Kind = Literal["examine", "compare", "accept", "deliver", "fetch"]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Clock = Callable[[], float]
 FINISHED = ("done", "failed", "cancelled")
+WORKERS_KINDS: tuple[Kind, ...] = ("examine", "compare", "accept")
+"""What workers do, in processes that may die of it. The others are the service's own threads' work: that it
+was killed says nothing about them.
+"""
 LONGEST_KEY = 128
 KEPT_LETTERS = 97
 """So much of a longer key stays readable: the UID of a study and the digest of its instances."""
@@ -192,10 +196,12 @@ class Queue:
         with self.engine.begin() as connection:
             # locked, so that no worker finishes between our look and our change
             rows = connection.execute(
-                select(JOBS.c.id, JOBS.c.attempts).where(JOBS.c.state == "running", lost).with_for_update()
+                select(JOBS.c.id, JOBS.c.attempts, JOBS.c.kind)
+                .where(JOBS.c.state == "running", lost)
+                .with_for_update()
             ).all()
-            for job_id, attempts in rows:
-                spent = attempts >= most_attempts
+            for job_id, attempts, kind in rows:
+                spent = attempts >= most_attempts and kind in WORKERS_KINDS
                 text = f"{why} (attempt {attempts} of {most_attempts})"
                 connection.execute(
                     update(JOBS)
@@ -221,6 +227,26 @@ class Queue:
         changes = {"state": "cancelled", "worker": "", "error": "cancelled"}
         return self._turn(job_id, ("waiting", "running"), changes, "cancelled", who)
 
+    def supersede(self, job: Job, study_uid: str) -> int:
+        """Cancel the other waiting examinations of a study, when this is of more of it; returns how many."""
+        others = (
+            JOBS.c.kind == "examine",
+            JOBS.c.state == "waiting",
+            JOBS.c.id != job.id,
+            JOBS.c.key.startswith(f"{study_uid}:", autoescape=True),
+        )
+        with self.engine.begin() as connection:
+            rows = connection.execute(select(JOBS.c.id).where(*others).with_for_update()).scalars().all()
+            changes = {
+                "state": "cancelled",
+                "error": "a newer job examines this study",
+                "changed": self.clock(),
+            }
+            connection.execute(update(JOBS).where(JOBS.c.id.in_(rows)).values(changes))
+            for job_id in rows:
+                self._note(connection, "service", "superseded", job_id)
+            return len(rows)
+
     def job(self, job_id: str) -> Job | None:
         """A job by its id."""
         with self.engine.begin() as connection:
@@ -230,6 +256,13 @@ class Queue:
         """A job by its key."""
         with self.engine.begin() as connection:
             return _by(connection, JOBS.c.key == short_key(key))
+
+    def examined(self, begin: str) -> Job | None:
+        """The newest examination whose key begins so and that a route took; None where there is none."""
+        wanted = select(JOBS).where(JOBS.c.kind == "examine", JOBS.c.key.startswith(begin, autoescape=True))
+        with self.engine.begin() as connection:
+            rows = connection.execute(wanted.order_by(JOBS.c.created.desc()))
+            return next((job for job in map(_job, rows) if "refused" not in job.payload), None)
 
     def jobs(self, *, state: State | None = None, kind: Kind | None = None, most: int = 100) -> list[Job]:
         """The newest jobs first."""

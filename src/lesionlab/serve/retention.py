@@ -85,6 +85,18 @@ class Retention:
                 return
 
 
+def sweep_uploads(store: Store, queue: Queue) -> int:
+    """Delete uploads that no job names, as a kill before the job was queued leaves them; returns how many.
+
+    For a service that starts: later an upload that nothing names may be one that is just coming.
+    """
+    named, _ = needs(queue.jobs(most=MOST_JOBS))
+    gone = [folder for folder in store.uploads.iterdir() if folder.name not in named]
+    for folder in gone:
+        store.discard(folder)
+    return len(gone)
+
+
 def old_jobs(jobs: list[Job], before: float) -> list[Job]:
     """Jobs that ended before this time and that nothing younger needs."""
     kept = [job for job in jobs if job.state not in FINISHED or job.changed >= before]

@@ -20,10 +20,11 @@ from lesionlab.serve.arrivals import Arrivals
 from lesionlab.serve.deliver import Deliverer
 from lesionlab.serve.fetching import Fetcher
 from lesionlab.serve.jobs import Queue
-from lesionlab.serve.retention import Retention
+from lesionlab.serve.retention import Retention, sweep_uploads
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 from lesionlab.serve.supervisor import Supervisor
+from lesionlab.serve.tables import require_owner
 
 NODE_STARTS_S = 60.0
 
@@ -38,19 +39,22 @@ class Service:
         self.settings = settings
         self.store = Store(settings.data)
         self.lock = lock_folder(settings.data)
-        self.queue = Queue(settings.database_url)
+        with ExitStack() as opened:
+            opened.callback(self.lock.close)
+            self.queue = Queue(settings.database_url)
+            opened.callback(self.queue.close)
+            require_owner(self.queue.engine, self.store.identity)
+            self.stack = opened.pop_all()
         self.supervisor = Supervisor(settings, self.queue)
         self.arrivals = Arrivals(settings, self.store, self.queue)
         self.deliverer = Deliverer(settings, self.store, self.queue)
         self.fetcher = Fetcher(settings, self.store, self.queue)
         self.retention = Retention(settings, self.store, self.queue)
-        self.stack = ExitStack()
 
     def __enter__(self) -> Service:
         self.store.sweep()
+        sweep_uploads(self.store, self.queue)
         make_up(self.settings, self.store, self.queue)
-        self.stack.callback(self.lock.close)
-        self.stack.callback(self.queue.close)
         for part in (self.supervisor, self.arrivals, self.deliverer, self.fetcher, self.retention):
             part.start()
             self.stack.callback(part.stop)

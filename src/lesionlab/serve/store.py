@@ -4,7 +4,8 @@
     DATA/uploads/ID/...                     received by REST or from the page
     DATA/results/JOB/                       what `examine` wrote, renamed here when complete
     DATA/own/SOP_INSTANCE                   objects that we made: when a PACS sends them back they are no news
-    DATA/trash/                             what is being deleted
+    DATA/trash/                             what is being deleted; STUDY~DIGEST while it may still come back
+    DATA/identity                           what the service's database knows this folder by
 
 A file appears under its name only when all of it is on disk. Names come from senders: only UIDs and plain
 names are let through, so that nothing can be written elsewhere. Which jobs there are is `jobs.py`'s business.
@@ -28,6 +29,8 @@ UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")
 """A DICOM UID (PS3.5 section 9.1): digits and dots, 64 characters at most."""
 LONGEST_UID = 64
 SENDER = "sender.txt"
+ASIDE = "~"
+"""Between a study's UID and the digest of what is to be deleted of it."""
 PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
 
 
@@ -67,6 +70,18 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ServeError(root, error.strerror or str(error), "a folder that can be written") from None
+
+    @property
+    def identity(self) -> str:
+        """What the database knows this folder by, wherever it is moved to; made when first asked for."""
+        file = self.root / "identity"
+        if not file.is_file():
+            try:
+                _keep(file, self.root / f".{uuid.uuid4().hex}.part", uuid.uuid4().hex.encode())
+                sync(self.root)
+            except OSError as error:
+                raise WriteError(file, error.strerror or str(error), "a folder that can be written") from None
+        return file.read_text(encoding="utf-8")
 
     def put_instance(
         self, study_uid: str, sop_uid: str, content: bytes | bytearray | memoryview, *, sender: str = ""
@@ -125,13 +140,7 @@ class Store:
 
     def study(self, study_uid: str) -> Received | None:
         """A study's instances as they lie there now; None when there are none."""
-        folder = self.study_folder(study_uid)
-        try:
-            files = sorted(folder.glob("*.dcm"))
-            last = folder.stat().st_mtime
-        except OSError:
-            return None
-        return Received(study_uid, folder, tuple(files), last) if files else None
+        return _received(study_uid, self.study_folder(study_uid))
 
     def all_studies(self) -> Iterator[Received]:
         """Every study with an instance, as after a restart."""
@@ -175,24 +184,42 @@ class Store:
         shutil.rmtree(gone, ignore_errors=True)
 
     def discard_study(self, study: Received) -> bool:
-        """Delete a study; False, and nothing is lost, when an instance came just now."""
-        gone = self.trash / uuid.uuid4().hex
+        """Delete a study; False, and nothing is lost, when an instance came just now.
+
+        Until that is known the folder keeps both names in its own: a kill in between loses nothing either.
+        """
+        aside = self.trash / f"{study.study_uid}{ASIDE}{study.digest}"
         with suppress(FileNotFoundError):
-            study.folder.replace(gone)
-        late = sorted({file.name for file in gone.glob("*.dcm")} - {file.name for file in study.files})
-        if late:
-            study.folder.mkdir(exist_ok=True)
-            for file in gone.iterdir():
-                file.replace(study.folder / file.name)
-            sync(study.folder)
-        shutil.rmtree(gone, ignore_errors=True)
-        return not late
+            study.folder.replace(aside)
+        return not self._brought_back(aside)
+
+    def _brought_back(self, aside: Path) -> bool:
+        """Put a study back that is more than was to be deleted, True then; delete it otherwise."""
+        study_uid, _, digest = aside.name.partition(ASIDE)
+        found = _received(study_uid, aside)
+        if found is None or found.digest == digest:
+            self.discard(aside)
+            return False
+        folder = self.study_folder(study_uid)
+        folder.mkdir(exist_ok=True)
+        for file in aside.iterdir():
+            file.replace(folder / file.name)
+        sync(folder)
+        aside.rmdir()
+        return True
 
     def sweep(self) -> None:
         """Remove what a kill left behind: half-written files and half-deleted folders."""
         for rest in self.trash.iterdir():
-            shutil.rmtree(rest, ignore_errors=True)
-        for part in [*self.studies.glob("*/.*.part"), *self.results.glob(".*.part")]:
+            if ASIDE in rest.name:
+                self._brought_back(rest)
+            else:
+                shutil.rmtree(rest, ignore_errors=True)
+        for part in [
+            *self.root.glob(".*.part"),
+            *self.studies.glob("*/.*.part"),
+            *self.results.glob(".*.part"),
+        ]:
             if part.is_dir():
                 shutil.rmtree(part, ignore_errors=True)
             else:
@@ -201,6 +228,15 @@ class Store:
     def free_gb(self) -> float:
         """Free space of the disk, in 10^9 bytes."""
         return shutil.disk_usage(self.root).free / 1e9
+
+
+def _received(study_uid: str, folder: Path) -> Received | None:
+    try:
+        files = sorted(folder.glob("*.dcm"))
+        last = folder.stat().st_mtime
+    except OSError:
+        return None
+    return Received(study_uid, folder, tuple(files), last) if files else None
 
 
 def sync(path: Path) -> None:

@@ -19,9 +19,11 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    insert,
+    select,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from lesionlab.core.errors import ServeError
 
@@ -59,6 +61,15 @@ AUDIT = Table(
 )
 
 
+OWNER = Table(
+    "owner",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # The data folder whose files the jobs are about: there is one row.
+    Column("identity", String(32), nullable=False),
+)
+
+
 def open_database(url: str) -> Engine:
     """The database at a URL, its tables made where they are missing.
 
@@ -77,6 +88,22 @@ def open_database(url: str) -> Engine:
         subject = url.split("@")[-1]
         raise ServeError(subject, reason, "a database that can be opened") from None
     return engine
+
+
+def require_owner(engine: Engine, identity: str) -> None:
+    """Make a database that of one data folder, whose files its jobs name. Raises ServeError for another's."""
+    try:
+        with engine.begin() as connection:
+            known = connection.execute(select(OWNER.c.identity)).scalar()
+            if known is None:
+                connection.execute(insert(OWNER).values(number=1, identity=identity))
+    except IntegrityError:
+        # another service came first just now
+        with engine.begin() as connection:
+            known = connection.execute(select(OWNER.c.identity)).scalar()
+    if known not in (None, identity):
+        subject = str(engine.url).split("@")[-1]
+        raise ServeError(subject, "the database of another data folder", "a database of its own")
 
 
 def _sqlite_settings(connection: Any, _: Any) -> None:

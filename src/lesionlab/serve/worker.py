@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lesionlab.core.errors import LesionLabError
 from lesionlab.core.tasks import Progress
 from lesionlab.serve.accepting import WHEN_ACCEPTED
-from lesionlab.serve.jobs import Job, Order, Queue
+from lesionlab.serve.jobs import WORKERS_KINDS, Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store, sync
 
@@ -66,7 +66,7 @@ class Worker:
 
     def run_one(self) -> bool:
         """Claim one job and run it; False when none is waiting. A failing job is kept with its reason."""
-        job = self.queue.claim(self.name, ("examine", "compare", "accept"), LEASE_S)
+        job = self.queue.claim(self.name, WORKERS_KINDS, LEASE_S)
         if job is None:
             return False
         began = time.monotonic()
