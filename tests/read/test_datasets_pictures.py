@@ -56,6 +56,30 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
         item.read()
 
 
+def test_bus_bra_of_a_kind_that_is_neither(tmp_path):
+    root = dataset_phantoms.bus_bra(tmp_path)
+    table = (root / "bus_data.csv").read_text().replace("bus_0001-l,1,malignant", "bus_0001-l,1,Malignant")
+    (root / "bus_data.csv").write_text(table)
+    found = listed("bus-bra", root, classes=True)
+    assert found.missing == ("bus_0001-l: found Pathology 'Malignant'; needed benign or malignant",)
+    assert len(found.items) == 11 and len(listed("bus-bra", root).items) == 12
+
+
+def test_hidden_files_are_no_cases_and_no_readers(tmp_path):
+    """Other systems leave files such as ._c0.png beside the real ones."""
+    root = dataset_phantoms.folder(tmp_path / "own")
+    for file in (*root.glob("images/*"), *root.glob("masks/*")):
+        (file.with_name(f"._{file.name}")).write_bytes(b"other")
+    (root / "masks" / ".checkpoints").mkdir()
+    found = listed("folder", root)
+    assert [item.id for item in found.items] == ["c0", "c1", "c2", "c3"] and not found.missing
+    busi = dataset_phantoms.busi(tmp_path / "busi")
+    expected = [item.id for item in listed("busi", busi).items]
+    for file in list(busi.glob("*/*.png")):
+        (file.with_name(f"._{file.name}")).write_bytes(b"other")
+    assert [item.id for item in listed("busi", busi).items] == expected
+
+
 def test_busi_merges_masks_and_has_normal_images(tmp_path):
     dataset_phantoms.busi(tmp_path / "Dataset_BUSI_with_GT")
     found = listed("busi", tmp_path, classes=True)
@@ -128,6 +152,12 @@ def test_what_a_folder_may_not_be(tmp_path):
     (root / "labels.json").write_text('["benign"]')
     with pytest.raises(ReadError, match="no names of labels"):
         listed("folder", root)
+    (root / "cases.csv").write_text("case,patient\nc0,p1\nc0,p2\n")
+    with pytest.raises(ReadError, match=r"cases.csv: found two rows of case c0; needed one row per case"):
+        listed("folder", root)
+    (root / "cases.csv").write_text('case,patient\n"c0,' + "x" * 200_000)
+    with pytest.raises(ReadError, match=r"found field larger than .*; needed a readable CSV file"):
+        listed("folder", root)
     (root / "cases.csv").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ReadError, match="a readable CSV file"):
         listed("folder", root)
@@ -137,6 +167,20 @@ def test_what_a_folder_may_not_be(tmp_path):
         listed("folder", root)
     with pytest.raises(ReadError, match="no images and masks; needed a folder of images and masks: your own"):
         listed("folder", root / "images")
+
+
+def test_a_table_that_may_not_be_read(tmp_path, monkeypatch):
+    root = dataset_phantoms.folder(tmp_path)
+    opened = Path.open
+
+    def refuse(path, *args, **kwargs):
+        if path.name == "cases.csv":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ReadError, match=r"cases.csv: found Permission denied; needed a readable CSV file"):
+        listed("folder", root)
 
 
 def test_a_folder_without_a_table_and_a_mask_of_another_size(tmp_path):

@@ -206,12 +206,33 @@ def test_stacks_without_spacing_say_so_and_faults_are_named(tmp_path):
     tifffile.imwrite(root / "S1" / "first" / "pa.tif", np.ones((2, 5, 20, 24), np.uint8))
     with pytest.raises(ReadError, match="pages of one 3D stack"):
         items[0].read()
+    (root / "spacing.json").write_text('{"spacing_mm": [0.2, 0, 0.1]}')
+    with pytest.raises(
+        ReadError, match=r"spacing.json: found spacing_mm \[0.2, 0.0, 0.1\]; needed three positive"
+    ):
+        listed("stacks", root)
     (root / "spacing.json").write_text("[]")
     with pytest.raises(ReadError, match="found no spacing; needed"):
         listed("stacks", root)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(ReadError, match=r"found no SPECIMEN/us\.tif or pa\.tif"):
         listed("stacks", tmp_path / "nothing")
+
+
+def test_autopet_follows_links_and_passes_by_files(tmp_path):
+    """Series are often linked, not copied; archives and notes may lie among the patients."""
+    dicom_phantoms.write_pet(tmp_path / "archive" / "PET")
+    root = tmp_path / "root"
+    (root / "PETCT_aa" / "study").mkdir(parents=True)
+    (root / "PETCT_aa" / "study" / "PET").symlink_to(tmp_path / "archive" / "PET")
+    (root / "PETCT_aa.zip").write_bytes(b"")
+    found = listed("autopet", root)
+    assert [(item.id, len(item.files)) for item in found.items] == [("PETCT_aa_study", 6)]
+    nnunet = dataset_phantoms.autopet_nnunet(tmp_path / "nnunet")
+    expected = [item.id for item in listed("autopet", nnunet).items]
+    for file in (*nnunet.glob("imagesTr/*"), *nnunet.glob("labelsTr/*")):
+        (file.with_name(f"._{file.name}")).write_bytes(b"other")
+    assert [item.id for item in listed("autopet", nnunet).items] == expected
 
 
 def test_autopet_as_dicom(tmp_path):

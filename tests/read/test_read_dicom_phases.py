@@ -64,12 +64,40 @@ def test_an_attribute_of_time_goes_before_numbers(tmp_path: Path, keyword: str, 
     assert_phases(tmp_path, [volumes[1], volumes[2], volumes[0]], f"ordered by {keyword}")
 
 
+@pytest.mark.parametrize("name", ["Acquisition", "Content"])
+def test_phases_over_midnight(tmp_path: Path, name: str) -> None:
+    volumes, files = write_phases(tmp_path, 2)
+    for written, date, time in zip(files, ("20240101", "20240102"), ("235930", "000100"), strict=True):
+        edit_all(written, **{f"{name}Date": date, f"{name}Time": time})
+        if name == "Content":
+            for path in written:
+                edit(path, lambda d: d.pop("AcquisitionTime", None))
+    assert_phases(tmp_path, volumes, f"ordered by {name}Time")
+
+
 def test_a_time_that_does_not_separate_phases_is_passed_over(tmp_path: Path) -> None:
     volumes, files = write_phases(tmp_path)
     for written in files:
         for index, path in enumerate(written):
             edit(path, lambda d, i=index: setattr(d, "AcquisitionTime", f"1000{i:02d}"))
     assert_phases(tmp_path, volumes, "ordered by InstanceNumber")
+
+
+@pytest.mark.parametrize("content_times", [False, True])
+def test_water_and_fat_are_no_phases(tmp_path: Path, content_times: bool) -> None:
+    volumes, files = write_phases(tmp_path, 2)
+    for written, kind, time in zip(files, ("W", "F"), ("100000", "100001"), strict=True):
+        edit_all(written, ImageType=["ORIGINAL", "PRIMARY", "DIXON", kind], AcquisitionTime="095900")
+        if content_times:
+            edit_all(written, ContentTime=time)
+    with pytest.raises(
+        ReadError, match=r"several ImageType in MR .*: ORIGINAL/PRIMARY/DIXON/F and .*/W; needed"
+    ):
+        open_case(tmp_path)
+    # Acquired one after the other they are phases, whatever the scanner calls them.
+    for written, time in zip(files, ("100000", "100130"), strict=True):
+        edit_all(written, AcquisitionTime=time)
+    assert_phases(tmp_path, volumes, "ordered by AcquisitionTime")
 
 
 def test_a_phase_with_a_missing_slice_is_refused(tmp_path: Path) -> None:

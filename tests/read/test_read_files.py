@@ -251,6 +251,9 @@ SIDECARS = {
     "negative spacing": ('{"spacing_mm": [1, 1, -1]}', GeometryError, "spacing"),
     "two numbers": ('{"spacing_mm": [1, 1]}', GeometryError, "spacing"),
     "words": ('{"spacing_mm": ["a", "b", "c"]}', GeometryError, "sidecar"),
+    "one number": ('{"spacing_mm": 2}', ReadError, "scan.json: found spacing_mm 2; needed a list of numbers"),
+    "nothing": ('{"spacing_mm": [1, 1, 1], "origin": null}', ReadError, "scan.json: found origin null"),
+    "no name": ('{"spacing_mm": [1, 1, 1], "channel": null}', ReadError, "channel null; needed text"),
     "skew": (
         '{"spacing_mm": [1, 1, 1], "direction": [1, 1, 0, 0, 1, 0, 0, 0, 1]}',
         GeometryError,
@@ -289,6 +292,24 @@ def test_truncated_png_and_tiff(tmp_path: Path) -> None:
     for path in (tmp_path / "us.png", tmp_path / "us.tif"):
         path.write_bytes(path.read_bytes()[:-1500])
         with pytest.raises(ReadError, match=path.name):
+            open_case(path)
+
+
+def test_damaged_compressed_tiff_and_a_picture_beyond_all_sizes(tmp_path: Path) -> None:
+    """Decoders have exception types of their own."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "us.tif", noise, compression="zlib")
+    raw = bytearray((tmp_path / "us.tif").read_bytes())
+    raw[-300:-200] = bytes(100)
+    (tmp_path / "us.tif").write_bytes(bytes(raw))
+    Image.fromarray(noise).save(tmp_path / "us.bmp")
+    raw = bytearray((tmp_path / "us.bmp").read_bytes())
+    raw[18:26] = struct.pack("<2i", 40000, 40000)
+    (tmp_path / "us.bmp").write_bytes(bytes(raw))
+    for path in (tmp_path / "us.tif", tmp_path / "us.bmp"):
+        with pytest.raises(
+            ReadError, match=rf"{path.name}: found \w+Error: .*; needed a complete image file"
+        ):
             open_case(path)
 
 

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import tifffile
 from PIL import Image
+from pydicom.dataelem import RawDataElement
 
 from dicom_phantoms import (
     CT_GRID,
     PET_GRID,
     ct_volume,
     edit,
+    edit_all,
+    mr_volume,
     pet_volume,
     write_ct,
     write_mr,
@@ -135,6 +139,40 @@ def test_the_rtstruct_drawn_on_the_reference_becomes_truth(tmp_path: Path) -> No
         open_case(tmp_path)
 
 
+def test_what_is_drawn_on_a_series_of_phases_is_the_truth_of_them_all(tmp_path: Path) -> None:
+    study = StudyFacts()
+    for name, uid in (("pre", "1.2.3.5"), ("post", "1.2.3.5"), ("t2", "1.2.3.6")):
+        files = write_mr(tmp_path / name, mr_volume(seed=len(name)), study)
+        times = {"AcquisitionTime": "100000" if name == "pre" else "100130"}
+        edit_all(files, SeriesInstanceUID=uid, SeriesDescription=uid, **times)
+        for index, path in enumerate(files):
+            edit(path, lambda d, n=f"{name}.{index}": setattr(d, "SOPInstanceUID", f"1.2.{len(n)}.{n[-1]}"))
+    for name, uid in (("on_dce", "1.2.3.5"), ("on_t2", "1.2.3.6")):
+        path = write_rtstruct(tmp_path / f"{name}.dcm", ring(PET_GRID), study)
+        edit(path, lambda d, uid=uid: _refer(d, uid))
+    case = open_case(tmp_path)
+    assert list(case.channels) == ["mr_1_2_3_5_pre", "mr_1_2_3_5_post1", "mr_1_2_3_6"]
+    assert "truth from on_dce.dcm" in case.notes
+
+
+def test_readers_may_draw_in_dicom(tmp_path: Path) -> None:
+    write_pet(tmp_path / "PT")
+    (tmp_path / "observers").mkdir()
+    write_rtstruct(tmp_path / "observers" / "anna.dcm", ring(PET_GRID), StudyFacts())
+    save_volume(ring(PET_GRID), tmp_path / "observers" / "bert.nii.gz")
+    (tmp_path / "observers" / "._bert.nii.gz").write_bytes(b"other")
+    (tmp_path / "observers" / "notes.txt").write_text("who drew what")
+    case = open_case(tmp_path)
+    assert list(case.observers) == ["anna", "bert"]
+    for mask in case.observers.values():
+        np.testing.assert_array_equal(mask.array, ring(PET_GRID).array)
+    save_volume(ring(PET_GRID), tmp_path / "observers" / "bert.mha")
+    with pytest.raises(
+        ReadError, match=r"two masks of reader bert: bert.mha and bert.nii.gz; needed one mask"
+    ):
+        open_case(tmp_path)
+
+
 def _refer(dataset: pydicom.Dataset, uid: str) -> None:
     series, study = pydicom.Dataset(), pydicom.Dataset()
     series.SeriesInstanceUID = uid
@@ -238,6 +276,86 @@ def test_frames_of_a_seg_may_lie_as_unevenly_as_scanners_round(tmp_path: Path) -
 
     edit(path, shift)
     np.testing.assert_array_equal(load_mask(path, PET_GRID).array, masks[..., 0])
+
+
+def _frames_of(dataset: pydicom.Dataset) -> list[pydicom.Dataset]:
+    return list(dataset.PerFrameFunctionalGroupsSequence)
+
+
+def _sideways(dataset: pydicom.Dataset) -> None:
+    place = _frames_of(dataset)[1].PlanePositionSequence[0]
+    x, y, z = (float(v) for v in place.ImagePositionPatient)
+    place.ImagePositionPatient = [x + 20, y, z]
+
+
+def _mirrored(dataset: pydicom.Dataset) -> None:
+    for index, frame in enumerate(_frames_of(dataset)):
+        axes = pydicom.Dataset()
+        axes.ImageOrientationPatient = [-1 if index == 1 else 1, 0, 0, 0, 1, 0]
+        frame.PlaneOrientationSequence = pydicom.Sequence([axes])
+
+
+def _raw(dataset: pydicom.Dataset, keyword: str, value: bytes) -> None:
+    tag = pydicom.tag.Tag(keyword)
+    vr = pydicom.datadict.dictionary_VR(tag)
+    dataset._dict[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+
+
+def _measures(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    return dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+
+
+SEGS = {
+    "a frame to the side": (_sideways, GeometryError, "20.0 mm sideways"),
+    "a frame mirrored": (_mirrored, GeometryError, "another orientation"),
+    "a frame without position": (
+        lambda d: delattr(_frames_of(d)[1], "PlanePositionSequence"),
+        GeometryError,
+        "no ImagePositionPatient",
+    ),
+    "no segments": (lambda d: delattr(d, "SegmentSequence"), ReadError, "no numbered segment"),
+    "a segment without number": (
+        lambda d: delattr(d.SegmentSequence[0], "SegmentNumber"),
+        ReadError,
+        "no numbered segment",
+    ),
+    "a frame of no segment": (
+        lambda d: delattr(
+            d.SharedFunctionalGroupsSequence[0].SegmentIdentificationSequence[0], "ReferencedSegmentNumber"
+        ),
+        ReadError,
+        "a frame without ReferencedSegmentNumber",
+    ),
+    "frames in words": (lambda d: _raw(d, "NumberOfFrames", b"many"), ReadError, "NumberOfFrames many"),
+    "spacing in words": (
+        lambda d: _raw(_measures(d), "SpacingBetweenSlices", b"wide"),
+        ReadError,
+        "SpacingBetweenSlices wide",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEGS)
+def test_a_seg_that_cannot_be_placed(tmp_path: Path, name: str) -> None:
+    change, error, message = SEGS[name]
+    masks = np.zeros((*PET_GRID.shape, 1), np.uint8)
+    masks[1:4, 2:5, 3:6, 0] = 1
+    path = edit(_segmentation(tmp_path, write_pet(tmp_path / "PT"), masks), change)
+    with pytest.raises(error, match=rf"seg.dcm: found .*{message}"):
+        load_mask(path, PET_GRID)
+
+
+def test_a_seg_that_states_no_spacing_has_that_of_its_frames(tmp_path: Path) -> None:
+    masks = np.zeros((*PET_GRID.shape, 1), np.uint8)
+    masks[1:4, 2:5, 3:6, 0] = 1
+    path = _segmentation(tmp_path, write_pet(tmp_path / "PT"), masks)
+
+    def forget(dataset: pydicom.Dataset) -> None:
+        del _measures(dataset).SpacingBetweenSlices, _measures(dataset).SliceThickness
+
+    mask = load_mask(edit(path, forget))
+    assert mask.geometry.spacing == PET_GRID.spacing
+    np.testing.assert_array_equal(mask.array, masks[1:4, ..., 0])
 
 
 MASK_GRID = Geometry((4, 6, 5), (3.0, 2.0, 2.0), (10.0, 20.0, 30.0))
@@ -372,6 +490,34 @@ def test_picture_masks_follow_their_picture(tmp_path: Path) -> None:
     Image.fromarray(drawn[:10]).save(tmp_path / "mask_1.png")
     with pytest.raises(GeometryError, match=r"mask_1.png: found shape \(1, 10, 30\)"):
         open_case(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "tiff"])
+def test_masks_in_colour(tmp_path: Path, mode: str) -> None:
+    """One colour is label 1, not its luminance; of several nobody knows which is which."""
+    labels = np.zeros((20, 30), np.uint8)
+    labels[5:9, 10:20] = 1
+    palette = np.zeros((256, 3), np.uint8)
+    palette[1:3] = (128, 0, 0), (0, 128, 0)
+
+    def write(labels: np.ndarray) -> Path:
+        path = tmp_path / ("mask.tif" if mode == "tiff" else "mask.png")
+        if mode == "tiff":
+            tifffile.imwrite(path, palette[labels], photometric="rgb")
+        elif mode == "RGB":
+            Image.fromarray(palette[labels]).save(path)
+        else:
+            picture = Image.fromarray(labels)
+            picture.putpalette(palette.ravel().tolist())
+            picture.save(path)
+        return path
+
+    np.testing.assert_array_equal(load_mask(write(labels)).array[0], labels)
+    labels[1, 1] = 2
+    with pytest.raises(ReadError, match=r"mask.\w+: found a mask in several colours; needed grey values"):
+        load_mask(write(labels))
+    palette[:] = np.arange(256)[:, None]
+    np.testing.assert_array_equal(load_mask(write(labels)).array[0], labels)
 
 
 def test_a_nifti_mask_beside_dicom_becomes_truth(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lesionlab.core.case import AcquisitionFacts, Case
 from lesionlab.core.errors import ReadError
-from lesionlab.core.volume import Geometry, Volume
+from lesionlab.core.volume import Volume
 from lesionlab.read.folders import (
     IMAGE_SUFFIXES,
     Named,
@@ -24,7 +24,7 @@ from lesionlab.read.folders import (
     stem_of,
 )
 from lesionlab.read.loaded import Loaded
-from lesionlab.read.masks import Target, load_mask, read_mask
+from lesionlab.read.masks import Target, read_mask
 
 if TYPE_CHECKING:
     from lesionlab.read.dicom import DicomChannels
@@ -83,16 +83,41 @@ def open_case(
         chosen,
         mask,
         AcquisitionFacts({channel: loaded.facts for channel, loaded in contents.channels.items()}, notes),
-        _observers(path, channels[chosen].geometry),
+        _observers(path / OBSERVERS, _target(contents, chosen)),
     )
 
 
-def _observers(path: Path, geometry: Geometry) -> dict[str, Volume]:
-    folder = path / OBSERVERS
+def _observers(folder: Path, target: Target) -> dict[str, Volume]:
     if not folder.is_dir():
         return {}
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and is_image(file)]
-    return {stem_of(file): load_mask(file, geometry) for file in files}
+    files: dict[str, Path] = {}
+    for file in sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")):
+        reader = stem_of(file)
+        if not is_image(file) and not _is_dicom(file):
+            continue
+        if reader in files:
+            found = f"two masks of reader {reader}: {files[reader].name} and {file.name}"
+            raise ReadError(folder, found, "one mask per reader")
+        files[reader] = file
+    return {reader: read_mask(file, target)[0] for reader, file in files.items()}
+
+
+def _is_dicom(path: Path) -> bool:
+    from lesionlab.read.dicom_slices import read_header, telling_warnings  # pydicom, slow to import
+
+    with telling_warnings([]):
+        return read_header(path) is not None
+
+
+def _target(contents: _Contents, reference: str) -> Target:
+    """Where masks have to go: the grid of the reference."""
+    chosen = contents.channels[reference]
+    frame = str(chosen.facts.header.get("FrameOfReferenceUID", ""))
+    grids = {
+        str(c.facts.header.get("SeriesInstanceUID", "")): c.volume.geometry
+        for c in contents.channels.values()
+    }
+    return Target(chosen.volume.geometry, frame, {uid: g for uid, g in grids.items() if uid})
 
 
 def _read(path: Path) -> _Contents:
@@ -147,13 +172,6 @@ def _reference(name: str, channels: dict[str, Loaded], wanted: str | None) -> st
 def _truth(
     path: Path, contents: _Contents, reference: str, given: Path | None
 ) -> tuple[Volume | None, list[str]]:
-    chosen = contents.channels[reference]
-    frame = str(chosen.facts.header.get("FrameOfReferenceUID", ""))
-    grids = {
-        str(c.facts.header.get("SeriesInstanceUID", "")): c.volume.geometry
-        for c in contents.channels.values()
-    }
-    target = Target(chosen.volume.geometry, frame, {uid: g for uid, g in grids.items() if uid})
     if given is None:
         given = _find_truth(path, contents, reference)
         if given is None:
@@ -163,7 +181,7 @@ def _truth(
         if len(below) != 1:
             raise ReadError(given, f"{len(below)} files", "one mask file")
         given = below[0]
-    mask, notes = read_mask(given, target)
+    mask, notes = read_mask(given, _target(contents, reference))
     return mask, [f"truth from {given.name}", *(f"truth: {note}" for note in notes)]
 
 
@@ -195,7 +213,9 @@ def _dicom_candidates(contents: _Contents, reference: str) -> list[tuple[Path, s
         return []
     from lesionlab.read.rtstruct import frames_of_reference, referenced_series
 
-    by_uid = {str(c.facts.header.get("SeriesInstanceUID")): name for name, c in contents.channels.items()}
+    # Phases share a series: what was drawn on it was drawn on the reference, if that is one of them.
+    names = sorted(contents.channels, key=lambda name: name == reference)
+    by_uid = {str(contents.channels[n].facts.header.get("SeriesInstanceUID")): n for n in names}
     frame = str(contents.channels[reference].facts.header.get("FrameOfReferenceUID", ""))
     found = []
     for path, header in scan.structures:

@@ -17,8 +17,8 @@ from lesionlab.core.errors import GeometryError, ReadError
 from lesionlab.core.units import ONE
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.dicom_pixels import decode
-from lesionlab.read.dicom_slices import Slice, read_header, slices_of, telling_warnings
-from lesionlab.read.dicom_stack import UNEVEN, heights_of, normal_of
+from lesionlab.read.dicom_slices import Slice, numbers, read_header, slices_of, telling_warnings
+from lesionlab.read.dicom_stack import UNEVEN, heights_of, normal_of, require_alike, sideways_mm
 from lesionlab.read.orthonormal import nearest_orthonormal
 from lesionlab.read.rtstruct import frames_of_reference, rasterise, referenced_series
 
@@ -49,7 +49,7 @@ def _read(path: Path, target: Target | None, names: Sequence[str]) -> tuple[Volu
         raise ReadError(path, "an RTSTRUCT without a grid", "the scan that it was drawn on")
     drawn_on = [target.grids[uid] for uid in sorted(referenced_series(header)) if uid in target.grids]
     grid = drawn_on[0] if len(drawn_on) == 1 else target.geometry
-    mask, notes = rasterise(path, header, grid, names)
+    mask, notes = rasterise(path, header, grid, names, target.frame)
     return Volume(mask, grid, ONE), notes
 
 
@@ -70,9 +70,7 @@ def _read_seg(path: Path, header: Dataset, names: Sequence[str]) -> tuple[Volume
 
     In a label map the voxels hold segment numbers, 0 is its background.
     """
-    labels = {
-        int(s.SegmentNumber): str(s.get("SegmentLabel") or s.SegmentNumber) for s in header.SegmentSequence
-    }
+    labels = _segments(path, header)
     missing = [name for name in names if name not in labels.values()]
     if missing:
         raise ReadError(path, f"segments {', '.join(labels.values())}", f"a segment named {missing[0]!r}")
@@ -88,7 +86,7 @@ def _read_seg(path: Path, header: Dataset, names: Sequence[str]) -> tuple[Volume
     for item, place, frame in zip(slices, places, frames, strict=True):
         if kind == "LABELMAP":
             mask[place] |= np.isin(frame, list(wanted))
-        elif _segment_of(item) in wanted:
+        elif _segment_of(path, item) in wanted:
             mask[place] |= frame * 2.0 >= full
     notes = [f"segments united: {', '.join(labels[n] for n in sorted(wanted))}"] if len(wanted) > 1 else []
     if kind == "FRACTIONAL":
@@ -96,16 +94,33 @@ def _read_seg(path: Path, header: Dataset, names: Sequence[str]) -> tuple[Volume
     return Volume(mask, geometry, ONE), notes
 
 
-def _segment_of(item: Slice) -> int:
+def _segments(path: Path, header: Dataset) -> dict[int, str]:
+    """The labels of the segments by number."""
+    labels = {}
+    for item in header.get("SegmentSequence") or []:
+        number = numbers(path, "SegmentNumber", item.get("SegmentNumber"), 1)
+        if number is not None:
+            labels[int(number[0])] = str(item.get("SegmentLabel") or int(number[0]))
+    if not labels:
+        raise ReadError(path, "no numbered segment", "a SegmentSequence")
+    return labels
+
+
+def _segment_of(path: Path, item: Slice) -> int:
     for group in item.groups:
         for found in group.get("SegmentIdentificationSequence") or []:
-            return int(found.ReferencedSegmentNumber)
+            number = numbers(path, "ReferencedSegmentNumber", found.get("ReferencedSegmentNumber"), 1)
+            if number is None:
+                raise ReadError(path, "a frame without ReferencedSegmentNumber", "a segment for each frame")
+            return int(number[0])
     return 1
 
 
 def _seg_grid(path: Path, slices: Sequence[Slice]) -> tuple[Geometry, list[int]]:
     """The grid that all frames lie on and the slice index of each frame."""
     first = slices[0]
+    require_alike(slices)
+    sideways_mm(path, slices)
     normal = normal_of(first)
     heights = heights_of(slices)
     if first.axes is None or first.spacing is None:
@@ -124,11 +139,11 @@ def _places(path: Path, first: Slice, heights: NDArray[np.float64]) -> tuple[flo
     one frame to the next in units of the stated spacing where they fit it, else of the smallest step.
     """
     levels, place = np.unique(np.round(heights, 3), return_inverse=True)
-    stated = float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1.0)
+    stated = _stated_step(path, first)
     steps = np.diff(levels)
     if not steps.size:
-        return stated, [0] * len(heights)
-    for unit, tolerance in ((stated, UNEVEN), (float(steps.min()), 0.2)):
+        return stated or 1.0, [0] * len(heights)
+    for unit, tolerance in ((stated or float(steps.min()), UNEVEN), (float(steps.min()), 0.2)):
         counts = np.rint(steps / unit)
         if counts.min() >= 1 and np.abs(steps / unit - counts).max() <= tolerance:
             levels_at = np.concatenate([[0.0], np.cumsum(counts)])
@@ -138,3 +153,12 @@ def _places(path: Path, first: Slice, heights: NDArray[np.float64]) -> tuple[flo
     raise GeometryError(
         path, f"frames at uneven heights (smallest step {steps.min():.4g} mm)", "frames on one grid"
     )
+
+
+def _stated_step(path: Path, first: Slice) -> float | None:
+    """The slice spacing that the file states, None where it states none that can be."""
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        spacing = numbers(path, keyword, first.get(keyword), 1)
+        if spacing is not None and spacing[0] > 0:
+            return float(spacing[0])
+    return None

@@ -168,14 +168,15 @@ def _phases(series: Series, notes: list[str]) -> list[Series]:
     return [replace(series, slices=tuple(part), phase=index) for index, part in enumerate(ordered)]
 
 
-_PHASE_KEYWORDS = (
+_ACQUIRED_KEYWORDS = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
     "FrameAcquisitionDateTime",
     "TriggerTime",
     "AcquisitionTime",
-    "ContentTime",
 )
+_CLOCKS = ("AcquisitionTime", "ContentTime")
+_PHASE_KEYWORDS = (*_ACQUIRED_KEYWORDS, "ContentTime")
 
 
 def _phase_order(series: Series, heights: Any, count: int) -> tuple[str, list[list[Slice]]]:
@@ -183,17 +184,25 @@ def _phase_order(series: Series, heights: Any, count: int) -> tuple[str, list[li
 
     The first of `_PHASE_KEYWORDS` that has one value in each phase and another in every other decides; else
     the first image of each position, by InstanceNumber (by frame in a multi-frame file), is of the first
-    phase, the second of the second, and so on. Raises ReadError for images that nothing tells apart.
+    phase, the second of the second, and so on. Raises ReadError for images that nothing tells apart, and for
+    those of several kinds that no time of acquisition does: water and fat are no phases.
     """
     places = len(series.slices) // count
-    for keyword in _PHASE_KEYWORDS:
-        values = [_as_number(s.get(keyword)) for s in series.slices]
+    kinds = _kinds(series, places)
+    for keyword in _ACQUIRED_KEYWORDS if kinds else _PHASE_KEYWORDS:
+        values = [_moment(s, keyword) for s in series.slices]
         if None in values:
             continue
         known = sorted({v for v in values if v is not None})
         parts = [[s for s, v in zip(series.slices, values, strict=True) if v == k] for k in known]
         if len(known) == count and all(len(p) == places == _distinct(p) for p in parts):
             return keyword, parts
+    if kinds:
+        raise ReadError(
+            series.slices[0].path.parent,
+            f"several ImageType in {series.label}: {kinds}",
+            "one ImageType per series",
+        )
     ordered: list[list[Slice]] = [[] for _ in range(count)]
     for place in np.unique(heights):
         here = [s for s, h in zip(series.slices, heights, strict=True) if h == place]
@@ -207,6 +216,23 @@ def _phase_order(series: Series, heights: Any, count: int) -> tuple[str, list[li
         for phase, item in enumerate(sorted(here, key=_number)):
             ordered[phase].append(item)
     return "InstanceNumber", ordered
+
+
+def _kinds(series: Series, places: int) -> str:
+    """The kinds of image (ImageType, FrameType) that are there at every position; "" where there is one."""
+    parts: dict[str, list[Slice]] = defaultdict(list)
+    for item in series.slices:
+        words = item.get("FrameType") or item.get("ImageType") or ()
+        parts["/".join([words] if isinstance(words, str) else map(str, words))].append(item)
+    told = len(parts) > 1 and all(_distinct(part) == places for part in parts.values())
+    return " and ".join(sorted(parts)) if told else ""
+
+
+def _moment(item: Slice, keyword: str) -> float | None:
+    """The attribute as a number that grows with time, over midnight too where its date is stated."""
+    value = _as_number(item.get(keyword))
+    day = _as_number(item.get(keyword.replace("Time", "Date"))) if keyword in _CLOCKS else None
+    return value if value is None or day is None else 1e6 * day + value
 
 
 def _as_number(value: Any) -> float | None:

@@ -107,7 +107,8 @@ def slices_of(path: Path, header: Dataset) -> list[Slice]:
     """
     if not isinstance(header.get("Rows"), int) or not isinstance(header.get("Columns"), int):
         raise ReadError(path, "no Rows and Columns", "a DICOM image")
-    frames = int(header.get("NumberOfFrames") or 1)
+    stated = numbers(path, "NumberOfFrames", header.get("NumberOfFrames"), 1)
+    frames = 1 if stated is None else max(int(stated[0]), 1)
     shared = _first(header, "SharedFunctionalGroupsSequence")
     own = header.get("PerFrameFunctionalGroupsSequence") or []
     if own and len(own) != frames:

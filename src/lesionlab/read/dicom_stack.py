@@ -55,7 +55,7 @@ def stack(subject: Path, slices: Sequence[Slice]) -> tuple[list[Slice], Geometry
     Raises GeometryError for slices of different shape, spacing or orientation, for gaps, duplicates,
     uneven or sideways steps.
     """
-    _require_alike(subject, slices)
+    require_alike(slices)
     heights = heights_of(slices)
     order = np.argsort(heights, kind="stable")
     ordered = [slices[i] for i in order]
@@ -66,19 +66,14 @@ def stack(subject: Path, slices: Sequence[Slice]) -> tuple[list[Slice], Geometry
         raise GeometryError(first.path, "no PixelSpacing", "PixelSpacing in mm")
     columns = np.stack([normal, first.axes[1], first.axes[0]], axis=1)
     axes, note = nearest_orthonormal(first.path, columns)
-    positions = np.array([s.position for s in ordered], dtype=np.float64)
-    drift = positions - positions[0]
-    sideways = float(np.linalg.norm(drift - (drift @ normal)[:, None] * normal, axis=1).max())
-    if sideways > SIDEWAYS_MM:
-        raise GeometryError(
-            subject,
-            f"slices that move {sideways:.1f} mm sideways (gantry tilt)",
-            "slices stacked along their normal",
-        )
+    sideways = sideways_mm(subject, ordered)
     if sideways > 0.1:
         notes.append(f"slices move up to {sideways:.2f} mm sideways; taken as straight")
     geometry = Geometry(
-        (len(ordered), *first.shape), (step, *first.spacing), tuple(positions[0]), tuple(axes.ravel())
+        (len(ordered), *first.shape),
+        (step, *first.spacing),
+        tuple(np.ravel(first.position)),
+        tuple(axes.ravel()),
     )
     return ordered, geometry, notes + ([note] if note else [])
 
@@ -101,7 +96,23 @@ def voxels(slices: Sequence[Slice]) -> NDArray[np.float32]:
     return array
 
 
-def _require_alike(subject: Path, slices: Sequence[Slice]) -> None:
+def sideways_mm(subject: Path, slices: Sequence[Slice]) -> float:
+    """How far slices stray from the first one's normal; GeometryError for more than `SIDEWAYS_MM`."""
+    normal = normal_of(slices[0])
+    positions = np.array([s.position for s in slices], dtype=np.float64)
+    drift = positions - positions[0]
+    sideways = float(np.linalg.norm(drift - (drift @ normal)[:, None] * normal, axis=1).max())
+    if sideways > SIDEWAYS_MM:
+        raise GeometryError(
+            subject,
+            f"slices that move {sideways:.1f} mm sideways (gantry tilt)",
+            "slices stacked along their normal",
+        )
+    return sideways
+
+
+def require_alike(slices: Sequence[Slice]) -> None:
+    """Raise GeometryError for slices without a place, or of different shape, spacing or orientation."""
     first = slices[0]
     normal_of(first)
     for item in slices[1:]:

@@ -17,7 +17,7 @@ from lesionlab.core.units import ONE
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.loaded import as_labels
 from lesionlab.read.nifti import VOLUME_SUFFIXES, read_volume
-from lesionlab.read.stacks import PICTURE_SUFFIXES, STACK_SUFFIXES, TIFF_SUFFIXES, read_stack
+from lesionlab.read.stacks import COLOUR, PICTURE_SUFFIXES, STACK_SUFFIXES, TIFF_SUFFIXES, read_stack
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,19 @@ def read_mask(path: Path, target: Target | None, *, names: Sequence[str] = ()) -
 
 
 def _read_drawn(path: Path, like: Geometry | None) -> tuple[Volume, list[str]]:
-    """Pictures often write 255 for 1: an image of one value besides 0 becomes 0 and 1."""
+    """Pictures often write 255, or a colour, for 1; several colours do not tell which label is which."""
     loaded = read_stack(path, like)
     array = as_labels(path, loaded.volume.array)
     notes = [*loaded.notes]
     values = np.unique(array)
     if path.suffix.lower() in PICTURE_SUFFIXES + TIFF_SUFFIXES and values.tolist() in ([0, 255], [255]):
         array, notes = (array == 255).astype(np.uint8), [*notes, "mask value 255 taken as label 1"]
+    if COLOUR in notes:
+        if len(set(values.tolist()) - {0}) > 1:
+            raise ReadError(
+                path, "a mask in several colours", "grey values: 0 outside, labels 1, 2 and so on"
+            )
+        array, notes = (array > 0).astype(np.uint8), [*loaded.notes, "mask of one colour taken as label 1"]
     return loaded.volume.with_array(array, ONE), notes
 
 

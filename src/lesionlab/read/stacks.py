@@ -8,7 +8,6 @@ origin (LPS mm), direction (nine numbers, columns = z, y, x axes). Formats with 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlab.core.case import SPACING_UNKNOWN
-from lesionlab.core.errors import GeometryError, LesionLabError, ReadError
+from lesionlab.core.errors import GeometryError, LesionLabError, ReadError, reason
 from lesionlab.core.units import STORED
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.loaded import Loaded, require_finite
@@ -28,7 +27,9 @@ ARRAY_SUFFIXES = (".npy",)
 TIFF_SUFFIXES = (".tif", ".tiff")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 STACK_SUFFIXES = ARRAY_SUFFIXES + TIFF_SUFFIXES + PICTURE_SUFFIXES
-SIDECAR_KEYS = ("spacing_mm", "unit", "channel", "origin", "direction")
+_LISTS = ("spacing_mm", "origin", "direction")
+SIDECAR_KEYS = (*_LISTS, "unit", "channel")
+COLOUR = "colour turned into luminance"
 UNKNOWN_SPACING = f"{SPACING_UNKNOWN}: 1 mm assumed, so lengths, areas and volumes mean pixels"
 
 _Decoded = tuple[NDArray[Any], tuple[float, ...] | None, tuple[str, ...]]
@@ -51,12 +52,7 @@ def read_stack(path: Path, like: Geometry | None = None) -> Loaded:
     its shape. Colour becomes luminance. NaN or infinite voxels raise ReadError.
     """
     sidecar = _read_sidecar(path)
-    try:
-        array, spacing, notes = _decoder(path)(path)
-    except LesionLabError:
-        raise
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise ReadError(path, f"{type(error).__name__}: {error}", "a complete image file") from None
+    array, spacing, notes = _decode(path)
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or not array.size:
@@ -74,20 +70,21 @@ def read_stack(path: Path, like: Geometry | None = None) -> Loaded:
 
 def decoded(path: Path) -> NDArray[Any]:
     """The bare array of a .npy, TIFF or picture; ReadError when it cannot be read."""
-    try:
-        array: NDArray[Any] = _decoder(path)(path)[0]
-        return array
-    except LesionLabError:
-        raise
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise ReadError(path, f"{type(error).__name__}: {error}", "a complete image file") from None
+    return _decode(path)[0]
 
 
-def _decoder(path: Path) -> Callable[[Path], _Decoded]:
+def _decode(path: Path) -> _Decoded:
     suffix = path.suffix.lower()
-    return (
+    read = (
         _read_array if suffix in ARRAY_SUFFIXES else _read_tiff if suffix in TIFF_SUFFIXES else _read_picture
     )
+    try:
+        return read(path)
+    except LesionLabError:
+        raise
+    except Exception as error:  # each decoder has its own exception types
+        found = f"{type(error).__name__}: {reason(error)}"
+        raise ReadError(path, found, "a complete image file") from None
 
 
 def sidecar_of(path: Path) -> Path:
@@ -102,10 +99,14 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ReadError(file, f"{type(error).__name__}: {error}", "a JSON sidecar") from None
+        raise ReadError(file, f"{type(error).__name__}: {reason(error)}", "a JSON sidecar") from None
     unknown = sorted(set(data) - set(SIDECAR_KEYS)) if isinstance(data, dict) else ["(not a mapping)"]
     if unknown:
         raise ReadError(file, f"unknown key {unknown[0]!r}", f"keys among {', '.join(SIDECAR_KEYS)}")
+    for key, value in data.items():
+        if not isinstance(value, list if key in _LISTS else str):
+            needed = "a list of numbers" if key in _LISTS else "text"
+            raise ReadError(file, f"{key} {json.dumps(value)[:60]}", needed)
     return dict(data)
 
 
@@ -144,11 +145,8 @@ def _read_tiff(path: Path) -> _Decoded:
         array = series.asarray()
         spacing = _tiff_spacing(file)
     if "S" in series.axes:
-        return (
-            _luminance(np.moveaxis(array, series.axes.index("S"), -1)),
-            spacing,
-            ("colour turned into luminance",),
-        )
+        array = np.moveaxis(array, series.axes.index("S"), -1)
+        return _luminance(array), spacing, (COLOUR,) * _coloured(array)
     if array.ndim > 3:
         array = array.reshape([n for n in array.shape if n > 1])
     return array, spacing, ()
@@ -169,9 +167,15 @@ def _read_picture(path: Path) -> _Decoded:
     from PIL import Image  # slow to import, and volumes do without
 
     with Image.open(path) as picture:
-        if picture.mode in ("L", "P", "I", "F", "I;16", "I;16B", "1"):
-            return np.asarray(picture.convert("L") if picture.mode == "P" else picture), None, ()
-        return np.asarray(picture.convert("L")), None, ("colour turned into luminance",)
+        if picture.mode in ("L", "I", "F", "I;16", "I;16B", "1"):
+            return np.asarray(picture), None, ()
+        coloured = _coloured(np.asarray(picture.convert("RGB")))
+        return np.asarray(picture.convert("L")), None, (COLOUR,) * coloured
+
+
+def _coloured(array: NDArray[Any]) -> bool:
+    """True where red, green and blue (the last axis) are not alike everywhere."""
+    return bool((array[..., :3] != array[..., :1]).any())
 
 
 def _luminance(array: NDArray[Any]) -> NDArray[Any]:

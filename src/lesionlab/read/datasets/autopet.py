@@ -38,6 +38,7 @@ from lesionlab.core.units import HOUNSFIELD, SUVBW
 from lesionlab.core.volume import Volume
 from lesionlab.read.case import open_case
 from lesionlab.read.datasets.layout import LESION, Dataset, Item, Listing, labels_in
+from lesionlab.read.folders import files_below
 from lesionlab.read.masks import load_mask
 from lesionlab.read.nifti import read_volume
 
@@ -51,7 +52,7 @@ def find(root: Path, classes: bool) -> Listing:
     if (root / "imagesTr").is_dir():
         return _nnunet(root)
     places = (root, root / "FDG-PET-CT-Lesions", *sorted(root.glob("manifest-*/FDG-PET-CT-Lesions")))
-    patients = [folder for place in places for folder in sorted(place.glob("PETCT_*"))]
+    patients = [folder for place in places for folder in sorted(place.glob("PETCT_*")) if folder.is_dir()]
     studies = [study for patient in patients for study in sorted(patient.iterdir()) if study.is_dir()]
     if not studies:
         raise DATASET.absent(root, "imagesTr and no PETCT_*/STUDY")
@@ -61,10 +62,10 @@ def find(root: Path, classes: bool) -> Listing:
         there = [file for file in STUDY_FILES if (study / file).is_file()]
         if len(there) == len(STUDY_FILES):
             items.append(_nifti_item(name, study))
-        elif there or not any(study.rglob("*.dcm")):
-            missing += [f"{name}: found no {file}" for file in STUDY_FILES if file not in there]
+        elif not there and (files := _dicom_files(study)):
+            items.append(_dicom_item(name, study, files))
         else:
-            items.append(_dicom_item(name, study))
+            missing += [f"{name}: found no {file}" for file in STUDY_FILES if file not in there]
     return Listing(tuple(items), LESION, tuple(missing))
 
 
@@ -79,9 +80,11 @@ def _nifti_item(name: str, study: Path) -> Item:
     )
 
 
-def _dicom_item(name: str, study: Path) -> Item:
-    files = tuple(sorted(study.rglob("*.dcm")))
+def _dicom_files(study: Path) -> tuple[Path, ...]:
+    return tuple(file for file in files_below(study) if file.suffix.lower() == ".dcm")
 
+
+def _dicom_item(name: str, study: Path, files: tuple[Path, ...]) -> Item:
     def read() -> Case:
         case = open_case(study, case_id=name, reference="pet")
         if case.truth is None:
@@ -96,7 +99,7 @@ def _dicom_item(name: str, study: Path) -> Item:
 
 
 def _nnunet(root: Path) -> Listing:
-    names = sorted({f.name[:-12] for f in (root / "imagesTr").glob("*_????.nii.gz")})
+    names = sorted({f.name[:-12] for f in (root / "imagesTr").glob("[!.]*_????.nii.gz")})
     items, missing = [], []
     for name in names:
         images = tuple(root / "imagesTr" / f"{name}_{channel:04d}.nii.gz" for channel in range(2))

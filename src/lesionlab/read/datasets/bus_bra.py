@@ -45,7 +45,9 @@ def find(root: Path, classes: bool) -> Listing:
         image = folder / "Images" / f"{name}.png"
         mask = folder / "Masks" / f"{name.replace('bus_', 'mask_', 1)}.png"
         lacking = [file for file in (image, mask) if not file.is_file()]
-        if lacking:
+        if classes and row["Pathology"] not in CLASSES:
+            missing.append(f"{name}: found Pathology {row['Pathology']!r}; needed {' or '.join(CLASSES)}")
+        elif lacking:
             missing += [f"{name}: found no {file.relative_to(folder)}" for file in lacking]
         else:
             items.append(_item(name, row, (image, mask), classes))
@@ -53,7 +55,7 @@ def find(root: Path, classes: bool) -> Listing:
 
 
 def _item(name: str, row: dict[str, str], files: tuple[Path, Path], classes: bool) -> Item:
-    label = CLASSES.get(row["Pathology"], 1) if classes else 1
+    label = CLASSES[row["Pathology"]] if classes else 1
     patient = f"BUS-BRA-{row['Case']}"
 
     def peek() -> frozenset[int]:

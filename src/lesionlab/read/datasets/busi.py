@@ -37,7 +37,7 @@ def find(root: Path, classes: bool) -> Listing:
     items, missing = [], []
     missing += [f"{kind}: found no folder {folder / kind}" for kind in KINDS if not (folder / kind).is_dir()]
     for kind in KINDS:
-        for image in sorted((folder / kind).glob("*.png"), key=_number):
+        for image in sorted((folder / kind).glob("[!.]*.png"), key=_number):
             if "_mask" in image.stem:
                 continue
             masks = sorted((folder / kind).glob(f"{_escaped(image.stem)}_mask*.png"))

@@ -36,11 +36,10 @@ def find(root: Path, classes: bool) -> Listing:
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DATASET.absent(root, "images and masks")
     images = _by_name(root / "images")
-    readers = {f.name: _by_name(f) for f in sorted((root / "masks").iterdir()) if f.is_dir()}
+    folders = sorted(f for f in (root / "masks").iterdir() if f.is_dir() and not f.name.startswith("."))
+    readers = {f.name: _by_name(f) for f in folders}
     masks = readers or {"": _by_name(root / "masks")}
-    rows = {}
-    if (root / "cases.csv").is_file():
-        rows = {row["case"]: row for row in table_rows(root / "cases.csv", ("case", "patient"))}
+    rows = _rows(root / "cases.csv")
     items = []
     missing = [f"{name}: found no image; named in cases.csv" for name in sorted(set(rows) - set(images))]
     for name, image in images.items():
@@ -54,10 +53,20 @@ def find(root: Path, classes: bool) -> Listing:
     return Listing(tuple(items), _labels(root), tuple(missing), _folds(rows, items))
 
 
+def _rows(file: Path) -> dict[str, dict[str, str]]:
+    """The rows of cases.csv by case; none where there is no such file."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in table_rows(file, ("case", "patient")) if file.is_file() else ():
+        if row["case"] in rows:
+            raise ReadError(file, f"two rows of case {row['case']}", "one row per case")
+        rows[row["case"]] = row
+    return rows
+
+
 def _by_name(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.is_file() and is_image(file):
+        if file.is_file() and is_image(file) and not file.name.startswith("."):
             name = stem_of(file)
             if name in found:
                 raise ReadError(folder, f"two files called {name}", "one file per case")

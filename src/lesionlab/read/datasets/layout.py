@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlab.core.case import AcquisitionFacts, Case, ChannelFacts
-from lesionlab.core.errors import GeometryError, ReadError
+from lesionlab.core.errors import GeometryError, ReadError, reason
 from lesionlab.core.files import sha256_of
 from lesionlab.core.splits import OfficialFolds
 from lesionlab.core.units import ONE, STORED
@@ -129,8 +129,8 @@ def table_rows(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             rows = list(csv.DictReader(text))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(file, str(error), "a readable CSV file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReadError(file, reason(error), "a readable CSV file") from None
     lacking = [name for name in columns if rows and name not in rows[0]]
     if not rows or lacking:
         found = f"no column {lacking[0]!r}" if lacking else "no rows"

@@ -15,6 +15,7 @@ kept: which one counts, or which consensus, is `standardise.truth` of the recipe
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,10 +127,12 @@ def _spacing(root: Path) -> tuple[float, float, float] | None:
     if not file.is_file():
         return None
     try:
-        z, y, x = json.loads(file.read_text(encoding="utf-8"))["spacing_mm"]
-        return float(z), float(y), float(x)
+        z, y, x = map(float, json.loads(file.read_text(encoding="utf-8"))["spacing_mm"])
     except (ValueError, KeyError, TypeError):
         raise ReadError(file, "no spacing", '{"spacing_mm": [z, y, x]}') from None
+    if not all(0 < size < math.inf for size in (z, y, x)):
+        raise ReadError(file, f"spacing_mm {[z, y, x]}", "three positive spacings")
+    return z, y, x
 
 
 DATASET = Dataset(
