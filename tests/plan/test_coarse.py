@@ -5,6 +5,7 @@ import pytest
 
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.workspace import open_workspace
+from lesionlab.plan import require_fit
 from lesionlab.plan.coarse import pinned_steps, plan_coarse
 from networks_phantom import plan_tiny, tiny_recipe
 
@@ -75,6 +76,27 @@ def test_a_pinned_patch_is_clipped_to_the_coarse_scan_and_can_be_pooled(sizes, p
     assert list(low.network.patch_size) == patch
     assert list(get_pool_and_conv_props([1.0] * 3, patch, 4, 999)[3]) == patch
     assert (full.network.configuration, list(full.network.patch_size)) == ("3d_fullres", [64, 64, 64])
+
+
+def test_a_pinned_patch_is_that_of_the_scan_however_nnunet_turns_it():
+    """As all sizes are, z first; `transpose_forward` says which axis of the scan is the plan's first."""
+    plans = full_plans(**{"3d_lowres": {"median_image_size_in_voxels": [80, 17, 80]}})
+    recipe = tiny_recipe().changed(network={**CASCADE, "patch_size": [32, 48, 64]})
+    low, full = pinned_steps(plans, recipe)
+    assert (low.network.patch_size, full.network.patch_size) == ((64, 20, 48), (64, 32, 48))
+    (flat,) = pinned_steps(plans, recipe.changed(network={"configuration": "2d", "patch_size": [32, 48]}))
+    assert flat.network.patch_size == (32, 48)
+
+
+@pytest.mark.parametrize("more", [{}, {"locate": {"spacing_mm": [9, 8, 7]}}])
+def test_the_spacing_of_a_network_that_is_not_there_is_refused(more):
+    recipe = tiny_recipe().changed(network={"lowres_spacing_mm": [8, 8, 8]}, **more)
+    with pytest.raises(RecipeError, match=r"found network\.lowres_spacing_mm for 3d_fullres; needed"):
+        require_fit(recipe)
+    for configuration in ("3d_lowres", "3d_cascade_fullres"):
+        require_fit(
+            tiny_recipe().changed(network={**recipe.network.model_dump(), "configuration": configuration})
+        )
 
 
 def test_steps_of_a_recipe():

@@ -1,15 +1,21 @@
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    ResEncUNetPlanner,
+)
 
 from lesionlab.core.errors import DatasetError, RecipeError
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.core.workspace import open_workspace
-from lesionlab.plan import nnunet_id, plan_dataset
+from lesionlab.core.workspace import Workspace, open_workspace
+from lesionlab.plan import OwnFolds, gather_dataset, nnunet_id, patient_folds, plan_dataset
+from lesionlab.plan.nnunet import make_plans
 from lesionlab.report import save_volume
 from networks_phantom import plan_tiny, sphere_case, tiny_recipe
 
@@ -78,10 +84,49 @@ def test_unpinned_plans_equal_those_of_stock_nnunet(tmp_path):
         assert ours[key] == stock[key]
 
 
+@pytest.mark.parametrize("architecture", ["plain", "residual"])
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_a_pinned_patch_gets_the_network_that_nnunet_plans_for_it(architecture, configuration, tmp_path):
+    """The patch is larger than what nnU-Net plans for scans so small, so the network has more levels."""
+    sizes = [512, 512] if configuration == "2d" else [128, 128, 128]
+    pinned = {"architecture": architecture, "configuration": configuration, "patch_size": sizes}
+    recipe = tiny_recipe().changed(network={**pinned, "first_features": None, "max_features": None})
+    workspace = Workspace(tmp_path / "w", recipe.name)
+    gather_dataset([sphere_case(number) for number in range(4)], recipe, workspace.root, save_volume)
+    planned = make_plans(workspace, recipe)["configurations"][configuration]
+    planner = ResEncUNetPlanner if architecture == "residual" else ExperimentPlanner
+    with workspace.environment(loaders=1):
+        stock = planner(workspace.dataset, plans_name="Stock", gpu_memory_target_in_gb=1000)
+        assert stock.UNet_max_features_2d == 512
+        # a scan as large as the patch, and memory without end, leave nnU-Net that patch
+        found = stock.get_plans_for_configuration(np.array(planned["spacing"]), sizes, "x", 1e9, {})
+    assert found["patch_size"] == tuple(sizes)
+    theirs, ours = found["architecture"]["arch_kwargs"], planned["architecture"]["arch_kwargs"]
+    assert len(ours["strides"]) > 5
+    for key in set(theirs) - {"conv_op", "norm_op", "nonlin"}:
+        assert json.loads(json.dumps(theirs[key])) == ours[key], key
+
+
 def test_an_impossible_patch_is_refused_with_the_sizes_that_fit(tmp_path):
     recipe = tiny_recipe().changed(network={"patch_size": [18, 16, 17]})
     with pytest.raises(RecipeError, match="multiples of"):
         plan_tiny(tmp_path / "w", recipe)
+
+
+def test_a_pinned_patch_lies_along_the_axes_of_the_scan(tmp_path):
+    """Of these scans y is coarsest, which nnU-Net makes its first axis."""
+    cases = [sphere_case(number) for number in range(4)]
+    recipe = tiny_recipe().changed(network={"patch_size": [24, 16, 32], "spacing_mm": [3.0, 4.5, 3.0]})
+    workspace = Workspace(tmp_path / "w", recipe.name)
+    gather_dataset(cases, recipe, workspace.root, save_volume)
+    plans = make_plans(workspace, recipe)
+    assert plans["transpose_forward"] == [1, 0, 2]
+    assert plans["configurations"]["3d_fullres"]["patch_size"] == [16, 24, 32]
+    wrong = recipe.changed(network={"patch_size": [24, 18, 48]})
+    with pytest.raises(
+        RecipeError, match=r"found patch_size \[24, 18, 48\]; needed multiples of \[4, 4, 8\]"
+    ):
+        make_plans(workspace, wrong)
 
 
 def test_a_patch_of_the_wrong_dimension_is_refused(tmp_path):
@@ -146,6 +191,29 @@ def test_planning_again_takes_what_changed_and_forgets_what_went(tmp_path):
     assert raw == {f"sphere_{number}_0000.nii.gz" for number in range(4)}
 
 
+def test_planning_again_makes_what_was_deleted(tmp_path):
+    root = plan_tiny(tmp_path / "w")
+    gone = [next(root.glob(f"preprocessed/*/*/{name}")) for name in ("sphere_1.b2nd", "sphere_2_seg.b2nd")]
+    for file in gone:
+        file.unlink()
+    plan_tiny(root)
+    assert all(file.is_file() for file in gone)
+
+
+def test_what_is_to_be_ignored_is_no_lesion(tmp_path):
+    recipe = tiny_recipe().changed(labels={"ignore": 2})
+    cases = [sphere_case(number) for number in range(6)]
+    truth = cases[5].truth
+    assert truth is not None
+    cases[5] = with_truth(cases[5], truth.with_array(truth.array * 2))
+    found = gather_dataset(cases, recipe, tmp_path / "w", save_volume)
+    kept = json.loads(found.workspace.cases_file.read_text(encoding="utf-8"))["with_lesion"]
+    assert kept == {f"sphere_{number}": number != 5 for number in range(6)}
+    only = [with_truth(case, case.truth.with_array(case.truth.array * 0 + 2)) for case in cases if case.truth]
+    with pytest.raises(DatasetError, match="6 cases without any lesion"):
+        gather_dataset(only, recipe, tmp_path / "other", save_volume)
+
+
 def test_a_trained_workspace_is_not_planned_for_something_else(tiny_workspace, tmp_path):
     root = Path(shutil.copytree(tiny_workspace, tmp_path / "w"))
     _, recipe = open_workspace(root)
@@ -158,6 +226,35 @@ def test_a_trained_workspace_is_not_planned_for_something_else(tiny_workspace, t
     with pytest.raises(DatasetError, match="needed a new workspace"):
         plan_dataset([sphere_case(number) for number in range(4)], recipe, root, save_volume)
     assert plan_tiny(root, recipe) == root
+
+
+@pytest.mark.parametrize("what", ["truth", "image", "folds"])
+def test_a_trained_workspace_is_not_planned_with_other_images_or_folds(what, tiny_workspace, tmp_path):
+    """Else weights would be taken for those of the new plan, and of patients that are now held out."""
+    root = Path(shutil.copytree(tiny_workspace, tmp_path / "w"))
+    workspace, recipe = open_workspace(root)
+    cases = [sphere_case(number, lesion=number != 5) for number in range(6)]
+    suv, truth = cases[2].channels["suv"], cases[2].truth
+    assert truth is not None
+    if what == "truth":
+        cases[2] = with_truth(cases[2], truth.with_array(truth.array[::-1]))
+    elif what == "image":
+        cases[2] = replace(cases[2], channels={"suv": suv.with_array(suv.array + 1)})
+
+    def other(patients: Mapping[str, str]) -> list[dict[str, list[str]]]:
+        return patient_folds(patients, 3, 7)
+
+    official = OwnFolds("others", other) if what == "folds" else None
+    before = {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
+    with pytest.raises(
+        DatasetError, match="other cases, images or folds, or of another recipe; needed a new"
+    ):
+        gather_dataset(cases, recipe, root, save_volume, official=official)
+    assert {file: file.read_bytes() for file in root.rglob("*") if file.is_file()} == before
+    missing = workspace.raw / "imagesTr" / "sphere_2_0000.nii.gz"
+    missing.unlink()
+    assert plan_tiny(root, recipe) == root
+    assert missing.read_bytes() == before[missing]
 
 
 def test_case_ids_survive_as_file_names():

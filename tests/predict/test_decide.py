@@ -47,6 +47,14 @@ def test_slabs_give_the_mask_of_the_whole(classes: int, target: tuple[int, ...],
         assert chance.min() >= 0 and chance.max() <= 1
 
 
+def test_a_label_without_a_logit_has_no_probability() -> None:
+    """nnU-Net's ignored label: it is among a recipe's labels, and no network answers for it."""
+    logits = balls(2, (20, 24, 22))[1:]
+    labels, chance = np.zeros((20, 24, 22), np.uint8), np.zeros((2, 20, 24, 22), np.float32)
+    decide([logits], labels.shape, labels, DIFFERENCE, probability=chance)
+    assert chance[0].max() > 0.9 and not chance[1].any()
+
+
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])
 def test_another_threshold_decides_what_its_probability_is_above(threshold: float) -> None:
     logits = np.random.default_rng(3).normal(0, 4, (1, 20, 24, 22)).astype(np.float32)

@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 import two_step_phantom
 from lesionlab.cli import app
 from lesionlab.core.errors import BundleError
+from lesionlab.core.learning import PredictionSettings
 from lesionlab.core.recipe import Recipe, dump_recipe
 from lesionlab.pipeline.files import write_converted
 from lesionlab.predict import Bundle, load_bundle, predict
 from lesionlab.predict.bundle import MEMBERS, write_ensemble
+from lesionlab.predict.ensemble import likeliest
 from lesionlab.predict.expected_dice import largest_expected_dice, levels
 from networks_phantom import sphere_case
 from two_step_phantom import PLAIN, REGIONS
@@ -149,6 +151,14 @@ def test_of_several_labels_the_likeliest_wins_as_in_nnunets_ensembles(tmp_path: 
     assert not np.array_equal(found.mask.array, stock[0][0])
     first = predict(case, ensemble, device="cpu", probability=True)
     assert first.others == () and np.array_equal(first.probability.array, ours[0])
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_background_wins_where_it_is_level(labels: int) -> None:
+    """Two members that are sure of opposite things, and one that is a little less so."""
+    chances = np.zeros((labels, 1, 1, 2), np.float32)
+    chances[0, 0, 0] = 0.5, 0.501
+    assert likeliest(chances, PredictionSettings()).tolist() == [[[0, 1]]]
 
 
 def test_regions_are_refused_because_they_overlap(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ from lesionlab.core.case import Case
 from lesionlab.core.fit import fit, fit_volume
 from lesionlab.core.inputs import NetworkArrays, network_grid, network_input, network_truth
 from lesionlab.core.recipe import Recipe, parse_recipe
+from lesionlab.core.results import Wanted
 from lesionlab.core.units import ONE
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.core.workspace import open_workspace
 from lesionlab.plan import plan_dataset
-from lesionlab.predict import load_bundle, predict, write_bundle
+from lesionlab.predict import Bundle, load_bundle, nnunet, predict, write_bundle
 from lesionlab.read import load_volume
 from lesionlab.report import save_volume
 from lesionlab.train import train_fold
@@ -95,6 +98,32 @@ def test_of_several_labels_the_likeliest_stays_below_one_half_too(label: int):
     chance[label - 1] = 0.45  # and background 0.3
     for given in (None, chance[:1], chance):
         assert (arrays.back(labels, given)[0] == label).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "needed"),
+    [({"lesion": 1}, False, 1), (TWO, False, 0), (TWO, True, 1), (TWO, "every", 2)],
+)
+def test_a_probability_is_computed_only_where_it_decides_or_is_asked_for(
+    labels: dict[str, int], asked: Wanted, needed: int, monkeypatch: pytest.MonkeyPatch
+):
+    case, seen = picture(0), []
+    backend = SimpleNamespace(name="nothing")
+    model = SimpleNamespace(cascaded=False, backends=[backend], notes=())
+
+    def run(model: object, job: object, probability: int) -> tuple[Any, Any, tuple[str, ...]]:
+        seen.append(probability)
+        chance = np.zeros((probability, 1, 32, 32), np.float32) if probability else None
+        return np.zeros((1, 32, 32), np.uint8), chance, ()
+
+    monkeypatch.setattr(nnunet, "_load", lambda *_: model)
+    monkeypatch.setattr(nnunet, "_run", run)
+    bundle = Bundle("flat", recipe(labels=labels), Path("nowhere"), (), "")
+    found = predict(case, bundle, device="cpu", probability=asked)
+    assert seen == [needed]
+    volumes = [one for one in (found.probability, *found.others) if one is not None]
+    assert len(volumes) == (len(labels) if asked == "every" else int(asked))
+    assert found.mask.geometry == case.geometry
 
 
 @pytest.mark.slow

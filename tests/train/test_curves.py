@@ -53,6 +53,9 @@ def test_time_runs_out_at_the_epoch_that_ends_nearest_to_it():
     assert not out_of_time(rows[:5], 2.0)
     assert out_of_time(rows[:6], 2.0)
     assert out_of_time([replace(ROW, seconds=55.0)] * 2, 2.0)
+    # 6 x 5 s on small patches, then 40 s in full: stopping after 70 s of 80 s is nearer than after 110 s
+    growing = [replace(ROW, seconds=5.0)] * 6 + [replace(ROW, seconds=40.0)]
+    assert out_of_time(growing, 80 / 60)
     # at least one epoch, and never without a limit
     assert not out_of_time([], 0.001)
     assert not out_of_time(rows, None)

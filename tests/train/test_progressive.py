@@ -8,9 +8,9 @@ from lesionlab.core.errors import RecipeError
 from lesionlab.networks.build import build_network
 from lesionlab.networks.registry import NETWORKS, edge_multiples, plan_network
 from lesionlab.plan.dataset import require_fit
-from lesionlab.train import train_fold
+from lesionlab.train import EpochRow, read_curves, train_fold
 from lesionlab.train.nnunet import RecipeTrainer
-from lesionlab.train.progressive import resized, share_at, smaller_edges
+from lesionlab.train.progressive import resized, share_at, since_full, smaller_edges
 from networks_phantom import plan_tiny, tiny_recipe
 
 
@@ -76,6 +76,42 @@ def test_a_training_goes_from_coarse_to_full(tmp_path, monkeypatch):
     monkeypatch.setattr(RecipeTrainer, "_forward", noted)
     train_fold(root, 0, device="cpu")
     assert sizes == [(8, 8, 8), (16, 16, 16), (16, 16, 16), (16, 16, 16)]
+
+
+def test_a_training_of_few_epochs_reaches_full_patches_too(tmp_path, monkeypatch):
+    recipe = tiny_recipe().changed(
+        network={"patch_size": [16, 16, 24]},
+        training={"iterations": 6, "validation_iterations": 1, "progressive": [0.5, 0.75, 1.0], "epochs": 1},
+    )
+    sizes: list[tuple[int, ...]] = []
+    forward = RecipeTrainer._forward
+
+    def noted(trainer: Any, batch: dict[str, Any]) -> Any:
+        sizes.append(tuple(batch["data"].shape[2:]))
+        return forward(trainer, batch)
+
+    monkeypatch.setattr(RecipeTrainer, "_forward", noted)
+    train_fold(plan_tiny(tmp_path / "w", recipe), 0, device="cpu")
+    small, middle, full = (8, 8, 12), (12, 12, 16), (16, 16, 24)
+    assert sizes == [small, small, middle, middle, full, full, full]
+
+
+def test_a_training_does_not_converge_before_its_patches_are_full(tmp_path):
+    short = {"epochs": 8, "iterations": 1, "validation_iterations": 1, "progressive": [0.5, 1.0]}
+    recipe = tiny_recipe().changed(training={**short, "stop_after": 1, "stop_improvement": 1.0})
+    folder = train_fold(plan_tiny(tmp_path / "w", recipe), 0, device="cpu")
+    assert len(read_curves(folder)) == 4 + 2
+
+
+def test_epochs_with_full_patches_are_told_by_number_or_by_time():
+    rows = [EpochRow(number, 0.0, 0.0, 0.5, 0.5, 0.01, 10.0 + 10 * number) for number in range(4)]
+    settings = tiny_recipe().changed(training={"epochs": 6, "progressive": [0.5, 1.0]}).training
+    assert since_full(rows, settings) == rows[3:]
+    assert since_full(rows[:3], settings) == []
+    assert since_full(rows, settings.model_copy(update={"progressive": (1.0,)})) == rows
+    # epochs begin after 0, 10, 30 and 60 of 60 seconds
+    assert since_full(rows, settings.model_copy(update={"minutes": 1.0})) == rows[2:]
+    assert since_full(rows, settings.model_copy(update={"progressive": (1.0, 0.5, 1.0)})) == []
 
 
 def test_a_network_of_one_size_is_refused_before_any_case_is_read():

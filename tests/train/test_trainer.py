@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage
 
 from lesionlab.core.case import Case
-from lesionlab.core.errors import DatasetError, TrainingError
+from lesionlab.core.errors import BundleError, DatasetError, TrainingError
 from lesionlab.core.recipe import Recipe, dump_recipe
 from lesionlab.core.workspace import open_workspace
 from lesionlab.networks.device import autocast_dtype, pick_device
@@ -392,6 +392,44 @@ def test_a_compiled_network_is_saved_and_loaded_as_the_network_itself(still_work
         monkeyed = trainer.recipe.changed(training={"compile": True})
         trainer.recipe, trainer.device = monkeyed, torch.device("cuda")
         assert trainer._do_i_compile()
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "message"),
+    [
+        (LATEST, BundleError, r"checkpoint_latest\.pth: found .*; needed a checkpoint of tensors"),
+        ("network", TrainingError, r"checkpoint_latest\.pth: found weights that do not fit.*; needed"),
+        ("curves.csv", TrainingError, r"curves\.csv: found .*; needed the table that training wrote"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_named(broken, error, message, still_workspace, tmp_path, monkeypatch):
+    root = same_plan(still_workspace, tmp_path / "w", still(epochs=2, iterations=1, validation_iterations=1))
+
+    def kill_in_second_epoch(message: str, share: float) -> None:
+        if "epoch 2/" in message:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_fold(root, 0, device="cpu", progress=kill_in_second_epoch)
+    if broken == "network":
+        (file,) = root.glob("preprocessed/*/LesionLab_*.json")
+        plans = json.loads(file.read_text())
+        plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["features_per_stage"][0] = 5
+        file.write_text(json.dumps(plans))
+    else:
+        (fold_folder(root) / broken).write_bytes(b"epoch,dice\n0,\n")
+    with pytest.raises(error, match=message):
+        train_fold(root, 0, device="cpu")
+
+
+def test_all_cases_are_those_of_the_plan(still_workspace, tmp_path):
+    """A case that an earlier plan left behind is neither trained on nor validated."""
+    root = same_plan(still_workspace, tmp_path / "w", still())
+    for file in root.glob("preprocessed/*/*/sphere_1*"):
+        shutil.copyfile(file, file.with_name(file.name.replace("sphere_1", "stranger")))
+    expected = [f"sphere_{number}" for number in range(6)]
+    with trainer_of(root, "all") as trainer:
+        assert [sorted(side) for side in trainer.do_split()] == [expected, expected]
 
 
 def test_folds_that_the_plan_does_not_have(tiny_workspace, tmp_path):

@@ -61,8 +61,9 @@ def _configuration(
 def pinned_steps(plans: dict[str, Any], recipe: Recipe) -> list[Recipe]:
     """For each configuration that a recipe trains, the recipe to pin it by: one without inheritance.
 
-    A patch pinned for the full resolution is clipped, for the coarse one, to the size of its scans; not for a
-    network that takes multiples of a fixed size only.
+    A pinned patch, z first in a recipe, is turned as the plan turns scans. One for the full resolution is
+    clipped, for the coarse one, to the size of its scans; not for a network that takes multiples of a fixed
+    size only.
     """
     entry = NETWORKS.get(recipe.network.architecture)
     clipped = entry is None or entry.multiple is None
@@ -71,7 +72,11 @@ def pinned_steps(plans: dict[str, Any], recipe: Recipe) -> list[Recipe]:
         step = recipe.step(name)
         if name == CASCADE:
             step = recipe.changed(network={"configuration": FULL})
-        elif name == COARSE and clipped and step.network.patch_size and COARSE in plans["configurations"]:
+        patch = step.network.patch_size
+        if patch is not None and len(patch) == len(plans["transpose_forward"]):
+            turned = [patch[axis] for axis in plans["transpose_forward"]]
+            step = step.changed(network={"patch_size": turned})
+        if name == COARSE and clipped and step.network.patch_size and COARSE in plans["configurations"]:
             scan = plans["configurations"][COARSE]["median_image_size_in_voxels"]
             sizes = zip(step.network.patch_size, scan, strict=False)
             step = step.changed(network={"patch_size": [_poolable(min(size, round(n))) for size, n in sizes]})

@@ -5,6 +5,7 @@ How each is made is told in the other modules of this package; here is in which 
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError, DatasetError, GeometryError, RecipeError
@@ -26,6 +26,7 @@ from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.volume import Volume
 from lesionlab.core.workspace import Workspace, nothing_left
 from lesionlab.networks.registry import fitting_patch, network_entry
+from lesionlab.plan.coarse import CASCADE, COARSE
 from lesionlab.plan.fingerprint import Fingerprint
 from lesionlab.plan.folds import (
     Folds,
@@ -40,6 +41,8 @@ from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
 SaveVolume = Callable[[Volume, Path], None]
 DRAWN = "drawn by patient"
 """What cases.json says of folds that are not a data set's own."""
+IGNORED = "ignore"
+"""nnU-Net's name of the label whose voxels are neither trained on nor predicted."""
 CHANNEL_NAMES = {"fixed": "noNorm", "none": "noNorm", "ct": "CT"}
 """What nnU-Net's dataset.json calls a channel decides how stock planning would normalise it."""
 
@@ -97,12 +100,16 @@ def require_fit(recipe: Recipe) -> None:
     """Raise RecipeError for a network that no data could fit: before a case is read, and nothing is written.
 
     It is not for slices, or volumes; it does not heed a setting; its pinned patch has a size that it cannot
-    take; the file of weights that it starts from is missing. What depends on the voxels of the data is
-    checked when they are known, by `plan_gathered`.
+    take; the spacing of a low resolution is set that it has not; the file of weights that it starts from is
+    missing. What depends on the voxels of the data is checked when they are known, by `plan_gathered`.
     """
     if recipe.method != "network":
         return
     recipe.start_file()
+    own = recipe.network.configuration
+    if recipe.network.lowres_spacing_mm is not None and own not in (COARSE, CASCADE):
+        found = f"network.lowres_spacing_mm for {own}"
+        raise RecipeError(recipe.name, found, f"the configuration {CASCADE} or {COARSE}")
     for name in recipe.steps:
         settings = recipe.step(name).network
         dimensions = 2 if settings.configuration == "2d" else 3
@@ -142,10 +149,10 @@ def gather_dataset(
     values and the plan says NoNormalization, so that stock nnU-Net computes the same. Cases are
     taken one at a time; one without a truth, with a label that the recipe does not know or with a
     truth on another grid is left out and listed. `official` folds, or folds of the study's own, are taken
-    instead of drawn ones, and cases
-    that look the same are treated as `training.duplicates` says. Raises DatasetError when two cases share
-    an id, when no case is left, a label is in no case or a fold has no lesion, for a leak that the recipe
-    does not settle, and for a workspace with a training of other cases or another recipe.
+    instead of drawn ones, and cases that look the same are treated as `training.duplicates` says. Raises
+    DatasetError when two cases share an id, when no case is left, a label is in no case or a fold has no
+    lesion, for a leak that the recipe does not settle, and for a workspace with a training of other cases,
+    images or folds, or of another recipe.
     """
     workspace = Workspace(root, recipe.name)
     failed: dict[str, str] = {}
@@ -183,13 +190,17 @@ def _gathered(
         patients = {name: one.patient for name, one in seen.items() if name not in settled.dropped}
         if trained is not None and trained != patients:
             raise _other_training(root)
-        with_lesion = {name: bool(seen[name].labels) for name in patients}
+        lesions = {label for name, label in recipe.labels.items() if name != IGNORED}
+        with_lesion = {name: not lesions.isdisjoint(seen[name].labels) for name in patients}
         _require_labels([seen[name].labels for name in patients], recipe, root)
+        folds = _folds({name: settled.patients[name] for name in patients}, with_lesion, recipe, official)
+        splits = workspace.preprocessed / "splits_final.json"
+        if trained is not None and json.loads(splits.read_text(encoding="utf-8")) != folds:
+            raise _other_training(root)
         _drop_strangers(workspace, patients)
         write_json(workspace.preprocessed / "dataset_fingerprint.json", fingerprint.result(patients))
-    folds = _folds({name: settled.patients[name] for name in patients}, with_lesion, recipe, official)
     write_json(workspace.raw / "dataset.json", dataset_json(recipe, len(patients)))
-    write_json(workspace.preprocessed / "splits_final.json", folds)
+    write_json(splits, folds)
     write_json(workspace.cases_file, _record(patients, with_lesion, settled, twins, official))
     return Gathered(workspace, patients, folds, failed, settled.dropped, tuple(twins))
 
@@ -216,10 +227,12 @@ def _write_cases(
             raise _other_training(workspace.root)
         try:
             labels = _labels_of(case, recipe)
-            fingerprint.add(name, *_write_case(case, name, recipe, workspace, save))
+            volumes, truth = _as_seen(case, recipe)
         except (DatasetError, GeometryError, BundleError) as error:
             failed[case.id] = str(error)
             continue
+        _write_case(name, (*volumes, truth), workspace, save, trained is not None)
+        fingerprint.add(name, [v.array for v in volumes], truth.array, volumes[0].geometry.spacing)
         bits = look(case.channels[case.reference].array)
         seen[name] = Seen(name, case.patient_id, labels, case.diagnosis, bits)
     return seen
@@ -276,7 +289,7 @@ def _record(
 def _require_labels(labels: Sequence[frozenset[int]], recipe: Recipe, root: Path) -> None:
     """Raise DatasetError for a data set without any lesion, or with a label of the recipe in no case."""
     found = frozenset[int]().union(*labels)
-    if not found:
+    if not found - {recipe.labels.get(IGNORED)}:
         raise DatasetError(root, f"{len(labels)} cases without any lesion", "at least one with a lesion")
     for name, label in recipe.labels.items():
         if label not in found:
@@ -288,7 +301,7 @@ def _trained_patients(workspace: Workspace, recipe: Recipe) -> dict[str, str] | 
     """Patients by case of a training that is here already, None where there is none.
 
     Planning anew under a training of something else is refused before anything is written: its weights
-    would look like the new plan's.
+    would look like the new plan's, and know patients that the new folds hold out.
     """
     if next(workspace.root.glob("results/*/*/fold_*/checkpoint_*.pth"), None) is None:
         return None
@@ -299,7 +312,9 @@ def _trained_patients(workspace: Workspace, recipe: Recipe) -> dict[str, str] | 
 
 
 def _other_training(root: Path) -> DatasetError:
-    return DatasetError(root, "a training of other cases or another recipe", "a new workspace")
+    return DatasetError(
+        root, "a training of other cases, images or folds, or of another recipe", "a new workspace"
+    )
 
 
 def _drop_strangers(workspace: Workspace, patients: dict[str, str]) -> None:
@@ -342,15 +357,32 @@ def _labels_of(case: Case, recipe: Recipe) -> frozenset[int]:
     return found
 
 
-def _write_case(
-    case: Case, name: str, recipe: Recipe, workspace: Workspace, save: SaveVolume
-) -> tuple[list[NDArray[Any]], NDArray[Any], tuple[float, ...]]:
-    """Write one case's raw files; returns its channels, labels and spacing as the network will see them."""
-    volumes = network_input(case, recipe)
-    for channel, volume in enumerate(volumes):
-        save(volume, workspace.raw / "imagesTr" / f"{name}_{channel:04d}.nii.gz")
+def _as_seen(case: Case, recipe: Recipe) -> tuple[tuple[Volume, ...], Volume]:
+    """A case's channels, and its labels (uint8), as the network will see them."""
     if case.truth is None:
         raise DatasetError(case.id, "no truth", "a mask or contour for training")
     truth = network_truth(case.truth, recipe)
-    save(truth.with_array(truth.array.astype(np.uint8)), workspace.raw / "labelsTr" / f"{name}.nii.gz")
-    return [v.array for v in volumes], truth.array, volumes[0].geometry.spacing
+    return network_input(case, recipe), truth.with_array(truth.array.astype(np.uint8))
+
+
+def _write_case(
+    name: str, volumes: Sequence[Volume], workspace: Workspace, save: SaveVolume, trained: bool
+) -> None:
+    """Write one case's raw files: its channels, then its labels.
+
+    Where there is a training, files that are there stay, and must be what would be written now: else raises
+    DatasetError.
+    """
+    names = [f"imagesTr/{name}_{number:04d}" for number in range(len(volumes) - 1)]
+    for part, volume in zip([*names, f"labelsTr/{name}"], volumes, strict=True):
+        file = workspace.raw / f"{part}.nii.gz"
+        if not (trained and file.is_file()):
+            save(volume, file)
+            continue
+        again = file.with_name(f".{file.name}")
+        save(volume, again)
+        # unpacked: the same voxels may be packed differently
+        same = gzip.decompress(again.read_bytes()) == gzip.decompress(file.read_bytes())
+        again.unlink()
+        if not same:
+            raise _other_training(workspace.root)

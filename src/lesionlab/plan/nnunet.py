@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.files import sha256_of, write_json, write_text
 from lesionlab.core.learning import NetworkSettings
@@ -29,6 +31,9 @@ SCHEMES = {
 }
 MINIMUM_EDGE = 4
 """Smallest feature map edge, nnU-Net's UNet_featuremap_min_edge_length."""
+
+Subject = tuple[str, list[int]]
+"""What an error is about: the recipe's name; and the axis of the scan that each axis of the plan is."""
 
 
 def make_plans(workspace: Workspace, recipe: Recipe) -> dict[str, Any]:
@@ -67,15 +72,15 @@ def make_plans(workspace: Workspace, recipe: Recipe) -> dict[str, Any]:
         with workspace.environment(loaders=1), _nnunet_output(workspace.root / "plan.log"):
             plan_coarse(planner, plans, recipe.step(COARSE).network.lowres_spacing_mm)
     for step in pinned_steps(plans, recipe):
-        _pin(plans, step)
+        _pin(plans, step, planner)
         stamp = {"name": recipe.name, "sha256": recipe.sha256}
         plans["configurations"][step.network.configuration]["lesionlab_recipe"] = stamp
     write_json(file, plans)
     return plans
 
 
-def _pin(plans: dict[str, Any], recipe: Recipe) -> None:
-    """Change the recipe's configuration in place to what the recipe pins."""
+def _pin(plans: dict[str, Any], recipe: Recipe, planner: Any) -> None:
+    """Change the recipe's configuration in place to what the recipe pins; `planner` is nnU-Net's."""
     settings = recipe.network
     configuration = plans["configurations"].get(settings.configuration)
     if configuration is None:
@@ -89,69 +94,71 @@ def _pin(plans: dict[str, Any], recipe: Recipe) -> None:
     if settings.batch_size is not None:
         configuration["batch_size"] = settings.batch_size
     entry = network_entry(settings, len(configuration["spacing"]), recipe.name)
+    subject = recipe.name, plans["transpose_forward"]
     if entry is not None:
-        _choose_network(configuration, entry, settings, recipe.name)
+        _choose_network(configuration, entry, settings, subject)
     elif settings.patch_size is not None or settings.stages is not None:
-        _pin_topology(configuration, settings, recipe.name)
+        _pin_topology(configuration, settings, subject, planner)
 
 
 def _choose_network(
-    configuration: dict[str, Any], entry: Entry, settings: NetworkSettings, name: str
+    configuration: dict[str, Any], entry: Entry, settings: NetworkSettings, subject: Subject
 ) -> None:
     """Put a network of ours in the place of nnU-Net's, and bring the patch to what it takes."""
     planned = configuration["patch_size"]
     if entry.stages is None:
         strides: list[list[int]] = []
-        patch = fitting_patch(entry, settings, planned, name)
+        patch = fitting_patch(entry, settings, planned, subject[0])
     else:
         stages = settings.stages or entry.stages[len(planned)]
-        patch, strides, _ = _topology(configuration, settings, stages - 1, name)
+        patch, strides, _ = _topology(configuration, settings, stages - 1, subject)
     configuration["patch_size"] = patch
     configuration["architecture"] = plan_network(entry, settings, patch, strides)
 
 
-def _pin_topology(configuration: dict[str, Any], settings: NetworkSettings, name: str) -> None:
-    """Set the patch, and the strides and kernels that nnU-Net's rules give for it."""
+def _pin_topology(
+    configuration: dict[str, Any], settings: NetworkSettings, subject: Subject, planner: Any
+) -> None:
+    """Set the patch, and the network that nnU-Net's planner, by its rules and tables, makes for it."""
     most = 999 if settings.stages is None else settings.stages - 1
-    patch, strides, kernels = _topology(configuration, settings, most, name)
+    patch, strides, kernels = _topology(configuration, settings, most, subject)
     stages = len(strides)
     network = configuration["architecture"]["arch_kwargs"]
-    features = network["features_per_stage"]
+    first = network["features_per_stage"][0]
+    top = planner.UNet_max_features_2d if len(patch) == 2 else planner.UNet_max_features_3d
     blocks = "n_blocks_per_stage" if "n_blocks_per_stage" in network else "n_conv_per_stage"
-    top = settings.max_features or 320
     network.update(
         n_stages=stages,
         strides=strides,
         kernel_sizes=kernels,
-        features_per_stage=[min(top, features[0] * 2**i) for i in range(stages)],
+        features_per_stage=[min(top, first * 2**i) for i in range(stages)],
+        n_conv_per_stage_decoder=list(planner.UNet_blocks_per_stage_decoder[: stages - 1]),
     )
-    network[blocks] = _stretched(network[blocks], stages)
-    network["n_conv_per_stage_decoder"] = _stretched(network["n_conv_per_stage_decoder"], stages - 1)
+    network[blocks] = list(planner.UNet_blocks_per_stage_encoder[:stages])
     configuration["patch_size"] = patch
 
 
 def _topology(
-    configuration: dict[str, Any], settings: NetworkSettings, most: int, name: str
+    configuration: dict[str, Any], settings: NetworkSettings, most: int, subject: Subject
 ) -> tuple[list[int], list[list[int]], list[list[int]]]:
     """The patch (the recipe's, else the planned one), and by nnU-Net's rules strides and kernels for it.
 
-    With at most so many halvings of an axis. Raises RecipeError, saying which sizes fit.
+    With at most so many halvings of an axis. Raises RecipeError, saying which sizes of the scan fit.
     """
     from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 
+    name, turned = subject
     spacing = configuration["spacing"]
     patch = list(settings.patch_size or configuration["patch_size"])
     if len(patch) != len(spacing):
         raise RecipeError(name, f"patch_size {patch}", f"{len(spacing)} sizes for this configuration")
     _, strides, kernels, padded, divisor = get_pool_and_conv_props(spacing, patch, MINIMUM_EDGE, most)
     if list(padded) != patch:
-        raise RecipeError(name, f"patch_size {patch}", f"multiples of {list(map(int, divisor))}")
+        # slices are never turned in their plane
+        back = np.argsort(turned) if len(patch) == len(turned) else range(len(patch))
+        sizes, steps = [patch[axis] for axis in back], [int(divisor[axis]) for axis in back]
+        raise RecipeError(name, f"patch_size {sizes}", f"multiples of {steps}")
     return patch, [list(map(int, s)) for s in strides], [list(map(int, k)) for k in kernels]
-
-
-def _stretched(values: list[int], length: int) -> list[int]:
-    """The list cut, or continued with its last value, to a length."""
-    return (values + [values[-1]] * length)[:length]
 
 
 def preprocess(
@@ -193,10 +200,12 @@ def _preprocess(workspace: Workspace, recipe: Recipe, case_ids: list[str], progr
             label = str(workspace.raw / "labelsTr" / f"{case}.nii.gz")
             stamp = f"{planned} {sha256_of(map(Path, [*images, label]))}"
             kept = workspace.preprocessed / "stamps" / configuration.data_identifier / f"{case}.txt"
-            if kept.is_file() and kept.read_text(encoding="utf-8") == stamp:
+            made = [folder / f"{case}{end}" for end in (".b2nd", "_seg.b2nd", ".pkl")]
+            there = all(file.is_file() for file in (kept, *made))
+            if there and kept.read_text(encoding="utf-8") == stamp:
                 continue
             # blosc2 does not write over a file.
-            for old in (kept, folder / f"{case}.b2nd", folder / f"{case}_seg.b2nd"):
+            for old in (kept, *made):
                 old.unlink(missing_ok=True)
             preprocessor.run_case_save(str(folder / case), images, label, plans, configuration, dataset)
             write_text(kept, stamp)

@@ -100,14 +100,15 @@ def decide(
     separate_axis: int | None = None,
     probability: FloatArray | None = None,
 ) -> None:
-    """Fill `labels` (z, y, x), all zero on entry, and `probability` (n, z, y, x) of the first n labels.
+    """Fill `labels` (z, y, x) and `probability` (n, z, y, x) of the first n labels, all zero on entry.
 
     `rows` are logits (k, n, y, x) that follow one another, together (k, *old); they are interpolated linearly
-    to the shape of `labels` (nearest plane across `separate_axis`). Without a probability nothing is computed
-    where only background can come out.
+    to the shape of `labels` (nearest plane across `separate_axis`). A label without a logit, one to ignore,
+    has the probability 0. Without a probability nothing is computed where only background can come out.
     """
     needed = rule.candidates if probability is None else None
     for box, values in resize_rows(rows, old, labels.shape, separate_axis=separate_axis, needed=needed):
         labels[box] = rule.labels(values)
         if probability is not None:
-            probability[(slice(None), *box)] = rule.probability(values)[: len(probability)]
+            found = rule.probability(values)[: len(probability)]
+            probability[(slice(len(found)), *box)] = found

@@ -62,7 +62,7 @@ def likeliest(chances: NDArray[np.floating[Any]], settings: PredictionSettings) 
     if len(chances) == 1 and settings.threshold == "expected_dice":
         drawn = largest_expected_dice(levels(chances[0]))
     elif len(chances) == 1:
-        drawn = np.asarray(chances[0] >= settings.cut)
+        drawn = np.asarray(chances[0] > settings.cut)
     else:
         drawn = np.asarray(chances.max(axis=0) > 1 - chances.sum(axis=0))
     labels: NDArray[np.uint8] = np.where(drawn, chances.argmax(axis=0) + 1, 0).astype(np.uint8)

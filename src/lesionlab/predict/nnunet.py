@@ -111,7 +111,10 @@ def predict_network(
     inputs = NetworkArrays(case, bundle.recipe)
     settings = bundle.recipe.prediction
     own = settings.threshold == "expected_dice"
-    wanted = len(bundle.recipe.labels) if probability == "every" else int(probability)
+    labels = len(bundle.recipe.labels)
+    wanted = labels if probability == "every" else int(probability)
+    # of a single label the probability is resized and cut
+    cut = own or (labels == 1 and inputs.grid != case.geometry)
 
     def run(chosen: str) -> tuple[Model, tuple[Any, Any, tuple[str, ...]]]:
         model = _load(bundle_weights(bundle), settings, chosen)
@@ -120,7 +123,7 @@ def predict_network(
             raise BundleError(bundle.folder, "the second network of a cascade alone", needed)
         body = _body(case) if settings.skip_outside_body else None
         job = _Job(case, inputs, body, before, bundle.recipe.locate, progress)
-        return model, _run(model, job, max(wanted, int(own or inputs.grid != case.geometry)))
+        return model, _run(model, job, max(wanted, int(cut)))
 
     (model, (mask, chance, notes)), lost = on_device(device, run)
     mask, chance = inputs.back(mask, chance)

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from lesionlab.core.errors import TrainingError
 from lesionlab.core.files import jsonable, writing
+from lesionlab.networks.plain import plain_load
 
 TRAINER = "nnUNetTrainer"
 """The class that stock tools look up by this name."""
@@ -46,12 +48,20 @@ def save_state(trainer: Any, file: Path, *, deployed: bool) -> None:
 
 
 def load_state(trainer: Any, file: Path) -> None:
-    """Bring an initialised trainer to where `save_state` found another one."""
-    state = torch.load(file, map_location=trainer.device, weights_only=True)
-    trainer.plain_network.load_state_dict(state["network_weights"])
+    """Bring an initialised trainer to where `save_state` found another one.
+
+    Raises BundleError for a damaged file, and TrainingError for weights of another network.
+    """
+    state = plain_load(file)
+    try:
+        trainer.plain_network.load_state_dict(state["network_weights"])
+    except RuntimeError as error:
+        found = f"weights that do not fit: {' '.join(str(error).split())[:200]}"
+        raise TrainingError(file, found, "those of the plan's network, or a new workspace") from None
     trainer.optimizer.load_state_dict(state["optimizer_state"])
     if trainer.grad_scaler is not None and state["grad_scaler_state"] is not None:
         trainer.grad_scaler.load_state_dict(state["grad_scaler_state"])
     trainer.logger.load_checkpoint(state["logging"])
     trainer.current_epoch = state["current_epoch"]
-    trainer.average.weights, trainer.average.steps = state["lesionlab_average"], state["lesionlab_steps"]
+    weights, trainer.average.steps = state["lesionlab_average"], state["lesionlab_steps"]
+    trainer.average.weights = None if weights is None else [one.to(trainer.device) for one in weights]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from lesionlab.core.errors import TrainingError
 from lesionlab.core.files import write_text
 
 CURVES_FILE = "curves.csv"
@@ -37,15 +38,18 @@ def write_curves(rows: Sequence[EpochRow], folder: Path) -> None:
 
 
 def read_curves(folder: Path) -> list[EpochRow]:
-    """The epochs of a training folder, none where it has not begun."""
+    """The epochs of a training folder, none where it has not begun; TrainingError for a damaged file."""
     file = folder / CURVES_FILE
     if not file.is_file():
         return []
-    with file.open(encoding="utf-8", newline="") as lines:
-        return [
-            EpochRow(int(row["epoch"]), *(float(row[field.name]) for field in fields(EpochRow)[1:]))
-            for row in csv.DictReader(lines)
-        ]
+    names = [field.name for field in fields(EpochRow)]
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows = [[row[name] for name in names] for row in csv.DictReader(lines)]
+        return [EpochRow(int(epoch), *map(float, values)) for epoch, *values in rows]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise TrainingError(file, found, "the table that training wrote") from None
 
 
 def smoothed(rows: Sequence[EpochRow], dice: float) -> float:
@@ -77,8 +81,10 @@ def time_share(rows: Sequence[EpochRow], minutes: float) -> float:
 
 
 def out_of_time(rows: Sequence[EpochRow], minutes: float | None) -> bool:
-    """True when stopping now is nearer to `minutes` than after another mean epoch; never for None."""
+    """True when stopping now is nearer to `minutes` than after another epoch like the last; never for None.
+
+    Not like the mean: epochs grow where a training begins on smaller patches.
+    """
     if minutes is None or not rows:
         return False
-    share = time_share(rows, minutes)
-    return share + share / len(rows) / 2 >= 1.0
+    return time_share(rows, minutes) + time_share(rows[-1:], minutes) / 2 >= 1.0

@@ -45,7 +45,7 @@ from lesionlab.train.curves import (
 )
 from lesionlab.train.losses import NetworkLoss, make_loss
 from lesionlab.train.patches.nnunet import Geometry, patch_geometry, patch_loaders
-from lesionlab.train.progressive import at_its_size
+from lesionlab.train.progressive import at_its_size, since_full
 from lesionlab.train.sampling import training_cases
 from lesionlab.train.schedules import Schedule, make_optimiser
 from lesionlab.train.spread import first_process, joined
@@ -87,7 +87,7 @@ class RecipeTrainer(nnUNetTrainer):
             self.oversample_foreground_percent = 1.0
         self.rows: list[EpochRow] = []
         self.average = WeightAverage(settings.weight_averaging)
-        self.last_saved = -math.inf
+        self.last_saved, self.step = -math.inf, 0
 
     def _folder_of(self, configuration: str) -> str:
         """nnU-Net's name of the folder that another configuration of this plan is trained in."""
@@ -100,10 +100,14 @@ class RecipeTrainer(nnUNetTrainer):
 
     def place(self, epoch: int) -> float:
         """Where in the schedule an epoch is: at its number, or at the share of the minutes gone by."""
-        settings = self.recipe.training
-        if settings.minutes is None:
-            return float(epoch)
-        return time_share(self.rows, settings.minutes) * settings.epochs
+        minutes = self.recipe.training.minutes
+        return float(epoch) if minutes is None else time_share(self.rows, minutes) * self.num_epochs
+
+    def done(self) -> float:
+        """The share of the training that is over: of all steps, or of the minutes by whole epochs."""
+        minutes = self.recipe.training.minutes
+        epochs = self.current_epoch + self.step / self.num_iterations_per_epoch
+        return epochs / self.num_epochs if minutes is None else time_share(self.rows, minutes)
 
     @staticmethod
     def build_network_architecture(
@@ -158,10 +162,11 @@ class RecipeTrainer(nnUNetTrainer):
         return self.recipe.training.compile and self.device.type == "cuda"
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """The plan's cases of this fold, without those that the recipe excludes from training."""
+        """The plan's cases of this fold, for training without those that the recipe excludes from it."""
         training, validation = super().do_split()
         subject = f"fold {self.fold} of {self.recipe.name}"
-        return training_cases(training, self.with_lesion, self.recipe.training, subject), list(validation)
+        chosen = training_cases(training, self.with_lesion, self.recipe.training, subject)
+        return chosen, [case for case in validation if case in self.with_lesion]
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Geometry:
         """Angles, whether slices are thick, size that patches are cut at, axes to mirror: by augmentation."""
@@ -278,7 +283,7 @@ class RecipeTrainer(nnUNetTrainer):
         while settings.minutes is not None or self.current_epoch < self.num_epochs:
             if out_of_time(self.rows, settings.minutes):
                 break
-            if converged(self.rows, settings.stop_after, settings.stop_improvement):
+            if converged(since_full(self.rows, settings), settings.stop_after, settings.stop_improvement):
                 log.info("fold %s converged after %s epochs", self.fold, self.current_epoch)
                 break
             self.one_epoch()
@@ -290,27 +295,22 @@ class RecipeTrainer(nnUNetTrainer):
         self.on_train_epoch_start()
         losses = []
         with contextlib.closing(ahead(self.dataloader_train, self.num_iterations_per_epoch)) as batches:
-            for step, batch in enumerate(batches):
-                self._report(step)
+            for self.step, batch in enumerate(batches):
+                self._report()
                 losses.append(self.train_step(batch))
         self.on_train_epoch_end(losses)
         with torch.no_grad(), self.averaged():
             self.on_validation_epoch_start()
-            self.on_validation_epoch_end(
-                [
-                    self.validation_step(next(self.dataloader_val))
-                    for _ in range(self.num_val_iterations_per_epoch)
-                ]
-            )
+            count = self.num_val_iterations_per_epoch
+            found = [self.validation_step(next(self.dataloader_val)) for _ in range(count)]
+            self.on_validation_epoch_end(found)
         self.on_epoch_end()
 
-    def _report(self, step: int) -> None:
-        done = (self.current_epoch + step / self.num_iterations_per_epoch) / self.num_epochs
-        of, minutes = f"/{self.num_epochs}", self.recipe.training.minutes
-        if minutes is not None:
-            done, of = time_share(self.rows, minutes), f", {minutes:g} minutes"
+    def _report(self) -> None:
+        minutes = self.recipe.training.minutes
+        of = f"/{self.num_epochs}" if minutes is None else f", {minutes:g} minutes"
         last = f", Dice {self.rows[-1].smoothed_dice:.3f}" if self.rows else ""
-        self.progress(f"fold {self.fold}, epoch {self.current_epoch + 1}{of}{last}", done)
+        self.progress(f"fold {self.fold}, epoch {self.current_epoch + 1}{of}{last}", self.done())
 
     def on_epoch_end(self) -> None:
         """Note the epoch; save a checkpoint after the first, and when the last one is a minute old."""

@@ -13,7 +13,9 @@ import torch
 from torch.nn import functional
 
 from lesionlab.core.errors import TrainingError
+from lesionlab.core.learning import TrainingSettings
 from lesionlab.networks.registry import edge_multiples
+from lesionlab.train.curves import EpochRow
 
 LEAST_CELLS = 2
 """Of the network's coarsest grid, so many cells lie along an edge, or what the full patch has: normalisation
@@ -21,13 +23,12 @@ by instance needs more than one value."""
 
 
 def at_its_size(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
-    """A batch at the size that this epoch of a `RecipeTrainer` is trained at.
+    """A batch at the size that this step of a `RecipeTrainer` is made at.
 
     Raises TrainingError for a network that takes one size of patch only.
     """
     recipe, plan = trainer.recipe, trainer.configuration_manager
-    settings, size = recipe.training, tuple(plan.patch_size)
-    share = share_at(settings.progressive, trainer.place(trainer.current_epoch) / settings.epochs)
+    size, share = tuple(plan.patch_size), share_at(recipe.training.progressive, trainer.done())
     if share == 1:
         return batch
     multiples = edge_multiples(plan.configuration["architecture"], len(size))
@@ -41,6 +42,21 @@ def at_its_size(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
 def share_at(shares: Sequence[float], done: float) -> float:
     """The share of a patch's edges when a part `done` (0 to 1) of the training is over."""
     return shares[min(int(done * len(shares)), len(shares) - 1)]
+
+
+def since_full(rows: Sequence[EpochRow], settings: TrainingSettings) -> list[EpochRow]:
+    """The last epochs that began with full patches: only these tell whether a training has converged."""
+    found: list[EpochRow] = []
+    seconds = 0.0
+    for row in rows:
+        minutes = settings.minutes
+        done = row.epoch / settings.epochs if minutes is None else seconds / (60.0 * minutes)
+        if share_at(settings.progressive, done) == 1:
+            found.append(row)
+        else:
+            found.clear()
+        seconds += row.seconds
+    return found
 
 
 def smaller_edges(size: Sequence[int], multiples: Sequence[int], share: float) -> tuple[int, ...]:
