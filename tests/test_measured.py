@@ -62,7 +62,7 @@ def test_a_list_gives_the_same_as_two_folders(cohort: Path) -> None:
     table = cohort / "cases.csv"
     table.write_text("case_id,image,mask,note\na,scans/a,masks/a.nii.gz,first\n,scans/b,masks/d.nii.gz,x\n")
     outcomes = measure_cohort(listed(table), find_recipe("pet-threshold"))
-    assert [o.name for o in outcomes] == ["a", "d"]
+    assert [o.name for o in outcomes] == ["a", "b"]
     first, second = (o.value for o in outcomes)
     assert first is not None and second is not None and first.rows == second.rows
 
@@ -84,6 +84,24 @@ def test_a_list_of_another_shape_is_refused(tmp_path: Path, text: str, says: str
 def test_a_list_that_is_gone_or_names_a_case_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"cases.csv: found No such file or directory; needed a CSV file"):
         listed(tmp_path / "cases.csv")
-    (tmp_path / "cases.csv").write_text("image,mask\na,x/m.nii\nb,y/m.nii\n")
-    with pytest.raises(DatasetError, match="case m more than once"):
+    (tmp_path / "cases.csv").write_text("image,mask\nx/a.nii,m.nii\nx/a.nii,n.nii\n")
+    with pytest.raises(DatasetError, match="case x more than once"):
         listed(tmp_path / "cases.csv")
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        (["scans/a.nii.gz,masks/m1.nii.gz", "scans/b,masks/m2.nii.gz"], ["a", "b"]),
+        (["a/suv.nii.gz,a/mask.nii.gz", "b/suv.nii.gz,b/mask.nii.gz"], ["a", "b"]),
+        (["suv.nii.gz,mask.nii.gz", "b/suv.nii.gz,b/mask.nii.gz"], ["folder", "b"]),
+        (["a.nii.gz,x/mask.nii.gz", ",b.nii.gz"], ["a", "b"]),
+    ],
+)
+def test_a_list_without_ids_names_cases_after_their_images(
+    tmp_path: Path, rows: list[str], names: list[str]
+) -> None:
+    table = tmp_path / "folder" / "cases.csv"
+    table.parent.mkdir()
+    table.write_text("\n".join(["image,mask", *rows]))
+    assert [pair.case_id for pair in listed(table)] == names

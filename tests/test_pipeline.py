@@ -13,8 +13,8 @@ import pytest
 
 import phantoms
 from lesionlab import convert_cohort, examine, examine_cohort, find_recipe
-from lesionlab.core.errors import BundleError, ReadError, WriteError
-from lesionlab.core.files import jsonable, writing
+from lesionlab.core.errors import BundleError, ReadError, TrainingError, WriteError
+from lesionlab.core.files import jsonable, sha256_of, writing
 from lesionlab.core.tasks import Task, run_tasks, silent
 from lesionlab.pipeline import cohort, findings_of_mask, is_one_case, kept
 from lesionlab.pipeline import patient as patient_module
@@ -102,6 +102,17 @@ def test_a_mask_in_place_of_a_method(patient: Path) -> None:
     assert "mask as given in the file truth.nii.gz" in findings.prediction.notes
 
 
+def test_a_mask_given_is_in_the_record(patient: Path) -> None:
+    mask = patient / "truth.nii.gz"
+    record = findings_of_mask(patient, mask, find_recipe("pet-threshold")).provenance
+    assert record.inputs["mask file"] == sha256_of([mask])
+
+
+def test_an_unknown_device_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="device: found tpu; needed one of auto, cpu, cuda, mps"):
+        examine(tmp_path / "gone", "pet-threshold", device="tpu")
+
+
 def test_a_bad_bundle_stops_a_cohort_before_it_starts(patient: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError):
         examine_cohort(patient.parent, "nothing", tmp_path / "out")
@@ -123,6 +134,10 @@ def test_case_names() -> None:
     assert case_name(root / "scan one.nii.gz", root) == "scan_one"
     assert case_name(root, root) == "study"
     assert case_name(root / "3.25 T", root) == "3.25_T"
+    here = Path.cwd().name
+    assert case_name(Path(), Path()) == here
+    assert case_name(Path("nothing/.."), Path("nothing/..")) == here
+    assert case_name(Path("/"), Path("/")) == case_name(Path("..nii.gz"), Path("..nii.gz")) == "case"
 
 
 def test_each_case_gives_paths_names_and_reasons(tmp_path: Path) -> None:
@@ -179,6 +194,21 @@ def test_a_cohort_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
     assert seen[5:] == ["anna", "berta", "clara"]
     examine_cohort(root, "pet-threshold-41", out, again=True)
     assert seen[8:] == ["anna", "berta", "clara"]
+
+
+def test_what_is_kept_of_a_patient_is_what_stands_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    phantoms.write_pet_patient(root / "anna", [BALL, ((90.0, 60.0, 60.0), 12.0, 3.0)])
+    seen = count_examined(monkeypatch)
+    for method, lesions in (("pet-threshold", 1), ("pet-threshold-41", 2), ("pet-threshold", 1)):
+        (outcome,) = examine_cohort(root, method, out)
+        assert outcome.value is not None and len(outcome.value.entry.rows) == lesions
+        record = json.loads((out / "anna" / "patient.json").read_text())
+        assert record["lesion_count"] == lesions
+    assert seen == ["anna"] * 3
+    assert len(list((out / kept.KEPT).iterdir())) == 1
 
 
 def test_reading_ahead_changes_nothing_and_is_left_when_memory_is_short(

@@ -159,7 +159,7 @@ def test_a_factor_is_never_guessed(header, reason):
     assert reason in notes[-1]
 
 
-@pytest.mark.parametrize("body", ["70", "70,175,X", "seventy,175,M"])
+@pytest.mark.parametrize("body", ["70", "70,175,X", "seventy,175,M", "-70,175,M", "nan,175,M", "70,0,M"])
 def test_a_body_that_is_none(body):
     with pytest.raises(RecipeError, match="needed weight_kg,height_cm,sex"):
         sul_factor(header_case(), "james128", body)
@@ -185,6 +185,9 @@ def test_places_that_are_none(scans):
     findings = findings_of_mask(scans[0], scans[0] / "truth.nii.gz", RECIPE)
     with pytest.raises(RecipeError, match="liver reference: found 'there'; needed x,y,z in mm"):
         with_references(findings, RECIPE, Places(liver="there"))
+    for words in ("nan,0,0", "0,inf,0", "1,2"):
+        with pytest.raises(RecipeError, match=r"blood reference: found '.*'; needed x,y,z in mm"):
+            with_references(findings, RECIPE, Places(blood=words))
     with pytest.raises(GeometryError, match="outside the image"):
         with_references(findings, RECIPE, Places(blood="900,0,0"))
     with pytest.raises(DatasetError, match="no voxel of label 7"):

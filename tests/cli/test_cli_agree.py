@@ -85,6 +85,14 @@ def test_tables_without_anything_in_common_are_told(run, tmp_path: Path) -> None
     assert "found no values of TMTV; needed columns in both" in result.stderr
 
 
+def test_another_columns_file_beside_a_table_does_no_harm(run, tmp_path: Path) -> None:
+    table = totals(tmp_path / "a.csv", [3.0, 4.0, 6.0])
+    (tmp_path / "columns.csv").write_text("name,meaning\nTMTV,x\n")
+    result = run("agree", table, table, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(result.stdout)["units"].values()) == {""}
+
+
 def draw(path: Path, start: int, voxels: int = 60, geometry: Geometry = GRID) -> None:
     array = np.zeros(geometry.shape, dtype=np.uint8)
     array.ravel()[start : start + voxels] = 1

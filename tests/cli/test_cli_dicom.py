@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 import SimpleITK as sitk
 
 from dicom_phantoms import PET_GRID, write_pet
@@ -97,6 +98,27 @@ def test_no_lesion_and_a_pseudonym(run, tmp_path: Path) -> None:
     assert seg.FrameOfReferenceUID == pydicom.dcmread(tmp_path / "eva" / "pt_0000.dcm").FrameOfReferenceUID
 
 
+@pytest.mark.parametrize("kind", ["rtstruct", "seg"])
+def test_what_a_given_mask_calls_its_lesions_stays_out_of_results_under_a_pseudonym(
+    run, tmp_path: Path, kind: str
+) -> None:
+    write_pet(tmp_path / "eva", hot(lesions()))
+    out, given = tmp_path / "out", tmp_path / "mueller.dcm"
+    assert run("examine", tmp_path / "eva", "-o", out, "--dicom", kind).exit_code == 0
+    drawn = pydicom.dcmread(out / "dicom" / f"{kind}.dcm")
+    for item in drawn.get("StructureSetROISequence", []):
+        item.ROIName = "Mueller"
+    for item in drawn.get("SegmentSequence", []):
+        item.SegmentLabel = item.TrackingID = "Mueller"
+    drawn.save_as(given)
+    wanted = ("--dicom", "seg,labelmap,sr,rtstruct,sc", "--also", "nrrd,bids", "--pseudonym", "P07")
+    result = run("report", tmp_path / "eva", "--mask", given, "-o", tmp_path / "new", *wanted)
+    assert result.exit_code == 0, result.output
+    files = [tmp_path / "new" / name for name in recorded(tmp_path / "new")]
+    assert len(files) > 6
+    assert not [file.name for file in files if b"mueller" in file.read_bytes().lower()]
+
+
 def test_a_cohort_has_them_for_each_patient(run, tmp_path: Path) -> None:
     for name in ("eva", "frida"):
         write_pet(tmp_path / "scans" / name, hot(lesions()), StudyFacts(patient_id=name))
@@ -132,7 +154,7 @@ def test_what_cannot_be(run, patient: Path, tmp_path: Path) -> None:
     for options, words in (
         (("--pseudonym", "P07"), "--pseudonym without --dicom changes nothing"),
         (("--keep-uids", "--dicom", "seg"), "--keep-uids without --pseudonym changes nothing"),
-        (("--finding", "wart"), "'wart' is none of"),
+        (("--finding", "wart", "--also", "nrrd"), "'wart' is none of"),
     ):
         result = run("examine", patient, "-o", out, *options)
         assert result.exit_code == 2 and words in " ".join(result.stderr.replace("│", " ").split())

@@ -77,12 +77,36 @@ def test_one_mask_with_its_probability_as_json(run, drawn, tmp_path):
     assert found["raised"] == ["doubt"]
 
 
+def test_what_is_no_probability_map_is_refused(run, drawn, tmp_path):
+    grey = save_volume(ball().with_array((3.0 * ball().array).astype(np.float32)), tmp_path / "grey.nii.gz")
+    result = run("quality", drawn / "masks" / "good.nii.gz", "--probabilities", grey)
+    assert result.exit_code == 1
+    assert f"{grey}: found values from 0 to 3; needed a probability map" in result.stderr
+
+
 def test_a_mask_that_cannot_be_read_is_listed(run, drawn):
     (drawn / "masks" / "torn.nii.gz").write_bytes(b"no image")
     result = run("quality", drawn / "masks")
     assert result.exit_code == 1
     assert "1 of 3 with a flag" in result.stdout
     assert "torn" in result.output
+
+
+def test_a_bundle_that_is_not_there_is_told(run, drawn, tmp_path):
+    result = run("quality", drawn / "masks", "--model", tmp_path / "gone")
+    assert result.exit_code == 1
+    assert (
+        f"{tmp_path / 'gone'}: found no such folder; needed the bundle that drew the masks" in result.stderr
+    )
+
+
+def test_what_a_bundle_keeps_may_be_unreadable(bundle, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "a/long/path")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ReadError, match=r"training_lesions.json: found Permission denied; needed the JSON"):
+        training_of(bundle)
 
 
 def test_what_a_bundle_keeps_must_be_whole(bundle, tmp_path):

@@ -75,6 +75,16 @@ def test_toml_reads_back_to_the_same_recipe(tmp_path_factory: pytest.TempPathFac
     assert again.sha256 == recipe.sha256
 
 
+@pytest.mark.parametrize("name", ["breast tumour", "läsion", "a.b", 'in "quotes"', "t1\x7f"])
+def test_any_name_of_a_label_or_channel_is_written_as_toml(tmp_path: Path, name: str) -> None:
+    recipe = parse_recipe(
+        {"name": "r", "channels": {name: {}}, "reference": name, "labels": {name: 1}, "description": name},
+        "r",
+    )
+    (tmp_path / "r.toml").write_text(dump_recipe(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "r.toml") == recipe
+
+
 def test_an_unknown_key_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError) as caught:
         parse_recipe({**SMALL, "epochs": 5}, "small.toml")

@@ -24,6 +24,15 @@ def test_what_was_written_into_a_new_folder_is_taken_back(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [tmp_path / "empty"] and not list((tmp_path / "empty").iterdir())
 
 
+def test_the_folder_that_is_worked_in_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError), nothing_left(Path()):
+        fill(Path())
+        (tmp_path / "cases.json").write_text("{}")
+        raise RecipeError("r", "this", "that")
+    assert tmp_path.is_dir() and not list(tmp_path.iterdir())
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RecipeError), nothing_left(tmp_path):

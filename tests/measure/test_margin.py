@@ -116,6 +116,28 @@ def test_a_lesion_at_the_surface_and_beyond() -> None:
     assert any("300 of its 1000 voxels lie outside the specimen" in n for n in added.notes)
 
 
+def test_a_lesion_wholly_outside_has_no_margin() -> None:
+    shape = (30, 30, 60)
+    grid = Geometry(shape, (1.0, 1.0, 1.0))
+    specimen = Volume(box(shape, (5, 5, 5), (25, 25, 30)), grid, "1")
+    outside = box(shape, (10, 10, 40), (20, 20, 50)).astype(np.int32)
+    settings = MarginSettings(close_mm=(3.0,))
+    added, surface = margin("S", Volume(outside, grid, "1"), specimen, settings)
+    assert all(math.isnan(value) for value in added.rows[0].values())
+    assert set(added.rows[0]) == {column.name for column in added.columns}
+    assert added.totals is not None
+    assert math.isnan(added.totals["margin"]) and added.totals["close_area_3mm"] == 0.0
+    assert np.isnan(surface.array).all()
+    assert any("lies wholly outside the specimen: no margin" in note for note in added.notes)
+    # beside one that is in the specimen it changes nothing
+    inside = box(shape, (10, 10, 9), (20, 20, 20)).astype(np.int32)
+    alone, map_alone = margin("S", Volume(inside, grid, "1"), specimen, settings)
+    both, map_both = margin("S", Volume(inside + 2 * outside, grid, "1"), specimen, settings)
+    assert both.rows[0] == pytest.approx(alone.rows[0], abs=0.01)
+    assert both.totals == pytest.approx(alone.totals, rel=0.01)
+    np.testing.assert_allclose(map_both.array, map_alone.array, atol=0.05)
+
+
 def test_several_lesions_share_the_surface() -> None:
     shape = (30, 30, 60)
     grid = Geometry(shape, (1.0, 1.0, 1.0))

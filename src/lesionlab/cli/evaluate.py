@@ -64,7 +64,10 @@ def evaluate(
     probabilities: Probabilities = None,
     label: ChosenLabel = None,
     rule: Rule = "any",
-    iou: Annotated[float, typer.Option(help="The IoU that the rules iou and one-to-one ask for.")] = 0.5,
+    iou: Annotated[
+        float | None,
+        typer.Option(help="The IoU that the rules iou and one-to-one ask for.", show_default="0.5"),
+    ] = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Bring masks onto the truth's grid (nearest neighbour).")
     ] = False,
@@ -84,7 +87,12 @@ def evaluate(
     from lesionlab.evaluate import MatchRule
 
     kind = chosen_rule(rule)
-    settings = pipeline.Settings(chosen_label(label), MatchRule(kind, iou), resample)  # type: ignore[arg-type]
+    if kind == "any" and iou is not None:
+        raise typer.BadParameter("the rule any asks for none; --rule iou or one-to-one", param_hint="--iou")
+    matching = MatchRule(kind, 0.5 if iou is None else iou)  # type: ignore[arg-type]
+    settings = pipeline.Settings(chosen_label(label), matching, resample)
+    if out is not None:
+        pipeline.require_no_results(out)
     pairs = chosen_pairs(predictions, truths, images, probabilities)
     with progress_bar() as progress:
         outcomes = pipeline.evaluate_pairs(pairs, settings, progress=progress)

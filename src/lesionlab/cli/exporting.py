@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from lesionlab.cli.terminal import say
 
 if TYPE_CHECKING:
     from lesionlab.pipeline.exports import Exports
@@ -51,11 +55,12 @@ def exports_of(
         ("--empty-seg", "--dicom", empty_seg and not dicom),
         ("--pseudonym", "--dicom", pseudonym and not (dicom or also)),
         ("--keep-uids", "--pseudonym", keep_uids and not pseudonym),
+        ("--finding", "--dicom or --also nrrd", finding != NEOPLASM and not (dicom or also)),
     ):
         if alone:
             named = "; the report and its tables name the patient" if option == "--pseudonym" else ""
             raise typer.BadParameter(f"{option} without {needed} changes nothing{named}", param_hint=option)
-    if not (dicom or also or finding != NEOPLASM):
+    if not (dicom or also):
         return Exports()
     from lesionlab.report.dicom_codes import FINDINGS
     from lesionlab.report.dicom_settings import KINDS, DicomSettings
@@ -72,6 +77,13 @@ def exports_of(
         keep_uids=keep_uids,
     )
     return Exports(settings, _known(also, RESEARCH, "--also"))
+
+
+def tell_stale(earlier: Sequence[Path], written: Sequence[Path]) -> None:
+    """Say which files that an earlier run wrote beside the report still stand and were not written anew."""
+    stale = [str(file) for file in earlier if file.is_file() and file not in written]
+    if stale:
+        say(f"note: still of the mask before, not written anew: {', '.join(stale)}")
 
 
 def _known(listed: str, names: tuple[str, ...], option: str) -> tuple[str, ...]:

@@ -17,9 +17,10 @@ from lesionlab.cli.exporting import (
     KeepUids,
     Pseudonym,
     exports_of,
+    tell_stale,
 )
 from lesionlab.cli.scans import NO_MODEL, cohort_table, list_failures, tell_findings
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, say
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
@@ -148,6 +149,10 @@ def measure(
         return
     if mask is None:
         raise typer.BadParameter("a scan needs a MASK", param_hint="MASK")
+    if long:
+        raise typer.BadParameter("a table over many patients, and this is a single scan", param_hint="--long")
+    if maps is not None:
+        pipeline.require_apart(maps, image)
     with progress_bar() as progress:
         findings = pipeline.findings_of_mask(image, mask, chosen, specimen=specimen, progress=progress)
         findings = pipeline.with_references(findings, chosen, pipeline.Places(liver, blood))
@@ -245,6 +250,7 @@ def report(
     exports = exports_of(dicom, also, finding, empty_seg, pseudonym, keep_uids)
     with progress_bar() as progress:
         if mask is None:
+            _refuse_without_mask(truth, recipe)
             findings = pipeline.findings_again(source, progress=progress)
         elif out is None:
             raise typer.BadParameter("a report on a scan and a mask needs -o FOLDER", param_hint="--out")
@@ -252,13 +258,19 @@ def report(
             chosen = pipeline.recipe_of(recipe)
             findings = pipeline.findings_of_mask(source, mask, chosen, truth=truth, progress=progress)
         folder = out or source
+        pipeline.require_apart(folder, Path(findings.provenance.source))
         earlier = pipeline.exported(folder)
         page = write_findings(findings, folder)
         written = pipeline.write_exports(findings, folder, exports) if exports.wanted else []
-    stale = [str(file) for file in earlier if file.is_file() and file not in written]
-    if stale:
-        say(f"note: still of the mask before, not written anew: {', '.join(stale)}")
+    tell_stale(earlier, written)
     if as_json:
         answer_json({"report": str(page), "exports": [str(path) for path in written]})
     else:
         answer("\n".join([f"report: {page}", *map(str, written)]))
+
+
+def _refuse_without_mask(truth: Path | None, recipe: str) -> None:
+    """A folder that `examine` wrote knows its truth and its recipe."""
+    for option, given in (("--truth", truth is not None), ("--recipe", recipe != NO_MODEL)):
+        if given:
+            raise typer.BadParameter(f"{option} goes with --mask", param_hint=option)

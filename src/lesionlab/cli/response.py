@@ -92,6 +92,8 @@ def response(
         Scan(source, drawn[k], pipeline.Places(livers[k], bloods[k]), bodies[k])
         for k, source in enumerate((baseline, followup))
     ]
+    if model is not None and recipe != NO_MODEL:
+        raise typer.BadParameter("a model says itself what is measured", param_hint="--recipe")
     method: Any = pipeline.recipe_of(recipe) if model is None else load_bundle(model)
     rules = Rules(align, within_mm, cast("Formula", lean_body_mass))
     with progress_bar() as progress:

@@ -40,11 +40,12 @@ def robustness(
     """
     from lesionlab import pipeline
     from lesionlab.pipeline import robustness as work
+    from lesionlab.pipeline.cohort import case_name
     from lesionlab.pipeline.measured import Drawn
 
     pairs = drawn_pairs(image, mask)
     if pairs is None:
-        pairs = work.contoured(image) if mask is None else [Drawn(image.name.split(".")[0], image, mask)]
+        pairs = work.contoured(image) if mask is None else [Drawn(case_name(image, image), image, mask)]
     chosen = pipeline.recipe_of(recipe)
     with progress_bar() as progress:
         outcomes = work.vary_cohort(pairs, chosen, seed=seed, progress=progress)

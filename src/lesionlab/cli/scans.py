@@ -19,6 +19,7 @@ from lesionlab.cli.exporting import (
     KeepUids,
     Pseudonym,
     exports_of,
+    tell_stale,
 )
 from lesionlab.cli.terminal import (
     Debug,
@@ -154,12 +155,15 @@ def examine(
             )
         _tell_cohort(outcomes, out, as_json)
         return
+    pipeline.require_apart(out, source)
+    earlier = pipeline.exported(out)
     with progress_bar() as progress:
         told = imports_from(progress, NETWORK_RUNS, AFTER_NETWORK)
         findings = pipeline.examine(source, bundle, truth=truth, device=device, progress=told)
         pipeline.require_exportable(findings, exports)
         page = write_findings(findings, out)
         written = pipeline.write_exports(findings, out, exports) if exports.wanted else []
+    tell_stale(earlier, written)
     if as_json:
         answer_json({**_record(findings, page), "exports": [str(path) for path in written]})
     else:
@@ -218,8 +222,14 @@ def convert(
     from lesionlab.core.registry import find_recipe
 
     if folder is not None:
+        if recipe != NO_MODEL:
+            raise typer.BadParameter("a data set's channels are its own", param_hint="--recipe")
         convert_dataset(str(source), folder, out, classes=classes, go_on=(check, incomplete), as_json=as_json)
         return
+    for option, given in (("--classes", classes), ("--check", check), ("--incomplete", incomplete)):
+        if given:
+            words = f"{option} belongs to a data set: its name, then its folder"
+            raise typer.BadParameter(words, param_hint=option)
     if out is None:
         raise typer.BadParameter("missing", param_hint="--out")
     with progress_bar() as progress:
@@ -276,7 +286,14 @@ def open_bundle(model: str | None, channels: str | None, precision: str | None =
         say(NO_MODEL_NOTE)
     names = None if channels is None else tuple(name.strip() for name in channels.split(","))
     bundle = load_bundle(model or NO_MODEL, names)
-    return bundle if precision is None else bundle.computing_in(precision)
+    own = tuple(bundle.recipe.channels)
+    if names is not None and names != own:
+        raise typer.BadParameter(f"the model's own are {','.join(own)}", param_hint="--channels")
+    if precision is None:
+        return bundle
+    if bundle.recipe.method != "network":
+        raise typer.BadParameter("the recipe computes no network", param_hint="--precision")
+    return bundle.computing_in(precision)
 
 
 def tell_findings(findings: Findings) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lesionlab.core.devices import require_device
 from lesionlab.core.errors import LesionLabError
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ def _set_debug(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
+def _known_device(value: str) -> str:
+    require_device(value)
+    return value
+
+
 Debug = Annotated[
     bool, typer.Option("--debug", callback=_set_debug, help="Show where an error comes from, and the log.")
 ]
@@ -60,7 +66,11 @@ Json = Annotated[
     bool, typer.Option("--json", help="Answer in JSON on stdout, and nothing else there, for programs.")
 ]
 Device = Annotated[
-    str, typer.Option(help="Where a network computes: auto (CUDA, then MPS, then CPU), cpu, cuda or mps.")
+    str,
+    typer.Option(
+        callback=_known_device,
+        help="Where a network computes: auto (CUDA, then MPS, then CPU), cpu, cuda or mps.",
+    ),
 ]
 
 

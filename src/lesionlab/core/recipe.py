@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -352,7 +353,7 @@ def dump_recipe(recipe: Recipe) -> str:
     blocks = ["\n".join(plain)]
     for key in _tables(data):
         if key == "channels":
-            blocks += [_table(f"channels.{name}", body) for name, body in data[key].items()]
+            blocks += [_table(f"channels.{_key(name)}", body) for name, body in data[key].items()]
         else:
             blocks.append(_table(key, data[key]))
     return "\n\n".join(blocks) + "\n"
@@ -363,7 +364,12 @@ def _tables(data: dict[str, Any]) -> list[str]:
 
 
 def _table(name: str, body: dict[str, Any]) -> str:
-    return "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in body.items())])
+    return "\n".join([f"[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in body.items())])
+
+
+def _key(name: str) -> str:
+    """A key of TOML: in quotation marks unless it is letters (a to z), digits, hyphens and underscores."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: Any) -> str:
@@ -372,4 +378,4 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(_toml(item) for item in value)}]"
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

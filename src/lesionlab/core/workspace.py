@@ -107,9 +107,11 @@ def nothing_left(root: Path) -> Iterator[None]:
         yield
     except LesionLabError:
         if new and root.is_dir():
-            shutil.rmtree(root)
-            if there:
-                root.mkdir()
+            # a folder that was there stays: it may be the one worked in, or a disk of its own
+            for path in root.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not there:
+                root.rmdir()
         raise
 
 

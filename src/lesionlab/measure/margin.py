@@ -141,8 +141,9 @@ def margin(subject: str, labels: Volume, specimen: Volume, settings: MarginSetti
     each such point of the specimen to the nearest of the lesion. Where the lesion breaks through the
     specimen's surface it is 0. The map (float32, mm) holds, in each voxel of the specimen's surface,
     the smallest distance of its faces to any lesion, and NaN elsewhere. The border of the image is no
-    surface. No lesion gives no rows, a margin of NaN and areas of 0. Raises GeometryError for
-    another grid and DatasetError for a specimen mask that is empty or has no surface in the image.
+    surface. A lesion wholly outside the specimen has a row of NaN with a note, and no part in totals and
+    map. No lesion in it gives a margin of NaN and areas of 0. Raises GeometryError for another grid and
+    DatasetError for a specimen mask that is empty or has no surface in the image.
     """
     require_same_grid(f"{subject}: specimen against lesions", labels, specimen)
     inside = labels_of(f"{subject}: specimen", specimen) > 0
@@ -156,9 +157,14 @@ def margin(subject: str, labels: Volume, specimen: Volume, settings: MarginSetti
         raise DatasetError(subject, "a specimen that fills the image", "an image with room around it")
     facing = _facing(surface, geometry.matrix)
     rows, notes = [], []
+    names = [column.name for column in margin_columns(settings)]
     nearest = np.full(len(surface.areas_mm2), np.inf)
     for number in range(1, int(numbers.max(initial=0)) + 1):
         lesion = numbers == number
+        if not (lesion & inside_box).any():
+            rows.append(dict.fromkeys(names, math.nan))
+            notes.append((number, "lies wholly outside the specimen: no margin"))
+            continue
         distance = distances(surface, lesion, geometry.spacing)
         nearest = np.minimum(nearest, distance)
         rows.append(_row(distance, facing, surface, settings))
@@ -169,13 +175,13 @@ def margin(subject: str, labels: Volume, specimen: Volume, settings: MarginSetti
         if missing:
             notes.append((number, f"no surface of the specimen faces {', '.join(missing)}: no margin there"))
     map_mm = np.full(geometry.shape, np.nan, dtype=np.float32)
-    if rows:
+    if np.isfinite(nearest).all():
         inner = tuple((surface.voxels + [s.start for s in box]).T)
         filled = np.full(geometry.shape, np.inf, dtype=np.float32)
         np.minimum.at(filled, inner, nearest.astype(np.float32))
         map_mm[inner] = filled[inner]
     totals = {
-        "margin": float(nearest.min()) if rows else math.nan,
+        "margin": float(nearest.min()) if np.isfinite(nearest).all() else math.nan,
         **_close(nearest, surface, settings),
         "specimen_area": float(surface.areas_mm2.sum()),
         "specimen_volume": float(inside.sum()) * geometry.voxel_ml,

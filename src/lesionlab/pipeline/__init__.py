@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         evaluate_files,
         evaluate_pairs,
         model_results,
+        require_no_results,
         scores_of,
         summary_of,
         write_evaluation,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         write_dicom,
         write_exports,
     )
+    from lesionlab.pipeline.files import require_apart
     from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
     from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
     from lesionlab.pipeline.pairs import listed_pairs, pairs_of
@@ -69,7 +71,9 @@ __all__ = [
     "predict_file",
     "recipe_of",
     "refine_file",
+    "require_apart",
     "require_exportable",
+    "require_no_results",
     "scores_of",
     "summary_of",
     "suv_file",
@@ -109,7 +113,9 @@ _HOMES = {
     "predict_file": "lesionlab.pipeline.cohort",
     "recipe_of": "lesionlab.pipeline.marks",
     "refine_file": "lesionlab.pipeline.marks",
+    "require_apart": "lesionlab.pipeline.files",
     "require_exportable": "lesionlab.pipeline.exports",
+    "require_no_results": "lesionlab.pipeline.evaluation",
     "scores_of": "lesionlab.pipeline.evaluation",
     "summary_of": "lesionlab.pipeline.evaluation",
     "suv_file": "lesionlab.pipeline.suv",

@@ -134,4 +134,4 @@ def _units(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return {row["name"]: row["unit"] for row in csv.DictReader(file) if row.get("name")}
+        return {row["name"]: row.get("unit") or "" for row in csv.DictReader(file) if row.get("name")}

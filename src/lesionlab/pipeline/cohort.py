@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lesionlab.core.devices import require_device
 from lesionlab.core.errors import DatasetError, ReadError
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.evaluate import summarise
 from lesionlab.pipeline.exports import Exports
-from lesionlab.pipeline.files import converted_from, stamp, write_converted
+from lesionlab.pipeline.files import converted_from, require_apart, stamp, write_converted
 from lesionlab.pipeline.kept import Examined, examined_task, run_examined
 from lesionlab.pipeline.patient import Opened, open_ahead, open_standardised
 from lesionlab.pipeline.record import part
@@ -42,10 +43,15 @@ SUFFIXES = (
 
 
 def case_name(path: Path, root: Path) -> str:
-    """The id of a case found under `root`: its relative path without image suffix, slashes as hyphens."""
-    text = path.name if path == root else "-".join(path.relative_to(root).parts)
+    """The id of a case found under `root`: its relative path without image suffix, slashes as hyphens.
+
+    The root itself has its own name, also where it is given as `.` or `..`.
+    """
+    own = (root.resolve() if root.name in ("", "..") else root).name
+    text = own if path == root else "-".join(path.relative_to(root).parts)
     suffix = next((s for s in SUFFIXES if text.lower().endswith(s)), "")
-    return re.sub(r"[^\w.-]+", "_", text[: len(text) - len(suffix)] or text)
+    name = re.sub(r"[^\w.-]+", "_", text[: len(text) - len(suffix)] or text)
+    return name if name.strip(".") else "case"
 
 
 def named_cases(root: Path) -> list[tuple[str, Path]]:
@@ -54,6 +60,21 @@ def named_cases(root: Path) -> list[tuple[str, Path]]:
     if not paths:
         raise ReadError(root, "no scan in it", "a patient, or a folder of patients")
     return [(case_name(path, root), path) for path in paths]
+
+
+def cases_by_name(root: Path) -> dict[str, Path]:
+    """`named_cases` by id; DatasetError where two have the same."""
+    cases = named_cases(root)
+    for name, _ in cases:
+        require_single(root, name, [path for other, path in cases if other == name])
+    return dict(cases)
+
+
+def require_single(folder: Path, name: str, files: Sequence[Path]) -> None:
+    """Raise DatasetError where several files of a folder have one id."""
+    if len(files) > 1:
+        told = ", ".join(path.relative_to(folder).as_posix() for path in files)
+        raise DatasetError(folder, f"{len(files)} cases called {name!r}: {told}", "names that differ")
 
 
 def each_case(
@@ -139,8 +160,13 @@ def predict_file(
     case_id: str | None = None,
     progress: Progress = silent,
 ) -> Path:
-    """Write the unrefined mask of one case to a file, and return its path; WriteError for a bad suffix."""
+    """Write the unrefined mask of one case to a file, and return its path.
+
+    Raises WriteError for a bad suffix and for a file that is the scan's own, or lies in its folder.
+    """
+    require_device(device)
     require_volume_name(Path(out))
+    require_apart(Path(out), source.source if isinstance(source, Opened) else Path(source))
     if isinstance(source, Opened):
         case = source.case
     else:
@@ -192,6 +218,7 @@ def convert_cohort(
 
     def convert(path: Path, name: str, share: Progress) -> Path:
         folder = Path(out) / name
+        require_apart(folder, path)
         origin = {"source": str(path.absolute()), "stamp": stamp(path), "recipe_sha256": recipe.sha256}
         if converted_from(folder) == origin:
             return folder

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lesionlab.core.errors import DatasetError, LesionLabError
+from lesionlab.core.errors import DatasetError, LesionLabError, WriteError
 from lesionlab.core.files import write_text
 from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
@@ -206,6 +206,13 @@ def _probabilities(probed: Sequence[Probed]) -> dict[str, Any]:
         "froc_sensitivity": curve.at,
         "froc_mean_sensitivity": curve.mean,
     }
+
+
+def require_no_results(folder: Path) -> None:
+    """Raise WriteError for a folder with results of `examine` or `measure`, whose lesions.csv would go."""
+    there = [name for name in ("run.json", "cohort.json") if (folder / name).is_file()]
+    if there:
+        raise WriteError(folder, f"{there[0]} of other results", "a folder of its own for the scores")
 
 
 def write_evaluation(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionlab.core.case import Case, ChannelFacts
-from lesionlab.core.errors import ReadError
+from lesionlab.core.errors import ReadError, WriteError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.suv import SuvAudit
@@ -24,6 +24,7 @@ from lesionlab.read.folders import files_below
 from lesionlab.report import save_volume
 
 CASE_FILE = "case.json"
+TRUTH_FILE = "truth.nii.gz"
 WITH_GRID = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """Mask files that state a grid of their own; all others (contours, pictures) are drawn onto the image's."""
 
@@ -40,14 +41,27 @@ def mask_on(image: Volume, path: Path) -> Volume:
     return mask
 
 
+def require_apart(results: Path, scan: Path) -> None:
+    """Raise WriteError for results that would replace a scan, or be read as part of it the next time."""
+    if results.resolve().is_relative_to(scan.resolve()):
+        raise WriteError(
+            results, f"a place in the scan {scan}", "one outside it: results are no part of a scan"
+        )
+
+
 def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> None:
-    """Write a standardised case as NIfTI files with case.json beside them, the folder whole or not at all."""
+    """Write a standardised case as NIfTI files with case.json beside them, the folder whole or not at all.
+
+    Of an earlier conversion nothing is left. Raises WriteError, and nothing is lost, where the folder holds
+    other files than those of a conversion.
+    """
+    _require_own(folder)
     channels = {name: {"file": f"{name}.nii.gz", "unit": v.unit} for name, v in case.channels.items()}
     with writing(folder) as temporary:
         for name, volume in case.channels.items():
             save_volume(volume, temporary / f"{name}.nii.gz")
         if case.truth is not None:
-            save_volume(case.truth, temporary / "truth.nii.gz")
+            save_volume(case.truth, temporary / TRUTH_FILE)
         for reader, mask in case.observers.items():
             save_volume(mask, temporary / OBSERVERS / f"{reader}.nii.gz")
         record = {
@@ -55,14 +69,26 @@ def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> N
             "patient_id": case.patient_id,
             "reference": case.reference,
             "channels": channels,
-            "truth": None if case.truth is None else "truth.nii.gz",
+            "truth": None if case.truth is None else TRUTH_FILE,
             "observers": list(case.observers),
             "diagnosis": case.diagnosis,
             "notes": list(case.notes),
             "suv": {n: f.suv.record() for n, f in case.facts.channels.items() if f.suv is not None},
             "origin": dict(origin),
         }
-        write_json(temporary / "case.json", record)
+        write_json(temporary / CASE_FILE, record)
+
+
+def _require_own(folder: Path) -> None:
+    """Raise WriteError for a folder with files in it that no conversion wrote."""
+    record = _record(folder) or {}
+    own = {CASE_FILE, TRUTH_FILE, OBSERVERS} if record else set()
+    own |= {f"{name}.nii.gz" for name in record.get("channels", ())}
+    inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in inside if name not in own and not name.startswith(".")]
+    if others:
+        needed = "a new or empty folder, or one with nothing but a converted case"
+        raise WriteError(folder, f"{others[0]} in it", needed)
 
 
 def restored(case: Case, source: Path) -> Case:

@@ -7,6 +7,7 @@ program, and only while the patient's report is still there.
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,7 @@ from lesionlab.core.files import sha256_of
 from lesionlab.core.results import Column, Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.pipeline.exports import Exports, require_exportable, write_exports
-from lesionlab.pipeline.files import stamp
+from lesionlab.pipeline.files import require_apart, stamp
 from lesionlab.pipeline.patient import Opened, examine, open_ahead
 from lesionlab.predict import Bundle
 from lesionlab.report import CohortEntry, cohort_entry, write_findings
@@ -53,6 +54,7 @@ def examined_task(
     """
 
     def run(opened: Opened | None) -> dict[str, Any]:
+        require_apart(out / name, scan)
         findings = examine(opened or scan, bundle, device=device, case_id=name, progress=progress)
         require_exportable(findings, exports)
         page = write_findings(findings, out / name)
@@ -74,17 +76,32 @@ def examined_task(
 def run_examined(
     tasks: Sequence[Task[dict[str, Any]]], out: Path, *, again: bool = False, progress: Progress = silent
 ) -> list[Outcome[Examined]]:
-    """Run examining tasks, but those that an earlier run finished, unless `again`."""
+    """Run examining tasks, but those that an earlier run finished, unless `again`.
+
+    Of a patient only the last run is kept, as only its results stand in the patient's folder.
+    """
     store = out / KEPT
+    earlier = _kept_by_case(store)
     for task in tasks:
-        kept = store / f"{task.key}.json"
-        if kept.is_file() and (again or not (out / task.name / "report.html").is_file()):
-            kept.unlink()
+        kept = earlier.get(task.name, [])
+        whole = (out / task.name / "report.html").is_file()
+        if again or not whole or [file.stem for file in kept] != [task.key]:
+            for file in kept:
+                file.unlink(missing_ok=True)
     outcomes = run_tasks(tasks, store=store, progress=progress)
     return [
         Outcome(o.name, None if o.value is None else from_json(o.value), o.error, o.seconds, o.reused)
         for o in outcomes
     ]
+
+
+def _kept_by_case(store: Path) -> dict[str, list[Path]]:
+    """The files of what is kept by case id."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(store.glob("*.json")):
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        found.setdefault(str(kept["entry"]["case_id"]), []).append(file)
+    return found
 
 
 def to_json(examined: Examined) -> dict[str, Any]:

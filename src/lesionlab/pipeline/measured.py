@@ -13,7 +13,7 @@ from pathlib import Path
 from lesionlab.core.errors import DatasetError, ReadError, RecipeError, reason
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
-from lesionlab.pipeline.cohort import named_cases
+from lesionlab.pipeline.cohort import cases_by_name
 from lesionlab.pipeline.pairs import NAMES, case_id_of, mask_files
 from lesionlab.pipeline.patient import findings_of_mask
 from lesionlab.report import CohortEntry, cohort_entry, write_measurements
@@ -33,8 +33,9 @@ class Drawn:
 def listed(table: Path) -> list[Drawn]:
     """The pairs of a CSV file with columns `image`, `mask` and, if wished, `case_id`.
 
-    Paths are relative to the file's folder. Without `case_id` the mask's name is the id. Raises ReadError
-    for a file that is not such a table and DatasetError for ids that occur twice.
+    Paths are relative to the file's folder. Without `case_id` the image's name is the id, or that of its
+    folder where images share a name. Raises ReadError for a file that is not such a table and DatasetError
+    for ids that occur twice.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
@@ -46,26 +47,31 @@ def listed(table: Path) -> list[Drawn]:
     if missing or not rows:
         found = f"columns {', '.join(head) or 'none'}" if missing else "no row"
         raise ReadError(table, found, f"a CSV file with columns {IMAGE} and {MASK}, and a row per case")
-    pairs = []
-    for row in rows:
-        image, mask = (table.parent / row[name] if row[name] else None for name in (IMAGE, MASK))
-        pairs.append(Drawn(row.get(CASE) or case_id_of(mask or image or table), image, mask))
-    names = [pair.case_id for pair in pairs]
+    files = [[table.parent / row[name] if row[name] else None for name in (IMAGE, MASK)] for row in rows]
+    names = _ids([row.get(CASE) or "" for row in rows], [image or mask or table for image, mask in files])
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
         raise DatasetError(
             table, f"case {', '.join(twins)} more than once", f"a {CASE} of its own in each row"
         )
-    return pairs
+    return [Drawn(name, image, mask) for name, (image, mask) in zip(names, files, strict=True)]
+
+
+def _ids(given: Sequence[str], files: Sequence[Path]) -> list[str]:
+    """The ids as given; of the others the file's name or, where names repeat, its folder's."""
+    names = [name or case_id_of(file) for name, file in zip(given, files, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    return [name or file.absolute().parent.name for name, file in zip(given, files, strict=True)]
 
 
 def paired(images: Path, masks: Path) -> list[Drawn]:
     """The pairs of two folders by case id: scans as `find_cases` finds them, masks as `evaluate` does.
 
     A scan without mask or a mask without scan is a pair with one side missing. Raises ReadError when
-    either folder holds nothing.
+    either folder holds nothing, DatasetError where one holds two of one id.
     """
-    scans, drawn = dict(named_cases(images)), mask_files(masks, NAMES)
+    scans, drawn = cases_by_name(images), mask_files(masks, NAMES)
     return [Drawn(name, scans.get(name), drawn.get(name)) for name in sorted({*scans, *drawn})]
 
 

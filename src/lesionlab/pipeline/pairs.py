@@ -19,7 +19,7 @@ from lesionlab.core.errors import DatasetError, GeometryError, LesionLabError, R
 from lesionlab.core.grid import overlaps, resample
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.evaluate import refuse_probabilities
-from lesionlab.pipeline.cohort import SUFFIXES, case_name, named_cases
+from lesionlab.pipeline.cohort import SUFFIXES, cases_by_name, require_single
 from lesionlab.pipeline.files import WITH_GRID, restored
 from lesionlab.read import find_cases, load_mask, load_volume, open_case
 from lesionlab.read.dicom_slices import read_header
@@ -108,9 +108,9 @@ def _listed(table: Path, row: Mapping[str, str | None]) -> Pair:
 def scan_files(folder: Path) -> dict[str, Path]:
     """Scans by case id: those that `find_cases` finds, and what lies in the folder itself by its own name.
 
-    Raises ReadError when there is none.
+    Raises ReadError when there is none, DatasetError for two of one id.
     """
-    found = dict(named_cases(folder))
+    found = cases_by_name(folder)
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     # The folder of a single patient is one case to `find_cases`, whatever the patient's own folder is called.
     return {**found, **{case_id_of(path): path for path in inside if not path.name.startswith(".")}}
@@ -121,34 +121,35 @@ def truth_files(folder: Path) -> dict[str, Path]:
     try:
         return mask_files(folder, NAMES[::-1])
     except ReadError:
-        scans = find_cases(folder)
-        if not scans:
+        if not find_cases(folder):
             raise
-        return {case_name(path, folder): path for path in scans}
+        return cases_by_name(folder)
 
 
 def mask_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Masks in a folder by case id: image files, and subfolders that hold one of `names`.
 
     A single file stands for itself, and the folder that `examine` or `convert` wrote for one patient is that
-    case alone. Raises ReadError when there is none.
+    case alone. Raises ReadError when there is none, DatasetError for two of one id.
     """
     if folder.is_file():
         return {case_id_of(folder): folder}
     if not folder.is_dir():
         raise ReadError(folder, "no such file or folder", "a mask, or a folder of masks")
     own = _own_id(folder)
-    masks = {}
+    masks: dict[str, list[Path]] = {}
     for path in [folder] if own else sorted(folder.iterdir()):
         inside = next((path / name for name in names if (path / name).is_file()), None)
         if inside is not None:
-            masks[own or path.name] = inside
+            masks.setdefault(own or path.name, []).append(inside)
         elif path.is_file() and path.name.lower().endswith(MASK_SUFFIXES) and not path.name.startswith("."):
-            masks[case_id_of(path)] = path
+            masks.setdefault(case_id_of(path), []).append(path)
     if not masks:
         wanted = f"CASE{MASK_SUFFIXES[0]} or CASE/{' or CASE/'.join(names)}"
         raise ReadError(folder, "no mask", wanted)
-    return masks
+    for name, files in masks.items():
+        require_single(folder, name, files)
+    return {name: files[0] for name, files in masks.items()}
 
 
 def _own_id(folder: Path) -> str:

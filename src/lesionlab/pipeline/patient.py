@@ -8,10 +8,11 @@ Nothing is written here; `report/` writes findings, `cohort.py` walks over many 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lesionlab.core.case import Case
+from lesionlab.core.devices import require_device
 from lesionlab.core.errors import ReadError
 from lesionlab.core.memory import available_memory
 from lesionlab.core.recipe import Recipe, parse_recipe
@@ -40,6 +41,16 @@ class Opened:
     watch: Stopwatch
 
 
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where a scan was read from, and the files that were given besides."""
+
+    scan: Path
+    truth: Path | None = None
+    mask: Path | None = None
+    specimen: Path | None = None
+
+
 def examine(
     source: str | Path | Opened,
     bundle: Bundle | str | Path,
@@ -57,6 +68,7 @@ def examine(
     lesion is a result like any other: no rows, zero totals. Raises LesionLabError, naming the file or case,
     for input that cannot be used.
     """
+    require_device(device)
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle)
     if not isinstance(source, Opened):
@@ -67,7 +79,7 @@ def examine(
     with watch.stage("refine"):
         progress("refining", 0.8)
         prediction = refine(prediction, case, bundle.recipe)
-    paths = (source.source, _path(truth), None)
+    paths = Paths(source.source, _path(truth))
     return _measured(case, prediction, bundle, watch, paths, device, progress)
 
 
@@ -116,7 +128,7 @@ def findings_of_mask(
     with watch.stage("read"):
         drawn = mask_on(case.channels[case.reference], Path(mask))
     given = Prediction(drawn, notes=(f"mask as given in the file {Path(mask).name}",))
-    paths = (_path(source), _path(truth), _path(specimen))
+    paths = Paths(Path(source), _path(truth), Path(mask), _path(specimen))
     return _measured(case, given, bundle, watch, paths, "cpu", progress)
 
 
@@ -158,11 +170,13 @@ def open_standardised(
     watch: Stopwatch | None = None,
     progress: Progress = silent,
 ) -> Case:
-    """A scan read and standardised as the recipe wants it."""
+    """A scan read and standardised as the recipe wants it; a `truth` given counts before all readers."""
     watch = watch or Stopwatch()
     with watch.stage("read"):
         progress("reading", 0.0)
         case = restored(open_case(source, truth=truth, case_id=case_id), Path(source))
+    if truth is not None:
+        case = replace(case, observers={})  # the readers' consensus would take its place
     with watch.stage("standardise"):
         progress("standardising", 0.6)
         return standardise(case, recipe)
@@ -173,15 +187,15 @@ def _measured(
     prediction: Prediction,
     bundle: Bundle,
     watch: Stopwatch,
-    paths: tuple[Path | None, Path | None, Path | None],
+    paths: Paths,
     device: str,
     progress: Progress,
 ) -> Findings:
-    """Measure, score and record; `paths` are those of the scan, the truth and the specimen."""
+    """Measure, score and record."""
     with watch.stage("measure"):
         progress("measuring", 0.85)
         lesions = measure(case, prediction.mask, bundle.recipe.biomarkers, bundle.recipe.radiomics)
-        lesions = with_special(case, lesions, bundle.recipe, paths[2]).named(bundle.recipe.labels)
+        lesions = with_special(case, lesions, bundle.recipe, paths.specimen).named(bundle.recipe.labels)
     scores = None
     if case.truth is not None:
         with watch.stage("evaluate"):
@@ -192,7 +206,8 @@ def _measured(
                 score_biomarkers(lesions, true),
                 score_labels(case.id, prediction.mask, case.truth, bundle.recipe.labels),
             )
-    record = provenance(case, bundle, watch, device=device_of(bundle, device), paths=paths[:2])
+    given = (paths.scan, paths.truth)
+    record = provenance(case, bundle, watch, device=device_of(bundle, device), paths=given, mask=paths.mask)
     progress("done", 1.0)
     return Findings(case, prediction, lesions, record, scores)
 

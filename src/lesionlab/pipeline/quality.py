@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lesionlab.core.errors import ReadError
+from lesionlab.core.errors import ReadError, reason
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.core.workspace import Workspace
+from lesionlab.evaluate import probabilities_of
 from lesionlab.evaluate.quality import Quality, TrainingLesions, quality, training_lesions
 from lesionlab.pipeline.pairs import NAMES, PROBABILITY_NAMES, mask_files
 from lesionlab.read import load_mask, load_volume
@@ -32,15 +33,18 @@ def remember_training(workspace: Workspace, bundle: Path) -> None:
 def training_of(bundle: Path) -> TrainingLesions | None:
     """What a bundle keeps of its training truths; None where it keeps nothing.
 
-    Raises ReadError for a damaged file and DatasetError for one without the wanted fields.
+    Raises ReadError for what is no folder and for a damaged file, DatasetError for one without the wanted
+    fields.
     """
+    if not bundle.is_dir():
+        raise ReadError(bundle, "no such folder", "the bundle that drew the masks")
     file = bundle / TRAINING_FILE
     if not file.is_file():
         return None
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ReadError(file, str(error), "the JSON that `train` wrote") from None
+        raise ReadError(file, reason(error), "the JSON that `train` wrote") from None
     return TrainingLesions.from_record(record if isinstance(record, Mapping) else {})
 
 
@@ -73,6 +77,8 @@ def judge_files(
 
         def run() -> Quality:
             probability = None if chances is None else load_volume(chances)
+            if probability is not None:
+                probabilities_of(str(chances), probability)  # refuses what is none
             drawings = [load_mask(one) for one in found]
             return quality(load_mask(path), members=drawings, probability=probability, training=training)
 

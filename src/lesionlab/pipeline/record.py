@@ -70,12 +70,17 @@ def provenance(
     *,
     device: str,
     paths: tuple[Path | None, Path | None] = (None, None),
+    mask: Path | None = None,
 ) -> Provenance:
-    """The record of a finished run; `paths` are those of the scan and of a truth given separately."""
+    """The record of a finished run; `paths` are those of the scan and of a truth given separately.
+
+    `mask` is the file that the lesions were given in, where no method drew them.
+    """
     source, truth = paths
     inputs = {name: facts.sha256 for name, facts in case.facts.channels.items() if facts.sha256}
-    if truth is not None and truth.is_file():
-        inputs["truth file"] = sha256_of([truth])
+    for name, file in (("truth file", truth), ("mask file", mask)):
+        if file is not None and file.is_file():
+            inputs[name] = sha256_of([file])
     return Provenance(
         versions=versions(),
         recipe_name=bundle.recipe.name,

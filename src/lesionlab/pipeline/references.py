@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -90,9 +91,11 @@ def with_references(findings: Findings, recipe: Recipe, places: Places) -> Findi
 
 
 def numbers(subject: str, text: str) -> Sequence[float]:
-    """Three numbers from "x,y,z"; RecipeError for anything else."""
+    """Three finite numbers from "x,y,z"; RecipeError for anything else."""
     try:
-        x, y, z = (float(part) for part in text.split(","))
+        found = [float(part) for part in text.split(",")]
     except ValueError:
-        raise RecipeError(subject, repr(text), NEEDED) from None
-    return x, y, z
+        found = []
+    if len(found) != 3 or not all(map(math.isfinite, found)):
+        raise RecipeError(subject, repr(text), NEEDED)
+    return found

@@ -217,13 +217,13 @@ def sul_factor(case: Case, formula: Formula, body: str = "") -> tuple[float, lis
 def _given(subject: str, body: str) -> dict[str, object]:
     try:
         weight, height, sex = (part.strip() for part in body.split(","))
-        return {
-            "PatientWeight": float(weight),
-            "PatientSize": float(height) / 100.0,
-            "PatientSex": {"m": "M", "f": "F"}[sex.lower()],
-        }
+        sizes = float(weight), float(height)
+        known = {"m": "M", "f": "F"}[sex.lower()]
     except (ValueError, KeyError):
-        raise RecipeError(subject, f"body {body!r}", "weight_kg,height_cm,sex, as 71.5,174,F") from None
+        sizes, known = (0.0, 0.0), ""
+    if not all(0 < size < math.inf for size in sizes):
+        raise RecipeError(subject, f"body {body!r}", "weight_kg,height_cm,sex, as 71.5,174,F")
+    return {"PatientWeight": sizes[0], "PatientSize": sizes[1] / 100.0, "PatientSex": known}
 
 
 def _alignment_words(case: Case, aligned: Alignment, channel: str) -> str:

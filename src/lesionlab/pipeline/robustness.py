@@ -21,7 +21,7 @@ from lesionlab.core.volume import Volume
 from lesionlab.measure.lesions import one_lesion
 from lesionlab.measure.perturb import STANDARD, BoolArray, Perturbation
 from lesionlab.measure.robustness import Features, Robustness, robustness, variation, variations
-from lesionlab.pipeline.cohort import named_cases
+from lesionlab.pipeline.cohort import cases_by_name
 from lesionlab.pipeline.files import mask_on
 from lesionlab.pipeline.measured import Drawn
 from lesionlab.pipeline.patient import open_standardised
@@ -34,8 +34,11 @@ LESION_HEAD = ("case_id", "lesion", "feature", "value", "mean", "sd", "cv")
 
 
 def contoured(root: str | Path) -> list[Drawn]:
-    """Every scan under `root`, its lesions to be taken from the contours that come with it."""
-    return [Drawn(name, path, None) for name, path in named_cases(Path(root))]
+    """Every scan under `root`, its lesions to be taken from the contours that come with it.
+
+    Raises ReadError where there is none and DatasetError for two of one id.
+    """
+    return [Drawn(name, path, None) for name, path in cases_by_name(Path(root)).items()]
 
 
 def vary_cohort(
