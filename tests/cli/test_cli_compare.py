@@ -169,6 +169,15 @@ def test_masks_need_a_truth_and_subgroups_a_column(run, folders: Path) -> None:
     assert "found no column vendor; needed one of patient, scanner, dice" in unknown.stderr
 
 
+def test_a_single_case_is_no_comparison(run, folders: Path) -> None:
+    files = [folders / place / "p0.nii.gz" for place in ("good", "poor", "truth")]
+    result = run("compare", *files[:2], "-t", files[2], "-o", folders / "out")
+    assert result.exit_code == 1
+    assert (
+        f"{files[0]}: found a single file; needed a folder of masks; `evaluate` scores one" in result.stderr
+    )
+
+
 def test_a_table_without_what_is_tested_is_refused(run, tmp_path: Path) -> None:
     good, other, empty = (tmp_path / f"{name}.csv" for name in ("good", "other", "empty"))
     good.write_text("case,dice\n1,0.5\n2,0.7\n")

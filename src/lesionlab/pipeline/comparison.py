@@ -87,8 +87,8 @@ def compare_files(
     A CSV file is cases.csv of `evaluate`, or any with a column `case` and numbers. `wanted.by` names
     columns of `wanted.known` or metrics (truth_ml: by the size of the disease) for subgroups. Where a
     folder lacks a mask for some truth, that is scored as an empty one; a case that a CSV file
-    lacks is named as not scored. Raises DatasetError for unknown columns, a folder without truth, a model
-    with none of the metrics to test, and what `comparison` refuses.
+    lacks is named as not scored. Raises DatasetError for unknown columns, a folder without truth, a single
+    mask, a model with none of the metrics to test, and what `comparison` refuses.
     """
     scores: dict[str, list[Scores]] = {}
     failed: dict[str, dict[str, str]] = {}
@@ -261,6 +261,8 @@ def _scored(path: Path, truth: Path | None, progress: Progress) -> tuple[list[Sc
         return scores_table(path), {}
     if truth is None:
         raise DatasetError(path, "masks and no truth to compare them with", "a truth, or CSV files of scores")
+    if path.is_file():
+        raise DatasetError(path, "a single file", "a folder of masks; `evaluate` scores one")
     return split(evaluate_files(path, truth, progress=progress))
 
 
