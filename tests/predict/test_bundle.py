@@ -38,6 +38,18 @@ def test_the_hash_follows_the_weights(copy):
     assert load_bundle(copy).sha256 != before
 
 
+def test_a_network_of_all_patients_is_no_further_fold(copy, tmp_path):
+    shutil.copytree(copy / "fold_0", copy / "fold_all")
+    bundle = load_bundle(copy)
+    assert [file.parent.name for file in bundle.checkpoints] == ["fold_0"]
+    write_bundle(copy, bundle.recipe, "card", tmp_path / "again")
+    assert not (tmp_path / "again" / "fold_all").exists()
+    write_bundle(copy, bundle.recipe, "card", tmp_path / "whole", whole=True)
+    assert [file.parent.name for file in load_bundle(tmp_path / "whole").checkpoints] == ["fold_all"]
+    shutil.rmtree(copy / "fold_0")
+    assert [file.parent.name for file in load_bundle(copy).checkpoints] == ["fold_all"]
+
+
 def test_a_foreign_model_folder_gets_its_recipe_from_nnunets_files(copy):
     (copy / "recipe.toml").unlink()
     dataset = json.loads((copy / "dataset.json").read_text())

@@ -145,7 +145,7 @@ def train(
         scores = [outcome.value for outcome in outcomes if outcome.value is not None]
         failed = [outcome for outcome in outcomes if outcome.error is not None]
         page = workspace / "crossvalidation" / "report.html"
-    bundle = None if out is None else training.finish(workspace, out, scores)
+    bundle = None if out is None else training.finish(workspace, out, scores, whole=folds == ["all"])
     if as_json:
         cases = {s.case_id: dict(s.values) for s in scores}
         errors = {outcome.name: outcome.error for outcome in failed}

@@ -44,6 +44,7 @@ from lesionlab.plan import (
     require_fit,
 )
 from lesionlab.predict import Bundle, write_bundle
+from lesionlab.predict.bundle import finished
 from lesionlab.read import find_cases
 from lesionlab.report import save_volume
 from lesionlab.train import train_fold
@@ -225,23 +226,25 @@ def finish(
     *,
     patients: Mapping[str, str] | None = None,
     recipe: Recipe | None = None,
+    whole: bool = False,
 ) -> Path:
     """Write the bundle of all finished folds with recipe and model card; `scores` are held-out ones.
 
-    `patients` maps their cases to patients where the workspace does not tell. `recipe` replaces the
-    workspace's own, with other decisions and clean-up for the same network.
+    `whole` takes the network of all patients, which otherwise counts only where there is no other. `patients`
+    maps their cases to patients where the workspace does not tell. `recipe` replaces the workspace's own,
+    with other decisions and clean-up for the same network.
     """
     workspace, planned = open_workspace(Path(root))
     recipe = recipe or planned
     model = workspace.model(recipe.network.configuration)
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
-    folds = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{FINAL}"))
+    folds = [file.parent.name.removeprefix("fold_") for file in finished(model, whole=whole)]
     if scores and patients is None:
         patients = _patients_of_cases(Path(root), persons_of(record))
     summary = summarise(scores, patients) if scores else None
     card = model_card(recipe, persons_of(record), folds, summary)
     earlier = workspace.model(recipe.steps[0]) if len(recipe.steps) > 1 else None
-    bundle = write_bundle(model, recipe, card, Path(target), earlier=earlier)
+    bundle = write_bundle(model, recipe, card, Path(target), earlier=earlier, whole=whole)
     remember_training(workspace, bundle)
     return bundle
 

@@ -23,6 +23,8 @@ from lesionlab.core.files import digest_of, sha256_joined, write_text, writing
 from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 from lesionlab.core.registry import RECIPES, find_recipe
 
+WHOLE = "fold_all"
+"""The folder of a network that was trained on all patients."""
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 PLAN = ("plans.json", "dataset.json")
 """What of a model folder decides, with the weights, what it answers."""
@@ -185,6 +187,15 @@ def _json(file: Path) -> dict[str, Any]:
     return content
 
 
+def _members(checkpoints: list[Path]) -> list[Path]:
+    """The folds that predict together: the numbered ones, or the one of all patients where there are none.
+
+    So stock nnU-Net has it: a network that saw every patient is another model, no further fold.
+    """
+    numbered = [file for file in checkpoints if file.parent.name != WHOLE]
+    return numbered or checkpoints
+
+
 def _checkpoints(folder: Path) -> tuple[Path, ...]:
     found = []
     for fold in sorted(path for path in folder.glob("fold_*") if path.is_dir()):
@@ -193,7 +204,7 @@ def _checkpoints(folder: Path) -> tuple[Path, ...]:
             found.append(file)
     if not found:
         raise BundleError(folder, "no trained fold", f"fold_*/{CHECKPOINTS[0]}")
-    return tuple(found)
+    return tuple(_members(found))
 
 
 def _foreign_recipe(
@@ -254,24 +265,30 @@ def require_bundle_place(target: Path) -> None:
 
 
 def write_bundle(
-    model: Path, recipe: Recipe, card: str, target: Path, *, earlier: Path | None = None
+    model: Path,
+    recipe: Recipe,
+    card: str,
+    target: Path,
+    *,
+    earlier: Path | None = None,
+    whole: bool = False,
 ) -> Path:
     """Copy nnU-Net's model folder to `target` as a bundle: final checkpoints, recipe.toml, model card.
 
     `earlier` is the model folder of a first step; it becomes a bundle of its own inside, named after its
     configuration. Stock nnU-Net loads both. Of a file that the weights were started from only the name is
-    kept, not where it was. Raises BundleError when a step has no fold with a final checkpoint, and for a
-    target that holds something else than a bundle.
+    kept, not where it was. `whole` takes the network of all patients instead of the folds. Raises BundleError
+    when a step has no fold with a final checkpoint, and for a target that holds something else than a bundle.
     """
     require_bundle_place(target)
     recipe = recipe.to_hand_on()
     with writing(target) as folder:
-        _copy_model(model, folder)
+        _copy_model(model, folder, whole)
         write_text(folder / "recipe.toml", dump_recipe(recipe))
         write_text(folder / "MODEL_CARD.md", card)
         if earlier is not None:
             first = recipe.steps[0]
-            _copy_model(earlier, folder / first)
+            _copy_model(earlier, folder / first, whole)
             write_text(folder / first / "recipe.toml", dump_recipe(recipe.step(first)))
     return target
 
@@ -294,11 +311,18 @@ def write_ensemble(
     return target
 
 
-def _copy_model(model: Path, folder: Path) -> None:
+def finished(model: Path, *, whole: bool = False) -> list[Path]:
+    """The final checkpoints of a model folder that a bundle takes; `whole`: that of all patients alone."""
+    finals = sorted(model.glob(f"{WHOLE if whole else 'fold_*'}/{CHECKPOINTS[0]}"))
+    return _members(finals)
+
+
+def _copy_model(model: Path, folder: Path, whole: bool) -> None:
     """What of nnU-Net's model folder prediction needs."""
-    finals = sorted(model.glob(f"fold_*/{CHECKPOINTS[0]}"))
+    finals = finished(model, whole=whole)
     if not finals:
-        raise BundleError(model, "no finished fold", "fold_*/checkpoint_final.pth; train first")
+        needed = f"{WHOLE if whole else 'fold_*'}/{CHECKPOINTS[0]}; train first"
+        raise BundleError(model, "no finished fold", needed)
     folder.mkdir()
     for name in ("dataset.json", "plans.json", "dataset_fingerprint.json"):
         shutil.copyfile(model / name, folder / name)
