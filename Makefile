@@ -1,6 +1,6 @@
 # make demo and make test set everything up by themselves on a machine with Python 3.11, make and git.
 .PHONY: install demo test tools niivue lint sts bench clean service-load sts-losses sts-two-step sts-petct \
-  bus-bra bus-bra-best bus-bra-imagenet imagenet-weights bus-bra-transfer bus-bra-lesion-free expected-dice
+  bus-bra bus-bra-best bus-bra-imagenet bus-bra-progressive imagenet-weights bus-bra-transfer bus-bra-lesion-free expected-dice
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -103,6 +103,10 @@ imagenet-weights: install
 
 bus-bra-imagenet: imagenet-weights
 	$(STUDY) benchmarks/bus_bra_imagenet.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_imagenet \
+	  --data $(DATA_ROOT)/bus_bra
+
+bus-bra-progressive: imagenet-weights
+	$(STUDY) benchmarks/bus_bra_progressive.toml -w workspace/bus_bra -o benchmarks/results/bus_bra_progressive \
 	  --data $(DATA_ROOT)/bus_bra
 
 # After bus-bra-imagenet and sts: their networks, decided at 0.5, by the largest expected Dice, and by the package of the

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lesionlab.core.case import Case
+from lesionlab.core.errors import RecipeError
 from lesionlab.core.fit import fit, fit_volume
 from lesionlab.core.inputs import NetworkArrays, network_grid, network_input, network_truth
 from lesionlab.core.recipe import Recipe, parse_recipe
@@ -149,3 +150,39 @@ def test_plan_train_and_predict_at_a_fixed_size(tmp_path: Path):
     np.testing.assert_array_equal(prediction.mask.array[clear], (expected > 0.5)[clear])
     assert 0 < np.count_nonzero(prediction.mask.array) < prediction.mask.array.size
     assert predict(case, bundle, device="cpu").probability is None
+    at_two_sizes_it_is_the_mean(case, bundle)
+
+
+def at_two_sizes_it_is_the_mean(case: Case, bundle: Bundle) -> None:
+    """Of the probabilities at each size alone, decided once; of an ensemble's member too."""
+    sizes = ([16, 16], [32, 32])
+    alone = [replace(bundle, recipe=bundle.recipe.changed(standardise={"size": size})) for size in sizes]
+    chances = [predict(case, one, device="cpu", probability=True).probability for one in alone]
+    assert chances[0] is not None and chances[1] is not None
+    assert np.abs(chances[0].array - chances[1].array).max() > 0.01
+    mean = (chances[0].array + chances[1].array) / 2
+    for threshold in (0.5, 0.3):
+        wanted = {"scales": [0.5, 1.0], "threshold": threshold}
+        both = replace(bundle, recipe=bundle.recipe.changed(prediction=wanted))
+        found = predict(case, both, device="cpu", probability=True)
+        assert found.probability is not None
+        np.testing.assert_allclose(found.probability.array, mean, atol=1e-6)
+        clear = np.abs(mean - threshold) > 1e-4
+        np.testing.assert_array_equal(found.mask.array[clear], (mean > threshold)[clear])
+        assert found.notes[0] == "mean probability at 16 x 16, 32 x 32 pixels"
+        assert predict(case, both, device="cpu").probability is None
+    outer = replace(both, members=(both,), recipe=bundle.recipe)
+    nested = predict(case, outer, device="cpu", probability=True).probability
+    assert nested is not None
+    np.testing.assert_allclose(nested.array, mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("scales", [[], [0.0, 1.0], [-1.0]])
+def test_sizes_are_positive_shares(scales: list[float]):
+    with pytest.raises(RecipeError, match=r"prediction\.scales"):
+        recipe(prediction={"scales": scales})
+
+
+def test_sizes_are_shares_of_one_that_is_set():
+    with pytest.raises(RecipeError, match=r"shares of standardise\.size, which is not set"):
+        recipe(standardise={}, prediction={"scales": [0.5, 1.0]})

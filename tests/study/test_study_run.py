@@ -157,6 +157,30 @@ def test_a_renamed_variant_shares_the_runs_and_another_amount_does_not(place: Pa
     assert not {longer.key(run) for run in trained} & keys
 
 
+def test_variants_that_differ_in_the_sizes_predicted_at_share_their_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = """
+[[variants]]
+name = "one size"
+
+[[variants]]
+name = "two sizes"
+prediction = { scales = [1.0, 2.0] }
+"""
+    cases = [networks_phantom.sphere_case(number) for number in range(4)]
+    file = networks_phantom.write_study(tmp_path, variants, cases)
+    own = file.read_text(encoding="utf-8")
+    file.write_text(own.replace("[common]\n", "[common]\nstandardise = { size = [16, 16] }\n"))
+    run_study(load_study(file), tmp_path / "work", device="cpu")
+    assert len(list((tmp_path / "work" / "trained").iterdir())) == 1
+    bench = Bench(load_study(file), tmp_path / "work")
+    one, two = (run for run in runs_of(bench.study) if run.fold == 0)
+    assert bench.place(one) == bench.place(two)
+    maps = [np.load(next(iter(sorted(bench.predictions(run).glob("*.npz"))))) for run in (one, two)]
+    assert any((maps[0][name] != maps[1][name]).any() for name in maps[0].files if name != "seconds")
+
+
 def test_the_numbers_are_those_of_the_stored_masks(place: Path, finished: Result) -> None:
     """Dice, IoU and lesion-free cases again from masks and truths, by nothing of ours but the file reader."""
     study = load_study(place / "study.toml")

@@ -207,6 +207,8 @@ class PredictionSettings(Settings):
     backend: Literal["auto", "torch", "openvino"] = "auto"
     skip_outside_body: bool = False
     threshold: Threshold = 0.5
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
+    """Sizes that pictures are predicted at, as shares of `standardise.size`; probabilities are averaged."""
 
     @property
     def cut(self) -> float:

@@ -254,6 +254,8 @@ class Recipe(Settings):
         if self.prediction.threshold != 0.5 and len(self.labels) > 1:
             found = f"{self.prediction.threshold} with labels {list(self.labels)}"
             raise ValueError(f"prediction.threshold needs a single label, found {found}")
+        if self.prediction.scales != (1.0,) and self.standardise.size is None:
+            raise ValueError("prediction.scales are shares of standardise.size, which is not set")
         if len(self.steps) > 1 and self.standardise.size is not None:
             size = self.standardise.size
             raise ValueError(f"two steps need scans as they are, found standardise.size {size}")

@@ -34,10 +34,8 @@ def predict(
         from lesionlab.predict.threshold import threshold_mask
 
         return threshold_mask(case, bundle.recipe)
-    if bundle.members:
-        from lesionlab.predict.ensemble import predict_members
-
-        return predict_members(case, bundle, device=device, progress=progress, probability=probability)
+    from lesionlab.predict.ensemble import parts_of, predict_members
     from lesionlab.predict.steps import predict_steps
 
-    return predict_steps(case, bundle, device=device, progress=progress, probability=probability)
+    way = predict_members if parts_of(bundle) else predict_steps
+    return way(case, bundle, device=device, progress=progress, probability=probability)

@@ -1,10 +1,11 @@
-"""The mean of several bundles' probabilities, decided once.
+"""The mean of several probabilities, decided once: of a bundle's members, or of one network at several sizes.
 
 What belongs together in an ensemble is checked where it is opened (`bundle.py`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,28 +22,41 @@ from lesionlab.predict.expected_dice import largest_expected_dice, levels
 from lesionlab.predict.steps import predict_steps
 
 
+def parts_of(bundle: Bundle) -> tuple[Bundle, ...]:
+    """What a bundle's probability is the mean of: members, or itself at several sizes; nothing if neither."""
+    size, scales = bundle.recipe.standardise.size, bundle.recipe.prediction.scales
+    if bundle.members or size is None or scales == (1.0,):
+        return bundle.members
+    sizes = [[max(1, round(edge * scale)) for edge in size] for scale in scales]
+    alone = {"scales": [1.0], "threshold": 0.5}
+    recipes = [bundle.recipe.changed(standardise={"size": one}, prediction=alone) for one in sizes]
+    return tuple(replace(bundle, recipe=recipe) for recipe in recipes)
+
+
 def predict_members(
     case: Case, bundle: Bundle, *, device: str, progress: Progress, probability: Wanted = False
 ) -> Prediction:
-    """Segment a standardised case by every member of an ensemble, on the reference grid.
+    """Segment a standardised case by every part of a bundle (`parts_of`), on the reference grid.
 
-    One label is decided by the ensemble's own `prediction.threshold`; of several and background, the
+    One label is decided by the bundle's own `prediction.threshold`; of several and background, the
     likeliest is taken. Needs memory for the probabilities of one more member. Raises BundleError as
     `predict_network` does.
     """
-    count, notes = len(bundle.members), [f"mean probability of {len(bundle.members)} bundles"]
+    parts = parts_of(bundle)
+    count, notes = len(parts), [_words(bundle)]
     mean = np.zeros((len(bundle.recipe.labels), *case.geometry.shape), np.float32)
-    for number, member in enumerate(bundle.members):
+    for number, part in enumerate(parts):
 
         def told(message: str, share: float, number: int = number) -> None:
             progress(f"{message} ({number + 1} of {count})", (number + share) / count)
 
-        found = predict_steps(case, member, device=device, progress=told, probability="every")
+        way = predict_members if parts_of(part) else predict_steps
+        found = way(case, part, device=device, progress=told, probability="every")
         if found.probability is None:
-            raise BundleError(member.folder or bundle.name, "no probabilities", "networks in an ensemble")
+            raise BundleError(part.folder or bundle.name, "no probabilities", "networks in an ensemble")
         for total, chance in zip(mean, (found.probability, *found.others), strict=True):
             total += chance.array / np.float32(count)
-        notes += [f"bundle {number + 1}: {note}" for note in found.notes]
+        notes += [f"{'bundle' if bundle.members else 'size'} {number + 1}: {note}" for note in found.notes]
     reference = case.channels[case.reference]
     wanted = len(mean) if probability == "every" else int(probability)
     volumes = [reference.with_array(one, ONE) for one in mean[:wanted]]
@@ -52,6 +66,13 @@ def predict_members(
         notes=tuple(notes),
         others=tuple(volumes[1:]),
     )
+
+
+def _words(bundle: Bundle) -> str:
+    if bundle.members:
+        return f"mean probability of {len(bundle.members)} bundles"
+    sizes = (part.recipe.standardise.size or () for part in parts_of(bundle))
+    return f"mean probability at {', '.join(' x '.join(map(str, size)) for size in sizes)} pixels"
 
 
 def likeliest(chances: NDArray[np.floating[Any]], settings: PredictionSettings) -> NDArray[np.uint8]:

@@ -81,6 +81,10 @@ def _model(run: Record, recipe: Recipe) -> dict[str, Said]:
     training = recipe.training
     folds = FOLDS.search(" ".join(_notes(run, "prediction")))
     flips = "predictions of mirrored inputs averaged" if recipe.prediction.mirror else "no mirroring"
+    if recipe.prediction.scales != (1.0,):
+        flips += (
+            f"; at {', '.join(f'{scale:.0%}' for scale in recipe.prediction.scales)} of the size, averaged"
+        )
     count = int(folds[1]) if folds else 0
     models = f"softmax of {count} folds averaged" if count > 1 else "one model"
     answers = {

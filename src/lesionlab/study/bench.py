@@ -135,10 +135,13 @@ class Bench:
         return self.root / "held_out" / self.key(run)
 
     def place(self, run: Run) -> Path:
-        """The workspace of a run: one for all folds of a variant and seed, whatever the variant is called."""
+        """The workspace of a run: one for all folds of a variant and seed, whatever the variant is called.
+
+        Variants that differ only in the sizes that they predict at share their networks.
+        """
         data, settings = self.data(run.recipe), self.study.settings
         splits = [split.__dict__ for split in data.splits]
-        recipe = by_content(run.recipe).sha256
+        recipe = by_content(network_recipe(run.recipe)).sha256
         key = key_of(recipe, data.sha256, splits, settings.protocol, run.variant.amount)
         name = re.sub(r"[^A-Za-z0-9]+", "-", run.variant.name).strip("-")
         folder = self.root / "trained"
@@ -160,6 +163,11 @@ def by_content(recipe: Recipe) -> Recipe:
     """
     start = recipe.start_file()
     return recipe if start is None else recipe.changed(training={"start_from": sha256_of([start])})
+
+
+def network_recipe(recipe: Recipe) -> Recipe:
+    """What of a run's recipe decides its networks: all but the sizes that pictures are predicted at."""
+    return recipe.changed(prediction={"scales": [1.0]})
 
 
 def runs_of(study: Study) -> list[Run]:

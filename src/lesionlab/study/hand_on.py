@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.recipe import Recipe
@@ -88,10 +89,12 @@ def settled(bench: Bench, runs: Sequence[Run]) -> tuple[Recipe, list[Scores]]:
     _, planned = open_workspace(bench.place((run.members or (run,))[0]))
     own, seeded = run.variant.recipe, run.seed is not None and len(settings.seeds) > 1
     title = run.variant.name + (f", seed {run.seed}" if seeded else "")
+    decided: dict[str, Any] = {} if run.members else {"scales": own.prediction.scales}
+    decided |= {} if choice.threshold == OWN else {"threshold": choice.threshold}
     recipe = planned.changed(
         name=re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{settings.name}-{title}").strip("-"),
         description=f"{title}, of the study {settings.description or settings.name}",
-        prediction={} if choice.threshold == OWN else {"threshold": choice.threshold},
+        prediction=decided,
         refine=choice.refine.model_dump(mode="json"),
         biomarkers=own.biomarkers.model_dump(mode="json"),
         radiomics=own.radiomics.model_dump(mode="json"),

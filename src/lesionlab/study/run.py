@@ -21,7 +21,7 @@ from lesionlab.pipeline.record import part
 from lesionlab.pipeline.steps import train_first_step
 from lesionlab.pipeline.training import fold_bundle
 from lesionlab.predict import Bundle
-from lesionlab.study.bench import FINISHED, Bench, Run, runs_of
+from lesionlab.study.bench import FINISHED, Bench, Run, network_recipe, runs_of
 from lesionlab.study.data import batch_size_of, prepare
 from lesionlab.study.held_out import NO_COST, Cost, cost_of, mean_held_out, paced, predict_held_out
 from lesionlab.study.load import Study
@@ -93,7 +93,7 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
         root = bench.place(run)
         pace = partial(_paced, settings.protocol, run.variant.amount)
         with alone(bench.root, "planning", progress):
-            prepare(data, run.recipe, pace, root, part(progress, 0.0, 0.1))
+            prepare(data, network_recipe(run.recipe), pace, root, part(progress, 0.0, 0.1))
         with alone(bench.root, root.name, progress):
             first = train_first_step(root, device=bench.device, progress=part(progress, 0.1, 0.5))
         begun = 0.5 if first else 0.1
@@ -102,7 +102,8 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
         for step in recipe.steps:
             folder = workspace.model(step) / f"fold_{run.fold}"
             cost += cost_of(folder, recipe, batch_size_of(workspace, recipe.step(step)))
-        bundle = fold_bundle(workspace, recipe, run.fold)
+        sizes = {"scales": run.recipe.prediction.scales}
+        bundle = fold_bundle(workspace, recipe.changed(prediction=sizes), run.fold)
     names = (*data.splits[run.fold].test, *data.splits[run.fold].inner)
     timed = predict_held_out(
         bench.cases(run.recipe),
