@@ -167,7 +167,16 @@ def lost() -> None:
         return
 
 
-@pytest.mark.parametrize("swallow", [turned_into_an_error, lost])
+def swallowed_within() -> None:
+    went_on: list[str] = []
+    try:
+        run_tasks([Task("inner", turned_into_an_error), Task("next", lambda: went_on.append("next"))])
+    finally:
+        if went_on:
+            pytest.fail("the tasks within went on")
+
+
+@pytest.mark.parametrize("swallow", [turned_into_an_error, lost, swallowed_within])
 def test_an_interruption_that_a_library_swallows_ends_the_run(
     swallow: Callable[[], None],
 ) -> None:

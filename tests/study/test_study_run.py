@@ -16,7 +16,7 @@ from lesionlab.cli import app
 from lesionlab.core.workspace import open_workspace
 from lesionlab.predict import load_bundle, predict
 from lesionlab.read import load_mask
-from lesionlab.study import load_study, run_study
+from lesionlab.study import load_study, run_study, write_variant
 from lesionlab.study.bench import Bench, runs_of
 from lesionlab.study.held_out import NO_COST, Cost
 
@@ -167,6 +167,10 @@ name = "one size"
 [[variants]]
 name = "two sizes"
 prediction = { scales = [1.0, 2.0] }
+
+[[ensembles]]
+name = "both"
+members = ["one size", "two sizes"]
 """
     cases = [networks_phantom.sphere_case(number) for number in range(4)]
     file = networks_phantom.write_study(tmp_path, variants, cases)
@@ -175,10 +179,15 @@ prediction = { scales = [1.0, 2.0] }
     run_study(load_study(file), tmp_path / "work", device="cpu")
     assert len(list((tmp_path / "work" / "trained").iterdir())) == 1
     bench = Bench(load_study(file), tmp_path / "work")
-    one, two = (run for run in runs_of(bench.study) if run.fold == 0)
+    one, two, _ = (run for run in runs_of(bench.study) if run.fold == 0)
     assert bench.place(one) == bench.place(two)
     maps = [np.load(next(iter(sorted(bench.predictions(run).glob("*.npz"))))) for run in (one, two)]
     assert any((maps[0][name] != maps[1][name]).any() for name in maps[0].files if name != "seconds")
+    handed = load_bundle(write_variant(load_study(file), tmp_path / "work", "both", tmp_path / "bundle"))
+    assert [one.recipe.prediction.scales for one in handed.members] == [(1.0,), (1.0, 2.0)]
+    assert [len(one.checkpoints) for one in handed.members] == [2, 2]
+    single = load_bundle(write_variant(load_study(file), tmp_path / "work", "two sizes", tmp_path / "single"))
+    assert single.recipe.prediction.scales == (1.0, 2.0)
 
 
 def test_the_numbers_are_those_of_the_stored_masks(place: Path, finished: Result) -> None:

@@ -142,19 +142,14 @@ def measure(
     pairs = drawn_pairs(image, mask)
     chosen = pipeline.named(pipeline.recipe_of(recipe), names)
     if pairs is not None:
-        if specimen is not None or maps is not None or liver or blood:
-            single = "--specimen, --maps, --liver and --blood"
-            raise typer.BadParameter(f"{single} belong to a single scan", param_hint="INPUT")
+        _refuse_for_many(specimen is not None or maps is not None or bool(liver or blood))
         measure_many(image.name, pairs, chosen, (out, long, as_json))
         return
-    if mask is None:
-        raise typer.BadParameter("a scan needs a MASK", param_hint="MASK")
-    if long:
-        raise typer.BadParameter("a table over many patients, and this is a single scan", param_hint="--long")
+    drawn = _mask_of_one(mask, long)
     if maps is not None:
         pipeline.require_apart(maps, image)
     with progress_bar() as progress:
-        findings = pipeline.findings_of_mask(image, mask, chosen, specimen=specimen, progress=progress)
+        findings = pipeline.findings_of_mask(image, drawn, chosen, specimen=specimen, progress=progress)
         findings = pipeline.with_references(findings, chosen, pipeline.Places(liver, blood))
     if out is not None:
         pipeline.write_lesions(findings, out)
@@ -164,6 +159,20 @@ def measure(
         answer_json(patient_record(findings))
     else:
         tell_findings(findings)
+
+
+def _refuse_for_many(given: bool) -> None:
+    if given:
+        single = "--specimen, --maps, --liver and --blood"
+        raise typer.BadParameter(f"{single} belong to a single scan", param_hint="INPUT")
+
+
+def _mask_of_one(mask: Path | None, long: bool) -> Path:
+    if mask is None:
+        raise typer.BadParameter("a scan needs a MASK", param_hint="MASK")
+    if long:
+        raise typer.BadParameter("a table over many patients, and this is a single scan", param_hint="--long")
+    return mask
 
 
 def measure_many(title: str, pairs: list[Drawn], recipe: Recipe, how: tuple[Path | None, bool, bool]) -> None:

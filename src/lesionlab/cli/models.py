@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lesionlab.cli.scans import Scan
+from lesionlab.cli.scans import Scan, list_failures
 from lesionlab.cli.terminal import (
     Debug,
     Device,
@@ -151,14 +151,10 @@ def train(
         errors = {outcome.name: outcome.error for outcome in failed}
         answer_json({"folds": trained, "scores": cases, "failed": errors, "report": page, "bundle": bundle})
     else:
-        for path in trained:
-            answer(f"trained: {path}")
-        answer(f"cross-validated on {len(scores)} cases; report: {page}" if page else "not cross-validated")
-        answer(f"bundle: {bundle}" if bundle else "no bundle written (-o FOLDER writes one)")
-    for outcome in failed:
-        complain(str(outcome.error))
-    if failed:
-        raise typer.Exit(1)
+        crossed = f"cross-validated on {len(scores)} cases; report: {page}" if page else "not cross-validated"
+        written = f"bundle: {bundle}" if bundle else "no bundle written (-o FOLDER writes one)"
+        answer("\n".join([*(f"trained: {path}" for path in trained), crossed, written]))
+    list_failures(failed)
 
 
 def _fold(text: str) -> int | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -222,19 +222,27 @@ def convert(
     from lesionlab.core.registry import find_recipe
 
     if folder is not None:
-        if recipe != NO_MODEL:
-            raise typer.BadParameter("a data set's channels are its own", param_hint="--recipe")
+        _refuse_with_dataset(recipe)
         convert_dataset(str(source), folder, out, classes=classes, go_on=(check, incomplete), as_json=as_json)
         return
-    for option, given in (("--classes", classes), ("--check", check), ("--incomplete", incomplete)):
-        if given:
-            words = f"{option} belongs to a data set: its name, then its folder"
-            raise typer.BadParameter(words, param_hint=option)
+    _refuse_without_dataset({"--classes": classes, "--check": check, "--incomplete": incomplete})
     if out is None:
         raise typer.BadParameter("missing", param_hint="--out")
     with progress_bar() as progress:
         outcomes = pipeline.convert_cohort(source, out, find_recipe(recipe), progress=progress)
     tell_paths(outcomes, as_json)
+
+
+def _refuse_with_dataset(recipe: str) -> None:
+    if recipe != NO_MODEL:
+        raise typer.BadParameter("a data set's channels are its own", param_hint="--recipe")
+
+
+def _refuse_without_dataset(options: Mapping[str, bool]) -> None:
+    for option, given in options.items():
+        if given:
+            words = f"{option} belongs to a data set: its name, then its folder"
+            raise typer.BadParameter(words, param_hint=option)
 
 
 def predict(

@@ -95,7 +95,7 @@ def run_tasks(
     """
     outcomes = []
     files = [None if store is None else store / f"{task.key}.json" for task in tasks]
-    with _Ahead(tasks) as ahead, _listening() as interrupted:
+    with _Ahead(tasks) as ahead, _listening() as interruption:
         for number, (task, kept) in enumerate(zip(tasks, files, strict=True)):
             progress(task.name, number / len(tasks))
             if kept is not None and kept.is_file():
@@ -106,28 +106,38 @@ def run_tasks(
             outcome = executor(ahead.take(number, following))
             if kept is not None and outcome.error is None:
                 write_json(kept, outcome.value)
-            if interrupted.is_set():
+            if interruption.pressed:
                 raise KeyboardInterrupt
             outcomes.append(outcome)
     progress("done", 1.0)
     return outcomes
 
 
+class _CtrlC:
+    """A handler that notes Ctrl-C and does what was done before: libraries make its exception one of theirs,
+    or lose it in a callback.
+    """
+
+    def __init__(self, usual: Any) -> None:
+        self.usual, self.pressed = usual, False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        self.usual(number, frame)
+
+
 @contextlib.contextmanager
-def _listening() -> Iterator[threading.Event]:
-    """Whether Ctrl-C was pressed: libraries make its exception one of theirs, or lose it in a callback."""
-    pressed, usual = threading.Event(), signal.getsignal(signal.SIGINT)
-    if usual is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield pressed
+def _listening() -> Iterator[_CtrlC]:
+    """Hear of Ctrl-C while tasks run, those within a task too; not where somebody else decides about it."""
+    usual = signal.getsignal(signal.SIGINT)
+    heard = _CtrlC(usual)
+    ours = usual is signal.default_int_handler or isinstance(usual, _CtrlC)
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield heard
         return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        pressed.set()
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, heard)
     try:
-        yield pressed
+        yield heard
     finally:
         signal.signal(signal.SIGINT, usual)
 

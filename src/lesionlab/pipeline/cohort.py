@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,9 +66,17 @@ def named_cases(root: Path) -> list[tuple[str, Path]]:
 def cases_by_name(root: Path) -> dict[str, Path]:
     """`named_cases` by id; DatasetError where two have the same."""
     cases = named_cases(root)
-    for name, _ in cases:
-        require_single(root, name, [path for other, path in cases if other == name])
+    for name, paths in _paths_of(cases).items():
+        require_single(root, name, paths)
     return dict(cases)
+
+
+def _paths_of(cases: Sequence[tuple[str, Path]]) -> dict[str, list[Path]]:
+    """Every path of each id."""
+    found: dict[str, list[Path]] = {}
+    for name, path in cases:
+        found.setdefault(name, []).append(path)
+    return found
 
 
 def require_single(folder: Path, name: str, files: Sequence[Path]) -> None:
@@ -85,23 +94,13 @@ def each_case(
     A case whose id another one has too fails when its task is run. Raises ReadError when there is no case.
     """
     cases = named_cases(root)
-    names = [name for name, _ in cases]
+    paths = _paths_of(cases)
     tasks = []
     for number, (name, path) in enumerate(cases):
         share = part(progress, number / len(cases), (number + 1) / len(cases), name)
-        twins = [twin.name for other, twin in cases if other == name]
-        tasks.append(
-            make(path, name, share) if names.count(name) == 1 else Task(name, _refusing(path, name, twins))
-        )
+        refuse: Callable[[], Any] = partial(require_single, root, name, paths[name])
+        tasks.append(make(path, name, share) if len(paths[name]) == 1 else Task(name, refuse))
     return tasks
-
-
-def _refusing(path: Path, name: str, twins: Sequence[str]) -> Callable[[], Any]:
-    def refuse() -> None:
-        found = f"{len(twins)} cases called {name!r}: {', '.join(twins)}"
-        raise DatasetError(path, found, "names that differ")
-
-    return refuse
 
 
 def examine_cohort(

@@ -34,8 +34,6 @@ def predict(
         from lesionlab.predict.threshold import threshold_mask
 
         return threshold_mask(case, bundle.recipe)
-    from lesionlab.predict.ensemble import parts_of, predict_members
-    from lesionlab.predict.steps import predict_steps
+    from lesionlab.predict.ensemble import predict_parts
 
-    way = predict_members if parts_of(bundle) else predict_steps
-    return way(case, bundle, device=device, progress=progress, probability=probability)
+    return predict_parts(case, bundle, device=device, progress=progress, probability=probability)

@@ -5,6 +5,7 @@ What belongs together in an ensemble is checked where it is opened (`bundle.py`)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,25 +34,28 @@ def parts_of(bundle: Bundle) -> tuple[Bundle, ...]:
     return tuple(replace(bundle, recipe=recipe) for recipe in recipes)
 
 
-def predict_members(
+def predict_parts(
     case: Case, bundle: Bundle, *, device: str, progress: Progress, probability: Wanted = False
 ) -> Prediction:
     """Segment a standardised case by every part of a bundle (`parts_of`), on the reference grid.
+
+    A bundle without parts is asked itself.
 
     One label is decided by the bundle's own `prediction.threshold`; of several and background, the
     likeliest is taken. Needs memory for the probabilities of one more member. Raises BundleError as
     `predict_network` does.
     """
     parts = parts_of(bundle)
-    count, notes = len(parts), [_words(bundle)]
+    if not parts:
+        return predict_steps(case, bundle, device=device, progress=progress, probability=probability)
+    count, notes = len(parts), [_words(bundle, parts)]
     mean = np.zeros((len(bundle.recipe.labels), *case.geometry.shape), np.float32)
     for number, part in enumerate(parts):
 
         def told(message: str, share: float, number: int = number) -> None:
             progress(f"{message} ({number + 1} of {count})", (number + share) / count)
 
-        way = predict_members if parts_of(part) else predict_steps
-        found = way(case, part, device=device, progress=told, probability="every")
+        found = predict_parts(case, part, device=device, progress=told, probability="every")
         if found.probability is None:
             raise BundleError(part.folder or bundle.name, "no probabilities", "networks in an ensemble")
         for total, chance in zip(mean, (found.probability, *found.others), strict=True):
@@ -68,11 +72,11 @@ def predict_members(
     )
 
 
-def _words(bundle: Bundle) -> str:
+def _words(bundle: Bundle, parts: Sequence[Bundle]) -> str:
     if bundle.members:
-        return f"mean probability of {len(bundle.members)} bundles"
-    sizes = (part.recipe.standardise.size or () for part in parts_of(bundle))
-    return f"mean probability at {', '.join(' x '.join(map(str, size)) for size in sizes)} pixels"
+        return f"mean probability of {len(parts)} bundles"
+    sizes = (" x ".join(map(str, part.recipe.standardise.size or ())) for part in parts)
+    return f"mean probability at {', '.join(sizes)} pixels"
 
 
 def likeliest(chances: NDArray[np.floating[Any]], settings: PredictionSettings) -> NDArray[np.uint8]:

@@ -54,9 +54,9 @@ def write_variant(
     progress(f"post-processing of {name}", 0.0)
     if not runs[0].members:
         return write_network(bench, runs, target)
-    groups: dict[Path, list[Run]] = {}
+    groups: dict[tuple[str, int | None], list[Run]] = {}
     for member in (member for run in runs for member in run.members):
-        groups.setdefault(bench.place(member), []).append(member)
+        groups.setdefault((member.variant.name, member.seed), []).append(member)
     recipe, scores = settled(bench, runs)
     patients = whose(bench, runs[0])
     words = [f"{one[0].variant.name}, seed {one[0].seed}" for one in groups.values()]
