@@ -28,6 +28,8 @@ TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 BEGAN = time.perf_counter()
 POSITIVE_SHARE = 0.03
 """Share of the voxels that the network of random weights calls lesion."""
+AIR = 0.01
+"""Uptake and CT around the patient, as a share of what they would be in it."""
 STATED = {"mean": 0.0, "std": 1.0, "percentile_00_5": -3.0, "percentile_99_5": 3.0}
 
 
@@ -41,14 +43,41 @@ class Setting:
     target: float = 1.0
     computed: int = 3
     """Tiles that are really computed."""
+    patient: bool = False
+    """A patient with air around, see `body_of`; uptake everywhere otherwise."""
+    over_body: bool = False
+    """Ours lays its tiles over the patient alone (`skip_outside_body`)."""
+
+
+def body_of(shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+    """Where a patient lies from crown to thighs, bool (z, y, x), in a field of view of 98 x 82 x 82 cm.
+
+    A head of 16 x 20 cm over 23 cm, a trunk with both arms down of 50 x 25 cm over 52 cm, thighs of 17 cm.
+    """
+    z, y, x = (
+        (np.arange(n) + 0.5) / n * size - half
+        for n, size, half in zip(shape, (98.0, 82.0, 82.0), (0.0, 41.0, 41.0), strict=True)
+    )
+
+    def oval(width: float, depth: float, centre: float = 0.0) -> np.ndarray[Any, Any]:
+        return ((x - centre) / width * 2) ** 2 + (y[:, None] / depth * 2) ** 2 <= 1
+
+    head, trunk = oval(16, 20), oval(50, 25)
+    thighs = oval(17, 17, -9) | oval(17, 17, 9)
+    return np.stack([head if at < 23 else trunk if at < 75 else thighs for at in z])
 
 
 def scan_of(setting: Setting) -> np.ndarray[Any, Any]:
-    """Smooth random uptake and CT, float32 (2, z, y, x)."""
+    """Smooth random uptake and CT, float32 (2, z, y, x); in a patient, or everywhere."""
     coarse = np.random.default_rng(0).normal(size=(2, *(-(-n // 8) for n in setting.shape)))
     scan = coarse.astype(np.float32)
     for axis, size in enumerate(setting.shape, start=1):
         scan = scan.repeat(8, axis=axis).take(range(size), axis=axis)
+    if setting.patient:
+        # next to nothing around the patient, but not nothing: nnU-Net cuts zeros away
+        np.abs(scan[0], out=scan[0])
+        scan[0] += 0.2
+        scan[:, ~body_of(setting.shape)] *= AIR
     return np.ascontiguousarray(scan)
 
 
@@ -149,6 +178,7 @@ def our_road(setting: Setting, precision: str, caches: Path) -> tuple[np.ndarray
     from lesionlab.networks.device import thread_count
     from lesionlab.predict.backends import Wish, make_backends
     from lesionlab.predict.engine import Window, slide
+    from lesionlab.predict.nnunet import FAINT_UPTAKE
     from lesionlab.predict.plans import Configuration, Plans
     from lesionlab.predict.space import Space
 
@@ -165,7 +195,8 @@ def our_road(setting: Setting, precision: str, caches: Path) -> tuple[np.ndarray
     space = Space(Plans(plans), Configuration(configuration), "synthetic", spacing, thread_count())
     prepared = space.tiles(scan)
     entered = time.perf_counter()
-    slabs = slide(prepared, backends, Window(setting.patch), subject="synthetic")
+    wanted = space.nearest(scan[0] > FAINT_UPTAKE) if setting.over_body else None
+    slabs = slide(prepared, backends, Window(setting.patch), subject="synthetic", wanted=wanted)
     mask, _ = space.leave(slab.logits for slab in slabs)
     end = time.perf_counter()
     facts = record(sampled, (start, entered, end), before)

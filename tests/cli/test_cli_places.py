@@ -150,6 +150,7 @@ def test_what_an_earlier_run_exported_is_named_when_it_is_not_written_anew(
         (("examine", "{scan}", "-o", "{out}", "--finding", "primary"), "--finding without --dicom"),
         (("examine", "{scan}", "-o", "{out}", "--channels", "ct"), "the model's own are suv"),
         (("examine", "{scan}", "-o", "{out}", "--precision", "bf16"), "the recipe computes no network"),
+        (("predict", "{scan}", "-o", "{out}", "--over-body"), "the recipe computes no network"),
         (("measure", "{scan}", "{scan}/truth.nii.gz", "-o", "{out}", "--long"), "this is a single scan"),
         (("convert", "{scan}", "-o", "{out}", "--check"), "--check belongs to a data set"),
         (("convert", "{scan}", "-o", "{out}", "--classes"), "--classes belongs to a data set"),

@@ -1,4 +1,4 @@
-"""`--precision` on the command line, and what the record says of it."""
+"""`--precision` and `--over-body` on the command line, and what the record says of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ def test_the_record_names_what_ran_the_network(run, tiny_bundle, tmp_path: Path)
     scan = tmp_path / "anna"
     save_volume(sphere_case(60).channels["suv"], scan / "suv.nii.gz")
     arguments = ("-m", tiny_bundle.folder, "--device", "cpu")
-    result = run("examine", scan, *arguments, "--precision", "bf16", "-o", tmp_path / "out")
+    result = run("examine", scan, *arguments, "--precision", "bf16", "--over-body", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["settings"]["prediction"]["precision"] == "bf16"
+    assert record["settings"]["prediction"]["skip_outside_body"] is True
     notes = " ".join(record["notes"]["prediction"])
+    assert "looked at the body alone, 100% of the scan" in notes
     # a processor without bf16 says that it fell back
     assert "predicted with 1 fold(s) by openvino on cpu in bf16" in notes or "has no bf16" in notes
     assert "openvino" in record["versions"]

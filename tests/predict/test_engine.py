@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from scipy.ndimage import gaussian_filter
 
 from lesionlab.core.errors import BundleError
 from lesionlab.predict.backends import Wish, make_backends
-from lesionlab.predict.engine import OUTSIDE_LOGIT, Window, slide, tile_starts, tile_weights
+from lesionlab.predict.engine import OUTSIDE_LOGIT, Window, laid_over, slide, tile_starts, tile_weights
 from lesionlab.predict.torch_backend import TorchBackend
 
 CPU = torch.device("cpu")
@@ -185,19 +187,60 @@ def test_slabs_hold_what_one_pass_over_the_whole_scan_gives():
     np.testing.assert_array_equal(whole(slide(data, backends, window, subject="c")), whole(slabs))
 
 
-def test_tiles_outside_the_wanted_voxels_are_not_run_and_become_background():
+def test_tiles_lie_over_the_wanted_voxels_only_and_the_rest_becomes_background():
     data = np.random.default_rng(2).normal(size=(2, 8, 8, 48)).astype(np.float32)
     window = Window((8, 8, 16))
     backends, _ = backends_of([network(9)], wish_of(window.patch))
-    everything = whole(slide(data, backends, window, subject="c"))
     wanted = np.zeros(data.shape[1:], dtype=bool)
     wanted[4, 4, 40] = True
-    found = whole(slide(data, backends, window, subject="c", wanted=wanted))
-    # tiles begin at x = 0, 8, 16, 24 and 32; the voxel at 40 lies in the last one only
+    calls = []
+    told = {"subject": "c", "done": lambda n, count: calls.append((n, count))}
+    found = whole(slide(data, backends, window, wanted=wanted, **told))
+    # one tile, as far as it can be around the voxel at 40: from 32 to the end of the scan
+    assert calls == [(1, 1)]
     np.testing.assert_array_equal(found[..., :32], -OUTSIDE_LOGIT)
-    np.testing.assert_array_equal(found[..., 40:], everything[..., 40:])
+    logits = backends[0].run(data[None, ..., 32:])[0]
+    np.testing.assert_allclose(found[0, ..., 32:], logits[1] - logits[0], rtol=1e-3)
     nothing = whole(slide(data, backends, window, subject="c", wanted=np.zeros_like(wanted)))
-    assert nothing.shape == everything.shape and (nothing == -OUTSIDE_LOGIT).all()
+    assert nothing.shape == found.shape and (nothing == -OUTSIDE_LOGIT).all()
+
+
+def test_where_everything_is_wanted_tiles_lie_where_they_always_do():
+    window = Window((4, 6, 8), 0.4)
+    for shape in ((4, 6, 8), (9, 17, 30), (21, 6, 11)):
+        assert laid_over(shape, window, np.ones(shape, bool)) == laid_over(shape, window)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6))
+def test_every_wanted_voxel_lies_in_a_tile_as_close_to_its_middle_as_elsewhere(seed):
+    drawn = np.random.default_rng(seed)
+    shape, patch = drawn.integers(16, 60, 3), drawn.integers(1, 17, 3)
+    wanted = np.zeros(shape, bool)
+    for _ in range(drawn.integers(0, 4)):
+        low = drawn.integers(0, shape)
+        wanted[tuple(slice(a, a + n) for a, n in zip(low, drawn.integers(1, 30, 3), strict=True))] = True
+    window = Window(tuple(int(n) for n in patch), float(drawn.choice([0.3, 0.5, 1.0])))
+    found = laid_over(shape, window, wanted)
+    covered = np.zeros(shape, bool)
+    for z, corners in found:
+        for y, x in corners:
+            box = tuple(slice(a, a + n) for a, n in zip((z, y, x), patch, strict=True))
+            assert wanted[box].any() and covered[box].shape == tuple(patch)
+            covered[box] = True
+    assert covered[wanted].all()
+    for (row, corners), (usual, most) in zip(found, laid_over(shape, window), strict=True):
+        assert row == usual and len(corners) <= len(most)
+
+
+def test_tiles_over_a_narrow_body_are_few_and_keep_a_margin():
+    wanted = np.zeros((64, 200, 200), bool)
+    wanted[:, 80:120, 60:150] = True
+    wanted[32:, 80:120, 110:150] = False
+    found = laid_over(wanted.shape, Window((32, 64, 64)), wanted)
+    # 40 voxels fit in one tile; 90 and margins of 4 need three, half a tile apart at most
+    three = [(68, 56), (68, 73), (68, 90)]
+    assert found == [(0, three), (16, three), (32, [(68, 53)])]
 
 
 def test_logits_that_are_not_finite_name_the_case():

@@ -94,7 +94,7 @@ def test_its_hash_is_that_of_its_members_in_any_order(ensemble: Bundle, tmp_path
 
 
 def test_all_of_it_computes_in_the_precision_asked_for(ensemble: Bundle) -> None:
-    changed = replace(ensemble, earlier=ensemble.members[0]).computing_in("bf16")
+    changed = replace(ensemble, earlier=ensemble.members[0]).predicting(precision="bf16")
     parts = (changed, changed.earlier, *changed.members)
     assert [part.recipe.prediction.precision for part in parts] == ["bf16"] * 4
     assert changed.sha256 == ensemble.sha256

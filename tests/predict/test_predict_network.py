@@ -78,23 +78,54 @@ def test_prediction_is_repeatable_and_indifferent_to_channel_order(tiny_bundle):
 
 
 @pytest.mark.parametrize("ct", [False, True])
-def test_tiles_outside_the_body_are_left_out_where_asked(tiny_bundle, ct):
+def test_tiles_lie_over_the_body_alone_where_asked(tiny_bundle, ct):
     case = sphere_case(40, shape=(24, 28, 90))
     suv = case.channels["suv"].array.copy()
     suv[..., 40:] = 0.01
     channels = {"suv": case.channels["suv"].with_array(suv)}
     if ct:
         tissue = np.full(suv.shape, -1000.0, dtype=np.float32)
-        tissue[2:-2, 2:-2, 2:38] = 40.0
+        tissue[:, :, :40] = 40.0
         channels["ct"] = case.channels["suv"].with_array(tissue, "[hnsf'U]")
     case = replace(case, channels=channels)
+    plan = json.loads((tiny_bundle.folder / "plans.json").read_text())
+    patch = plan["configurations"]["3d_fullres"]["patch_size"][2]
     recipe = tiny_bundle.recipe.changed(prediction={"skip_outside_body": True})
-    everything = predict(case, tiny_bundle, device="cpu", probability=True).probability.array
-    skipping = replace(tiny_bundle, recipe=recipe)
-    some = predict(case, skipping, device="cpu", probability=True).probability.array
-    inside = np.s_[2:-2, 2:-2, 2:38]
-    np.testing.assert_array_equal(some[inside], everything[inside])
-    assert everything[..., 70:].min() > 1e-10 > some[..., 70:].max()
+    told = []
+    prediction = predict(
+        case,
+        replace(tiny_bundle, recipe=recipe),
+        device="cpu",
+        probability=True,
+        progress=lambda words, share: told.append(words),
+    )
+    found = prediction.probability.array
+    assert "looked at the body alone, 44% of the scan" in prediction.notes
+    # the answer is that of a scan which ends a voxel and a sixteenth of a patch beyond the body
+    end = 41 + round(patch / 16)
+    reference = case.channels["suv"]
+    narrow = replace(
+        reference, array=suv[..., :end], geometry=replace(reference.geometry, shape=(24, 28, end))
+    )
+    expected = predict(
+        replace(case, channels={"suv": narrow}, truth=None), tiny_bundle, device="cpu", probability=True
+    ).probability.array
+    np.testing.assert_allclose(found[..., :end], expected, atol=1e-6)
+    assert found[..., end:].max() < 1e-10 < expected.min()
+    everywhere = []
+    predict(case, tiny_bundle, device="cpu", progress=lambda words, share: everywhere.append(words))
+    tiles, usual = (sum("tile" in words for words in one) for one in (told, everywhere))
+    assert 0 < tiles < usual
+
+
+def test_where_no_body_is_found_tiles_lie_everywhere(tiny_bundle):
+    case = sphere_case(41)
+    air = np.full(case.channels["suv"].array.shape, -1000.0, np.float32)
+    case = replace(case, channels={**case.channels, "ct": case.channels["suv"].with_array(air, "[hnsf'U]")})
+    usual = predict(case, tiny_bundle, device="cpu")
+    found = predict(case, tiny_bundle.predicting(skip_outside_body=True), device="cpu")
+    assert "found no body on CT or uptake, so looked everywhere" in found.notes
+    np.testing.assert_array_equal(found.mask.array, usual.mask.array)
 
 
 def test_a_case_without_the_channel_is_refused(tiny_bundle):

@@ -87,6 +87,21 @@ def test_malformed_numbers_name_the_attribute(tmp_path: Path) -> None:
         slices_of(path, header)
 
 
+def test_an_infinite_integer_is_text_like_any_other_that_is_no_number(tmp_path: Path) -> None:
+    paths = write_mr(tmp_path)
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.AcquisitionNumber = 123
+        dataset.save_as(path)
+        written = path.read_bytes()
+        assert written.count(b"IS\x04\x00123 ") == 1
+        path.write_bytes(written.replace(b"IS\x04\x00123 ", b"IS\x04\x00inf "))
+    header = read_header(paths[0])
+    with pytest.warns(UserWarning, match="VR IS"):
+        assert header is not None and header.AcquisitionNumber == "inf"
+    assert open_case(tmp_path).channels["mr"].geometry.shape[0] == len(paths)
+
+
 def test_a_header_that_cannot_be_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_mr(tmp_path)[0]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lesionlab.cli.bundles import NO_MODEL
 from lesionlab.cli.exporting import (
     NEOPLASM,
     Also,
@@ -19,7 +20,7 @@ from lesionlab.cli.exporting import (
     exports_of,
     tell_stale,
 )
-from lesionlab.cli.scans import NO_MODEL, cohort_table, list_failures, tell_findings
+from lesionlab.cli.scans import cohort_table, list_failures, tell_findings
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from lesionlab.cli.scans import NO_MODEL, Out, with_unit
+from lesionlab.cli.bundles import NO_MODEL
+from lesionlab.cli.scans import Out, with_unit
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, shown, table
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from lesionlab.cli.bundles import NO_MODEL
 from lesionlab.cli.masks import RecipeName, Scans, drawn_pairs
-from lesionlab.cli.scans import NO_MODEL, list_failures
+from lesionlab.cli.scans import list_failures
 from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, table
 
 

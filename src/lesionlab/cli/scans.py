@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lesionlab.cli.bundles import NO_MODEL, Channels, Model, OverBody, Precision, open_bundle
 from lesionlab.cli.datasets import convert_dataset
 from lesionlab.cli.exporting import (
     NEOPLASM,
@@ -29,7 +30,6 @@ from lesionlab.cli.terminal import (
     answer_json,
     complain,
     progress_bar,
-    say,
     shown,
     table,
 )
@@ -39,14 +39,7 @@ if TYPE_CHECKING:
     from lesionlab.core.results import Column, Findings
     from lesionlab.core.tasks import Outcome
     from lesionlab.pipeline.kept import Examined
-    from lesionlab.predict import Bundle
     from lesionlab.report import CohortEntry
-
-NO_MODEL = "pet-threshold"
-NO_MODEL_NOTE = (
-    "note: no model given (-m), so the weight-free recipe pet-threshold is used: everything at or above "
-    "SUVbw 4.0, which includes normal uptake (brain, heart, kidneys, bladder)"
-)
 
 SHOWN_COLUMNS = (
     *("SUVmax", "SUVmean", "SUVpeak", "MTV", "TLG", "max", "mean", "volume", "diameter_3d"),
@@ -66,30 +59,6 @@ Scan = Annotated[
         metavar="INPUT",
         help="A patient (DICOM folder or file, NIfTI, MHA, NRRD, NPY, TIFF, PNG) or a folder of patients.",
         show_default=False,
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="BUNDLE",
-        help="A trained bundle, any nnU-Net v2 model folder, or a recipe that needs no weights.",
-        show_default=NO_MODEL,
-    ),
-]
-Channels = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LIST",
-        help="What a stock nnU-Net model's inputs are, in order, e.g. suv,ct; bundles know it themselves.",
-    ),
-]
-Precision = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="fp32, bf16 or auto (bf16 where the processor is faster in it) instead of the recipe's.",
     ),
 ]
 Out = Annotated[
@@ -119,6 +88,7 @@ def examine(
     channels: Channels = None,
     device: Device = "auto",
     precision: Precision = None,
+    over_body: OverBody = False,
     again: Annotated[
         bool, typer.Option("--again", help="In a cohort, also examine patients that are finished already.")
     ] = False,
@@ -144,7 +114,7 @@ def examine(
     from lesionlab.report import write_findings
 
     exports = exports_of(dicom, also, finding, empty_seg, pseudonym, keep_uids)
-    bundle = open_bundle(model, channels, precision)
+    bundle = open_bundle(model, channels, precision, over_body)
     if not pipeline.is_one_case(source):
         for option, given in (("--truth", truth), ("--pseudonym", pseudonym)):
             if given:
@@ -261,6 +231,7 @@ def predict(
     channels: Channels = None,
     device: Device = "auto",
     precision: Precision = None,
+    over_body: OverBody = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -271,7 +242,7 @@ def predict(
     from lesionlab import pipeline
     from lesionlab.core.tasks import Outcome
 
-    bundle = open_bundle(model, channels, precision)
+    bundle = open_bundle(model, channels, precision, over_body)
     with progress_bar() as progress:
         if pipeline.is_one_case(source):
             path = pipeline.predict_file(source, bundle, _mask_file(out), device=device, progress=progress)
@@ -284,24 +255,6 @@ def predict(
 def _mask_file(out: Path) -> Path:
     """The file to write a mask to: `out` itself where it names one, mask.nii.gz in it otherwise."""
     return out if out.suffix and not out.is_dir() else out / "mask.nii.gz"
-
-
-def open_bundle(model: str | None, channels: str | None, precision: str | None = None) -> Bundle:
-    """The bundle named on the command line, or the weight-free default with a note of what that means."""
-    from lesionlab.predict import load_bundle
-
-    if model is None:
-        say(NO_MODEL_NOTE)
-    names = None if channels is None else tuple(name.strip() for name in channels.split(","))
-    bundle = load_bundle(model or NO_MODEL, names)
-    own = tuple(bundle.recipe.channels)
-    if names is not None and names != own:
-        raise typer.BadParameter(f"the model's own are {','.join(own)}", param_hint="--channels")
-    if precision is None:
-        return bundle
-    if bundle.recipe.method != "network":
-        raise typer.BadParameter("the recipe computes no network", param_hint="--precision")
-    return bundle.computing_in(precision)
 
 
 def tell_findings(findings: Findings) -> None:

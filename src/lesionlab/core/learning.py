@@ -194,11 +194,12 @@ class TrainingSettings(Settings):
 class PredictionSettings(Settings):
     """Sliding window: overlap step as a share of the patch, flips, numeric precision, what runs the network.
 
-    `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` runs
-    no tile that lies wholly outside the body found on CT or uptake: inside that body nothing changes, and
-    where no tile ran nothing is found. It is off, because it trusts the body to be found. A voxel is lesion
-    where its probability is above `threshold`, at 0.5 as nnU-Net decides, or in the mask that has the largest
-    expected Dice (`predict/expected_dice.py`); only a recipe of one label may have another than 0.5.
+    `backend = "auto"` is OpenVINO on a CPU where it is installed, torch otherwise. `skip_outside_body` lays
+    the tiles over the body found on CT or uptake alone (`predict/engine.py`), and finds nothing where no tile
+    lies. It is off, because it trusts the body to be found, and because other tiles give other masks than
+    nnU-Net's. A voxel is lesion where its probability is above `threshold`, at 0.5 as nnU-Net decides, or in
+    the mask that has the largest expected Dice (`predict/expected_dice.py`); only a recipe of one label may
+    have another than 0.5.
     """
 
     step: Annotated[float, Field(gt=0, le=1)] = 0.5

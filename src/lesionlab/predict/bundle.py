@@ -52,13 +52,13 @@ class Bundle:
     members: tuple[Bundle, ...] = ()
     """Of an ensemble, the models whose mean probability it is; it has no checkpoints of its own."""
 
-    def computing_in(self, precision: str) -> Bundle:
-        """The bundle with every network of it computing in fp32, bf16 or auto."""
+    def predicting(self, **settings: str | bool) -> Bundle:
+        """The bundle with other settings of prediction in every network of it."""
         return replace(
             self,
-            recipe=self.recipe.changed(prediction={"precision": precision}),
-            earlier=None if self.earlier is None else self.earlier.computing_in(precision),
-            members=tuple(member.computing_in(precision) for member in self.members),
+            recipe=self.recipe.changed(prediction=settings),
+            earlier=None if self.earlier is None else self.earlier.predicting(**settings),
+            members=tuple(member.predicting(**settings) for member in self.members),
         )
 
 

@@ -1,9 +1,9 @@
 """Sliding-window prediction: where the tiles lie, how they are weighted, and how they are put together.
 
 The positions, the weights and the order of addition are those of nnU-Net v2 (`nnunetv2.inference`), so that
-the same network gives the same answer. Finished rows leave as soon as no further tile reaches them: memory
-is bounded by one patch's depth of the scan. What runs a tile is a backend's business (`backends.py`); sums
-lie where its logits do, as numpy arrays or on a GPU.
+the same network gives the same answer; laying tiles over the body alone is our own. Finished rows leave as
+soon as no further tile reaches them: memory is bounded by one patch's depth of the scan. What runs a tile is
+a backend's business (`backends.py`); sums lie where its logits do, as numpy arrays or on a GPU.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ PIECE = 16
 """Rows that leave at once."""
 OUTSIDE_LOGIT = 30.0
 """How sure a voxel is background when no tile was run over it: exp(-30) is no probability to speak of."""
+
+MARGIN_SHARE = 1 / 16
+"""Tiles over the body alone reach this share of the patch beyond it."""
 
 TileDone = Callable[[int, int], None]
 """Called after each tile with how many are done and how many there are."""
@@ -85,6 +88,44 @@ def tile_starts(size: int, patch: int, step: float) -> list[int]:
     return [round(apart * number) for number in range(count)]
 
 
+def laid_over(
+    shape: Sequence[int], window: Window, wanted: NDArray[np.bool_] | None = None
+) -> list[tuple[int, list[tuple[int, int]]]]:
+    """The tiles' corners: first rows z, in order, each with its tiles in the plane (y, x).
+
+    Everywhere as in nnU-Net, or over the `wanted` voxels (z, y, x) only: each row of tiles is then spread
+    over the box around what is wanted in it, and those without any such voxel are left out. Rows stay where
+    they are. That needs far fewer tiles than leaving out those of the whole scan that miss the body, nearly
+    all of which reach into it. Logits move as they do with another `step`.
+    """
+    rows = tile_starts(shape[0], window.patch[0], window.step)
+    sizes = list(zip(shape[1:], window.patch[1:], strict=True))
+    if wanted is None:
+        y_starts, x_starts = (tile_starts(size, patch, window.step) for size, patch in sizes)
+        return [(row, list(itertools.product(y_starts, x_starts))) for row in rows]
+    _, height, width = window.patch
+    found = []
+    for row in rows:
+        there = np.logical_or.reduce(wanted[row : row + window.patch[0]])
+        y_starts, x_starts = (_spread(np.logical_or.reduce(there, axis=1 - n), window, n + 1) for n in (0, 1))
+        corners = itertools.product(y_starts, x_starts)
+        found.append((row, [(y, x) for y, x in corners if there[y : y + height, x : x + width].any()]))
+    return found
+
+
+def _spread(wanted: NDArray[np.bool_], window: Window, axis: int) -> list[int]:
+    """First voxels of the tiles along one axis that cover what is wanted of it, and a margin."""
+    patch, places = window.patch[axis], np.flatnonzero(wanted)
+    if not len(places):
+        return []
+    margin = round(patch * MARGIN_SHARE)
+    low, high = max(int(places[0]) - margin, 0), min(int(places[-1]) + 1 + margin, len(wanted))
+    if high - low < patch:
+        low = min(max((low + high - patch) // 2, 0), len(wanted) - patch)
+        high = low + patch
+    return [low + start for start in tile_starts(high - low, patch, window.step)]
+
+
 @lru_cache(maxsize=2)
 def tile_weights(patch: tuple[int, int, int]) -> FloatArray:
     """The weight of each voxel of a tile, float32 (z, y, x): a Gaussian around the centre.
@@ -129,8 +170,8 @@ def slide(
 
     `data` may be an array, or prepared as far as the window has come (`tiles.py`).
     The logits of several backends (folds) and of the flips are averaged. Where `wanted` (z, y, x) is given,
-    tiles without any wanted voxel are not run, and voxels that no tile covers become background. Axes
-    shorter than the patch are padded with zeros on both sides. Raises BundleError naming `subject` when
+    tiles lie over the wanted voxels only (`laid_over`), and voxels that no tile covers become background.
+    Axes shorter than the patch are padded with zeros on both sides. Raises BundleError naming `subject` when
     logits are not finite.
     """
     padded = PaddedTiles(HeldTiles(data) if isinstance(data, np.ndarray) else data, window.patch)
@@ -138,15 +179,14 @@ def slide(
     if wanted is not None:
         room = [(s.start, n - s.stop) for s, n in zip(inner, padded.shape[1:], strict=True)]
         wanted = np.pad(wanted, room)
-    starts = [tile_starts(n, p, window.step) for n, p in zip(padded.shape[1:], window.patch, strict=True)]
-    count, number = math.prod(map(len, starts)), 0
+    rows = laid_over(padded.shape[1:], window, wanted)
+    count, number = sum(len(corners) for _, corners in rows), 0
     sums = _Sums(padded.shape[2:], window, backends[0])
-    for row, following in zip(starts[0], [*starts[0][1:], padded.shape[1]], strict=True):
-        for y, x in itertools.product(starts[1], starts[2]):
-            depth, height, width = window.patch
+    depth, height, width = window.patch
+    for (row, corners), (following, _) in itertools.pairwise([*rows, (padded.shape[1], [])]):
+        for y, x in corners:
             box = slice(row, row + depth), slice(y, y + height), slice(x, x + width)
-            if wanted is None or wanted[box].any():
-                sums.add(_tile_logits(padded.tile(box)[None], backends, window), (row, y, x))
+            sums.add(_tile_logits(padded.tile(box)[None], backends, window), (row, y, x))
             number += 1
             done(number, count)
         start, stop = max(row, inner[0].start), min(following, inner[0].stop)

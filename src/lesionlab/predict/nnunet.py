@@ -171,10 +171,10 @@ def _run(model: Model, job: _Job, probability: int) -> tuple[Any, Any, tuple[str
         prepared = space.enter(data)
     else:
         prepared = space.tiles(data)
-    wanted = None if job.body is None else space.nearest(data.there(job.body))
     if isinstance(prepared, np.ndarray) and job.before is not None and job.locate.spacing_mm is not None:
         slabs, note = _in_crops(model, job, space, prepared)
         return (*space.leave(slabs, rule=model.rule, probability=probability), (note,))
+    wanted, looked = _wanted(job, space)
     backends, window = model.backends, model.window
     if isinstance(prepared, np.ndarray) and short:
         backends, window = [TurnedBackend(backend, axes) for backend in backends], window.turned(axes)
@@ -182,7 +182,17 @@ def _run(model: Model, job: _Job, probability: int) -> tuple[Any, Any, tuple[str
         wanted = None if wanted is None else wanted.transpose(axes)
     tiles = slide(prepared, backends, window, subject=subject, wanted=wanted, done=job.done)
     logits = (slab.logits for slab in tiles)
-    return (*space.leave(logits, rule=model.rule, probability=probability, axes=axes), short)
+    return (*space.leave(logits, rule=model.rule, probability=probability, axes=axes), (*short, *looked))
+
+
+def _wanted(job: _Job, space: Space) -> tuple[BoolArray | None, tuple[str, ...]]:
+    """Where tiles are to lie, in the network's space, None for everywhere; a note where that is not usual."""
+    if job.body is None:
+        return None, ()
+    if not job.body.any():
+        return None, ("found no body on CT or uptake, so looked everywhere",)
+    share = f"{np.count_nonzero(job.body) / job.body.size:.0%}"
+    return space.nearest(job.data.there(job.body)), (f"looked at the body alone, {share} of the scan",)
 
 
 def _axes(

@@ -18,12 +18,27 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.hooks import hooks, raw_element_value
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from lesionlab.core.errors import GeometryError, ReadError
 from lesionlab.core.warned import recorded_warnings
 
 log = logging.getLogger(__name__)
+
+
+def _value_as_written(raw: Any, data: dict[str, Any], **settings: Any) -> None:
+    """pydicom's value of an element; the text as it stands for an integer (IS) that says infinity.
+
+    pydicom keeps other text in place of a number as it is, so who needs the number names the attribute.
+    """
+    try:
+        raw_element_value(raw, data, **settings)
+    except OverflowError:
+        data["value"] = raw.value.decode("ascii", "replace").strip(" \0")
+
+
+hooks.register_callback("raw_element_value", _value_as_written)
 
 
 @dataclass(frozen=True, eq=False)
