@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -134,6 +135,31 @@ def test_a_cohort_has_them_for_each_patient(run, tmp_path: Path) -> None:
     refused = run(*command, "--dicom", "seg", "--pseudonym", "P07")
     assert refused.exit_code == 2
     assert "--pseudonym belongs to a single patient" in refused.stderr
+    without = run(*command, "--again")
+    stale = [out / name / file for name in ("eva", "frida") for file in ("dicom/seg.dcm", "lesions.seg.nrrd")]
+    told = f"note: still of the mask before, not written anew: {', '.join(map(str, stale))}"
+    assert without.exit_code == 0 and told in without.stderr, without.stderr
+
+
+def test_the_page_over_all_patients_takes_up_a_corrected_mask(run, tmp_path: Path) -> None:
+    for name in ("eva", "frida"):
+        write_pet(tmp_path / "scans" / name, hot(lesions()), StudyFacts(patient_id=name))
+    out = tmp_path / "out"
+    command = ("examine", tmp_path / "scans", "-o", out, "--json")
+    assert run(*command).exit_code == 0
+    drawn, grid = lesions(), load_mask(out / "eva" / "mask.nii.gz").geometry
+    drawn[4:] = 0
+    save_volume(Volume(drawn, grid, "1"), out / "eva" / "mask.nii.gz")
+    corrected = run("report", out / "eva")
+    assert corrected.exit_code == 0
+    told = f"note: {out / 'report.html'} still has what was before; the same examine takes this up"
+    assert told in corrected.stderr
+    assert run(*command).exit_code == 0
+    np.testing.assert_array_equal(load_mask(out / "eva" / "mask.nii.gz").array, drawn)
+    rows = (out / "patients.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["eva", "frida"]
+    volumes = [float(row["TMTV"]) for row in csv.DictReader(rows)]
+    assert 0 < volumes[0] < volumes[1]
 
 
 def test_what_cannot_be(run, patient: Path, tmp_path: Path) -> None:

@@ -119,10 +119,12 @@ def examine(
         for option, given in (("--truth", truth), ("--pseudonym", pseudonym)):
             if given:
                 raise typer.BadParameter(f"{option} belongs to a single patient", param_hint=option)
+        earlier = pipeline.exported_of_all(out)
         with progress_bar() as progress:
             outcomes = pipeline.examine_cohort(
                 source, bundle, out, device=device, again=again, exports=exports, progress=progress
             )
+        tell_stale(earlier, pipeline.exported_of_all(out))
         _tell_cohort(outcomes, out, as_json)
         return
     pipeline.require_apart(out, source)

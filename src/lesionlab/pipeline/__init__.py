@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from lesionlab.pipeline.exports import (
         Exports,
         exported,
+        exported_of_all,
         require_exportable,
         write_dicom,
         write_exports,
     )
     from lesionlab.pipeline.files import require_apart
+    from lesionlab.pipeline.kept import take_up
     from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
     from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
     from lesionlab.pipeline.pairs import listed_pairs, pairs_of
@@ -56,6 +58,7 @@ __all__ = [
     "examine",
     "examine_cohort",
     "exported",
+    "exported_of_all",
     "findings_again",
     "findings_of_mask",
     "is_one_case",
@@ -78,6 +81,7 @@ __all__ = [
     "summary_of",
     "suv_file",
     "suv_of",
+    "take_up",
     "with_references",
     "write_cohort_measurements",
     "write_dicom",
@@ -98,6 +102,7 @@ _HOMES = {
     "examine": "lesionlab.pipeline.patient",
     "examine_cohort": "lesionlab.pipeline.cohort",
     "exported": "lesionlab.pipeline.exports",
+    "exported_of_all": "lesionlab.pipeline.exports",
     "findings_again": "lesionlab.pipeline.patient",
     "findings_of_mask": "lesionlab.pipeline.patient",
     "is_one_case": "lesionlab.pipeline.cohort",
@@ -120,6 +125,7 @@ _HOMES = {
     "summary_of": "lesionlab.pipeline.evaluation",
     "suv_file": "lesionlab.pipeline.suv",
     "suv_of": "lesionlab.pipeline.suv",
+    "take_up": "lesionlab.pipeline.kept",
     "with_references": "lesionlab.pipeline.references",
     "write_cohort_measurements": "lesionlab.pipeline.measured",
     "write_dicom": "lesionlab.pipeline.exports",

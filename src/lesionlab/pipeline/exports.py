@@ -106,3 +106,8 @@ def exported(folder: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
     return [file for file in files if file.is_file()]
+
+
+def exported_of_all(folder: Path) -> list[Path]:
+    """The files that an earlier run over many patients wrote beside their reports below `folder`."""
+    return [file for record in sorted(folder.glob("*/run.json")) for file in exported(record.parent)]

@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lesionlab.core.files import sha256_of
-from lesionlab.core.results import Column, Scores
+from lesionlab.core.files import sha256_of, write_json
+from lesionlab.core.results import Column, Findings, Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.pipeline.exports import Exports, require_exportable, write_exports
 from lesionlab.pipeline.files import require_apart, stamp
@@ -93,6 +93,22 @@ def run_examined(
         Outcome(o.name, None if o.value is None else from_json(o.value), o.error, o.seconds, o.reused)
         for o in outcomes
     ]
+
+
+def take_up(findings: Findings, folder: Path) -> Path | None:
+    """Keep a patient's results as they were made anew in `folder`, where `examine` wrote them as one of many.
+
+    Returns the page over all patients, which still has the results before; None where the patient is not one
+    of many.
+    """
+    folder = folder.resolve()
+    kept = _kept_by_case(folder.parent / KEPT).get(folder.name, [])
+    if findings.case.id != folder.name or not kept:
+        return None
+    entry = cohort_entry(findings, f"{folder.name}/report.html")
+    for file in kept:
+        write_json(file, to_json(Examined(entry, findings.scores)))
+    return folder.parent / "report.html"
 
 
 def _kept_by_case(store: Path) -> dict[str, list[Path]]:
