@@ -29,7 +29,7 @@ BEGAN = time.perf_counter()
 POSITIVE_SHARE = 0.03
 """Share of the voxels that the network of random weights calls lesion."""
 AIR = 0.01
-"""Uptake and CT around the patient, as a share of what they would be in it."""
+"""Uptake around the patient, as a share of what it would be in it; CT is random there too."""
 STATED = {"mean": 0.0, "std": 1.0, "percentile_00_5": -3.0, "percentile_99_5": 3.0}
 
 
@@ -68,7 +68,7 @@ def body_of(shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
 
 
 def scan_of(setting: Setting) -> np.ndarray[Any, Any]:
-    """Smooth random uptake and CT, float32 (2, z, y, x); in a patient, or everywhere."""
+    """Smooth random uptake and CT, float32 (2, z, y, x); uptake in a patient, or everywhere."""
     coarse = np.random.default_rng(0).normal(size=(2, *(-(-n // 8) for n in setting.shape)))
     scan = coarse.astype(np.float32)
     for axis, size in enumerate(setting.shape, start=1):
@@ -77,7 +77,7 @@ def scan_of(setting: Setting) -> np.ndarray[Any, Any]:
         # next to nothing around the patient, but not nothing: nnU-Net cuts zeros away
         np.abs(scan[0], out=scan[0])
         scan[0] += 0.2
-        scan[:, ~body_of(setting.shape)] *= AIR
+        scan[0, ~body_of(setting.shape)] *= AIR
     return np.ascontiguousarray(scan)
 
 
@@ -197,6 +197,7 @@ def our_road(setting: Setting, precision: str, caches: Path) -> tuple[np.ndarray
     entered = time.perf_counter()
     wanted = space.nearest(scan[0] > FAINT_UPTAKE) if setting.over_body else None
     slabs = slide(prepared, backends, Window(setting.patch), subject="synthetic", wanted=wanted)
+    del wanted
     mask, _ = space.leave(slab.logits for slab in slabs)
     end = time.perf_counter()
     facts = record(sampled, (start, entered, end), before)

@@ -176,10 +176,11 @@ def slide(
     """
     padded = PaddedTiles(HeldTiles(data) if isinstance(data, np.ndarray) else data, window.patch)
     inner = padded.inner
-    if wanted is not None:
+    if wanted is not None and wanted.shape != padded.shape[1:]:
         room = [(s.start, n - s.stop) for s, n in zip(inner, padded.shape[1:], strict=True)]
         wanted = np.pad(wanted, room)
     rows = laid_over(padded.shape[1:], window, wanted)
+    wanted = None
     count, number = sum(len(corners) for _, corners in rows), 0
     sums = _Sums(padded.shape[2:], window, backends[0])
     depth, height, width = window.patch

@@ -121,8 +121,8 @@ def predict_network(
         if model.cascaded and before is None:
             needed = f"the folder of {model.configuration.previous_stage_name} beside it or in it"
             raise BundleError(bundle.folder, "the second network of a cascade alone", needed)
-        body = _body(case) if settings.skip_outside_body else None
-        job = _Job(case, inputs, body, before, bundle.recipe.locate, progress)
+        over_body = settings.skip_outside_body
+        job = _Job(case, inputs, over_body, before, bundle.recipe.locate, progress)
         return model, _run(model, job, max(wanted, int(cut)))
 
     (model, (mask, chance, notes)), lost = on_device(device, run)
@@ -147,7 +147,7 @@ class _Job:
 
     case: Case
     data: NetworkArrays
-    body: BoolArray | None
+    over_body: bool
     before: Prediction | None
     locate: LocateSettings
     progress: Progress
@@ -181,18 +181,20 @@ def _run(model: Model, job: _Job, probability: int) -> tuple[Any, Any, tuple[str
         prepared = prepared.transpose(0, *(axis + 1 for axis in axes))
         wanted = None if wanted is None else wanted.transpose(axes)
     tiles = slide(prepared, backends, window, subject=subject, wanted=wanted, done=job.done)
+    del wanted  # as large as the scan, and let go once the tiles are laid out
     logits = (slab.logits for slab in tiles)
     return (*space.leave(logits, rule=model.rule, probability=probability, axes=axes), (*short, *looked))
 
 
 def _wanted(job: _Job, space: Space) -> tuple[BoolArray | None, tuple[str, ...]]:
     """Where tiles are to lie, in the network's space, None for everywhere; a note where that is not usual."""
-    if job.body is None:
+    if not job.over_body:
         return None, ()
-    if not job.body.any():
+    body = _body(job.case)
+    if not body.any():
         return None, ("found no body on CT or uptake, so looked everywhere",)
-    share = f"{np.count_nonzero(job.body) / job.body.size:.0%}"
-    return space.nearest(job.data.there(job.body)), (f"looked at the body alone, {share} of the scan",)
+    share = f"{np.count_nonzero(body) / body.size:.0%}"
+    return space.nearest(job.data.there(body)), (f"looked at the body alone, {share} of the scan",)
 
 
 def _axes(
