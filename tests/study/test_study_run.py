@@ -13,12 +13,14 @@ from typer.testing import CliRunner, Result
 
 import networks_phantom
 from lesionlab.cli import app
+from lesionlab.core.tasks import Task
 from lesionlab.core.workspace import open_workspace
 from lesionlab.predict import load_bundle, predict
 from lesionlab.read import load_mask
 from lesionlab.study import load_study, run_study, write_variant
 from lesionlab.study.bench import Bench, runs_of
 from lesionlab.study.held_out import NO_COST, Cost
+from lesionlab.study.run import lock_of
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +183,11 @@ members = ["one size", "two sizes"]
     bench = Bench(load_study(file), tmp_path / "work")
     one, two, _ = (run for run in runs_of(bench.study) if run.fold == 0)
     assert bench.place(one) == bench.place(two)
+    # nor may two processes train them at once
+    runs = [run for run in runs_of(bench.study) if not run.members]
+    locks = [lock_of(bench, run, Task("run", dict, bench.inputs(run))) for run in runs]
+    assert [run.fold for run in runs] == [0, 0, 1, 1]
+    assert locks[0] == locks[1] != locks[2] == locks[3]
     maps = [np.load(next(iter(sorted(bench.predictions(run).glob("*.npz"))))) for run in (one, two)]
     assert any((maps[0][name] != maps[1][name]).any() for name in maps[0].files if name != "seconds")
     handed = load_bundle(write_variant(load_study(file), tmp_path / "work", "both", tmp_path / "bundle"))

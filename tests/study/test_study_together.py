@@ -30,17 +30,17 @@ def counted(done: list[str], name: str) -> Task[str]:
 
 
 class Elsewhere:
-    """Another holder of a task's lock, until a callback is told that somebody waits for it."""
+    """Another holder of a lock, until a callback is told that somebody waits for it."""
 
-    def __init__(self, root: Path, task: Task[str], result: Path | None) -> None:
+    def __init__(self, root: Path, lock: str, result: Path | None) -> None:
         self.got, self.free = threading.Event(), threading.Event()
-        self.root, self.task, self.result = root, task, result
+        self.root, self.lock, self.result = root, lock, result
         self.thread = threading.Thread(target=self._hold)
         self.thread.start()
         assert self.got.wait(10)
 
     def _hold(self) -> None:
-        with alone(self.root, self.task.key):
+        with alone(self.root, self.lock):
             self.got.set()
             assert self.free.wait(10)
             if self.result is not None:
@@ -57,12 +57,22 @@ def test_a_task_that_another_process_is_at_comes_last(tmp_path: Path, elsewhere_
     tasks = [counted(done, name) for name in ("first", "second", "third")]
     store = tmp_path / "finished"
     result = store / f"{tasks[1].key}.json" if elsewhere_ends_well else None
-    elsewhere = Elsewhere(tmp_path, tasks[1], result)
-    outcomes = run_together(tasks, tmp_path, store, elsewhere)
+    locks = [task.key for task in tasks]
+    elsewhere = Elsewhere(tmp_path, locks[1], result)
+    outcomes = run_together(tasks, locks, tmp_path, store, elsewhere)
     elsewhere.thread.join(10)
     second = "made elsewhere" if elsewhere_ends_well else "second made here"
     assert [outcome.value for outcome in outcomes] == ["first made here", second, "third made here"]
     assert done == (["first", "third"] if elsewhere_ends_well else ["first", "third", "second"])
+
+
+def test_tasks_that_share_what_another_process_is_at_all_come_last(tmp_path: Path) -> None:
+    done: list[str] = []
+    tasks = [counted(done, name) for name in ("first", "second", "third")]
+    elsewhere = Elsewhere(tmp_path, "one network", None)
+    run_together(tasks, ["one network", "one network", "third"], tmp_path, tmp_path / "finished", elsewhere)
+    elsewhere.thread.join(10)
+    assert done == ["third", "first", "second"]
 
 
 def test_without_waiting_a_held_lock_is_not_got_and_afterwards_it_is(tmp_path: Path) -> None:

@@ -46,9 +46,10 @@ def run_study(
         bench.require_data()
         runs = runs_of(study)
         tasks = [task_of(bench, run, number, len(runs), note, watched) for number, run in enumerate(runs)]
-        trained = sum(not run.members for run in runs)
-        outcomes = run_together(tasks[:trained], root, root / FINISHED, watched)
-        outcomes += run_together(tasks[trained:], root, root / FINISHED, watched)
+        locks = [lock_of(bench, run, task) for run, task in zip(runs, tasks, strict=True)]
+        trained, store = sum(not run.members for run in runs), root / FINISHED
+        outcomes = run_together(tasks[:trained], locks[:trained], root, store, watched)
+        outcomes += run_together(tasks[trained:], locks[trained:], root, store, watched)
         failed = sum(outcome.error is not None for outcome in outcomes)
         note(f"all runs done, {failed} failed")
     return outcomes
@@ -77,6 +78,13 @@ def task_of(
     except LesionLabError as error:
         return Task(name, partial(_raise, error))
     return Task("run", work, inputs)
+
+
+def lock_of(bench: Bench, run: Run, task: Task[dict[str, Any]]) -> str:
+    """What another process must not be at while a run is done: its network, which other runs may share."""
+    if run.members or run.recipe.method != "network" or not task.inputs:
+        return task.key
+    return f"{bench.place(run).name}-fold_{run.fold}"
 
 
 def _raise(error: LesionLabError) -> dict[str, Any]:

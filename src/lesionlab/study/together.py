@@ -46,20 +46,21 @@ def alone(root: Path, name: str, progress: Progress = silent, *, wait: bool = Tr
 
 
 def run_together(
-    tasks: Sequence[Task[T]], root: Path, store: Path, progress: Progress = silent
+    tasks: Sequence[Task[T]], locks: Sequence[str], root: Path, store: Path, progress: Progress = silent
 ) -> list[Outcome[T]]:
     """Outcomes of `run_tasks` in the tasks' order, in a folder where other processes may do the same.
 
-    A task that another process is at is put off. When nothing else is left it is waited for, and its result
+    Of the tasks with one lock, named for each task, only one runs at a time. A task whose lock another
+    process holds is put off. When nothing else is left it is waited for, and its result
     read back, or done here after all where the other one failed or ended.
     """
     found: dict[int, Outcome[T]] = {}
     for wait in (False, True):
-        for number, task in enumerate(tasks):
+        for number, (task, lock) in enumerate(zip(tasks, locks, strict=True)):
             if number in found:
                 continue
             so_far = part(progress, len(found) / len(tasks), 1.0)
-            with alone(root, task.key, so_far, wait=wait) as got:
+            with alone(root, lock, so_far, wait=wait) as got:
                 if got:
                     found[number] = run_tasks([task], store=store)[0]
     return [found[number] for number in range(len(tasks))]
