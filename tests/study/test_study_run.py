@@ -190,6 +190,8 @@ members = ["one size", "two sizes"]
     assert locks[0] == locks[1] != locks[2] == locks[3]
     maps = [np.load(next(iter(sorted(bench.predictions(run).glob("*.npz"))))) for run in (one, two)]
     assert any((maps[0][name] != maps[1][name]).any() for name in maps[0].files if name != "seconds")
+    costs = [bench.kept(run) for run in runs_of(bench.study) if run.fold == 0]
+    assert costs[0]["parameters"] == costs[2]["parameters"] > 0 and costs[0]["patches"] == costs[2]["patches"]
     handed = load_bundle(write_variant(load_study(file), tmp_path / "work", "both", tmp_path / "bundle"))
     assert [one.recipe.prediction.scales for one in handed.members] == [(1.0,), (1.0, 2.0)]
     assert [len(one.checkpoints) for one in handed.members] == [2, 2]

@@ -125,9 +125,9 @@ def run_one(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
 
 
 def run_ensemble(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
-    """The mean of what the members predicted, and what they cost together."""
+    """The mean of what the members predicted, and what they cost together, a shared network once."""
     split = bench.data(run.recipe).splits[run.fold]
-    names, cost = (*split.test, *split.inner), NO_COST
+    names, cost, counted = (*split.test, *split.inner), NO_COST, set()
     for member in run.members:
         kept = bench.kept(member)
         if kept is None:
@@ -136,7 +136,9 @@ def run_ensemble(bench: Bench, run: Run, progress: Progress) -> dict[str, Any]:
         if sorted(names) != sorted((*own.test, *own.inner)):
             found = f"other cases in {member.title}"
             raise DatasetError(run.title, found, "members that predict the same cases")
-        cost += Cost(*(kept[field.name] for field in fields(Cost)))
+        if (place := bench.place(member)) not in counted:
+            cost += Cost(*(kept[field.name] for field in fields(Cost)))
+        counted.add(place)
     folders = [bench.predictions(member) for member in run.members]
     decision = run.recipe.prediction
     timed = mean_held_out(folders, names, bench.predictions(run), decision, progress)
