@@ -178,16 +178,17 @@ members = ["one size", "two sizes"]
     file = networks_phantom.write_study(tmp_path, variants, cases)
     own = file.read_text(encoding="utf-8")
     file.write_text(own.replace("[common]\n", "[common]\nstandardise = { size = [16, 16] }\n"))
+    # nor may two processes train them at once, from the first on, before any is there
+    bench = Bench(load_study(file), tmp_path / "work")
+    runs = [run for run in runs_of(bench.study) if not run.members]
+    locks = [lock_of(bench, run, Task("run", dict, bench.inputs(run))) for run in runs]
+    assert [run.fold for run in runs] == [0, 0, 1, 1]
+    assert locks[0] == locks[1] != locks[2] == locks[3]
     run_study(load_study(file), tmp_path / "work", device="cpu")
     assert len(list((tmp_path / "work" / "trained").iterdir())) == 1
     bench = Bench(load_study(file), tmp_path / "work")
     one, two, _ = (run for run in runs_of(bench.study) if run.fold == 0)
     assert bench.place(one) == bench.place(two)
-    # nor may two processes train them at once
-    runs = [run for run in runs_of(bench.study) if not run.members]
-    locks = [lock_of(bench, run, Task("run", dict, bench.inputs(run))) for run in runs]
-    assert [run.fold for run in runs] == [0, 0, 1, 1]
-    assert locks[0] == locks[1] != locks[2] == locks[3]
     maps = [np.load(next(iter(sorted(bench.predictions(run).glob("*.npz"))))) for run in (one, two)]
     assert any((maps[0][name] != maps[1][name]).any() for name in maps[0].files if name != "seconds")
     costs = [bench.kept(run) for run in runs_of(bench.study) if run.fold == 0]

@@ -13,6 +13,8 @@ from lesionlab.cli.terminal import say
 if TYPE_CHECKING:
     from lesionlab.pipeline.exports import Exports
 
+NAMED = 10
+"""So many files of an earlier run are named; of many patients there may be thousands."""
 Dicom = Annotated[
     str,
     typer.Option(
@@ -79,11 +81,17 @@ def exports_of(
     return Exports(settings, _known(also, RESEARCH, "--also"))
 
 
-def tell_stale(earlier: Sequence[Path], written: Sequence[Path]) -> None:
-    """Say which files that an earlier run wrote beside the report still stand and were not written anew."""
+def tell_stale(earlier: Sequence[Path], written: Sequence[Path], over_all: Path | None = None) -> None:
+    """Say which files that an earlier run wrote beside the report still stand and were not written anew.
+
+    `over_all` is the page over all patients, where one of them was measured again.
+    """
     stale = [str(file) for file in earlier if file.is_file() and file not in written]
     if stale:
-        say(f"note: still of the mask before, not written anew: {', '.join(stale)}")
+        more = f" and {len(stale) - NAMED} more" if len(stale) > NAMED else ""
+        say(f"note: still of the mask before, not written anew: {', '.join(stale[:NAMED])}{more}")
+    if over_all is not None:
+        say(f"note: {over_all} still has what was before; the same examine takes this up")
 
 
 def _known(listed: str, names: tuple[str, ...], option: str) -> tuple[str, ...]:

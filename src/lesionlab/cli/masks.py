@@ -21,7 +21,7 @@ from lesionlab.cli.exporting import (
     tell_stale,
 )
 from lesionlab.cli.scans import cohort_table, list_failures, tell_findings
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, say
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
@@ -272,10 +272,7 @@ def report(
         earlier = pipeline.exported(folder)
         page = write_findings(findings, folder)
         written = pipeline.write_exports(findings, folder, exports) if exports.wanted else []
-        over_all = pipeline.take_up(findings, folder)
-    tell_stale(earlier, written)
-    if over_all is not None:
-        say(f"note: {over_all} still has what was before; the same examine takes this up")
+    tell_stale(earlier, written, pipeline.take_up(findings, folder))
     if as_json:
         answer_json({"report": str(page), "exports": [str(path) for path in written]})
     else:

@@ -124,8 +124,7 @@ def examine(
             outcomes = pipeline.examine_cohort(
                 source, bundle, out, device=device, again=again, exports=exports, progress=progress
             )
-        tell_stale(earlier, pipeline.exported_of_all(out))
-        _tell_cohort(outcomes, out, as_json)
+        _tell_cohort(outcomes, out, as_json, earlier)
         return
     pipeline.require_apart(out, source)
     earlier = pipeline.exported(out)
@@ -294,7 +293,12 @@ def _record(findings: Findings, page: Path) -> dict[str, Any]:
     return {**patient_record(findings), "report": str(page)}
 
 
-def _tell_cohort(outcomes: Sequence[Outcome[Examined]], out: Path, as_json: bool) -> None:
+def _tell_cohort(
+    outcomes: Sequence[Outcome[Examined]], out: Path, as_json: bool, earlier: Sequence[Path]
+) -> None:
+    from lesionlab import pipeline
+
+    tell_stale(earlier, pipeline.exported_of_all(out))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     done = [outcome.value.entry for outcome in outcomes if outcome.value is not None]
     page = out / "report.html"

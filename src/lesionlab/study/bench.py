@@ -134,17 +134,20 @@ class Bench:
         """The folder of a run's held-out predictions."""
         return self.root / "held_out" / self.key(run)
 
-    def place(self, run: Run) -> Path:
-        """The workspace of a run: one for all folds of a variant and seed, whatever the variant is called.
+    def network_key(self, run: Run) -> str:
+        """Content address of what a run trains, for all folds of a variant and seed.
 
-        Variants that differ only in the sizes that they predict at share their networks.
+        Variants that differ only in the sizes that they predict at share it.
         """
         data, settings = self.data(run.recipe), self.study.settings
         splits = [split.__dict__ for split in data.splits]
         recipe = by_content(network_recipe(run.recipe)).sha256
-        key = key_of(recipe, data.sha256, splits, settings.protocol, run.variant.amount)
+        return key_of(recipe, data.sha256, splits, settings.protocol, run.variant.amount)
+
+    def place(self, run: Run) -> Path:
+        """The workspace of a run: one for each `network_key`, named after the variant that came first."""
+        key, folder = self.network_key(run), self.root / "trained"
         name = re.sub(r"[^A-Za-z0-9]+", "-", run.variant.name).strip("-")
-        folder = self.root / "trained"
         return next(iter(sorted(folder.glob(f"*-{key}"))), folder / f"{name}-{key}")
 
     def kept(self, run: Run) -> dict[str, Any] | None:

@@ -84,7 +84,7 @@ def lock_of(bench: Bench, run: Run, task: Task[dict[str, Any]]) -> str:
     """What another process must not be at while a run is done: its network, which other runs may share."""
     if run.members or run.recipe.method != "network" or not task.inputs:
         return task.key
-    return f"{bench.place(run).name}-fold_{run.fold}"
+    return f"{bench.network_key(run)}-fold_{run.fold}"
 
 
 def _raise(error: LesionLabError) -> dict[str, Any]:

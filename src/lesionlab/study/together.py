@@ -50,9 +50,9 @@ def run_together(
 ) -> list[Outcome[T]]:
     """Outcomes of `run_tasks` in the tasks' order, in a folder where other processes may do the same.
 
-    Of the tasks with one lock, named for each task, only one runs at a time. A task whose lock another
-    process holds is put off. When nothing else is left it is waited for, and its result
-    read back, or done here after all where the other one failed or ended.
+    `locks` names one for each task; of those with the same, only one runs at a time. A task whose lock
+    another process holds is put off. When nothing else is left it is waited for, and its result read back,
+    or done here after all where the other one failed or ended.
     """
     found: dict[int, Outcome[T]] = {}
     for wait in (False, True):
