@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lesionlab.core.files import sha256_of
 from lesionlab.core.results import Findings
-from lesionlab.report.tables import patient_record, plain, write_csv, write_tables
+from lesionlab.report.tables import patient_record, plain, write_csv, write_run, write_tables
 
 MakeFindings = Callable[..., Findings]
 
@@ -105,9 +106,12 @@ def test_a_case_without_truth_has_no_scores(make_findings: MakeFindings) -> None
 
 
 def test_run_json_names_where_every_number_comes_from(two_lesions: Findings, tmp_path: Path) -> None:
+    (tmp_path / "mask.nii.gz").write_bytes(b"a mask")
     write_tables(two_lesions, tmp_path)
+    write_run(two_lesions, tmp_path)
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["recipe_sha256"] == "a1" * 32
+    assert run["mask_sha256"] == sha256_of([tmp_path / "mask.nii.gz"])
     assert run["bundle_sha256"] == "b2" * 32
     assert run["inputs"] == {"suv": "c3" * 32}
     assert run["seconds"] == {"read": 1.25, "measure": 0.5}

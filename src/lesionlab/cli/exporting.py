@@ -94,6 +94,18 @@ def tell_stale(earlier: Sequence[Path], written: Sequence[Path], over_all: Path 
         say(f"note: {over_all} still has what was before; the same examine takes this up")
 
 
+def tell_corrected(earlier: Sequence[Path], folder: Path) -> None:
+    """Say where the masks lie that were corrected in `folder` before, and that were written over now.
+
+    `earlier` are the copies that were there already.
+    """
+    from lesionlab.report.corrected import corrected_masks
+
+    for file in corrected_masks(folder):
+        if file not in earlier:
+            say(f"note: the corrected mask that stood there is kept: {file}")
+
+
 def _known(listed: str, names: tuple[str, ...], option: str) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(part.strip() for part in listed.split(",") if part.strip()))
     unknown = [name for name in wanted if name not in names]

@@ -18,6 +18,7 @@ from lesionlab.cli.exporting import (
     KeepUids,
     Pseudonym,
     exports_of,
+    tell_corrected,
     tell_stale,
 )
 from lesionlab.cli.scans import cohort_table, list_failures, tell_findings
@@ -256,6 +257,7 @@ def report(
     """
     from lesionlab import pipeline
     from lesionlab.report import write_findings
+    from lesionlab.report.corrected import corrected_masks
 
     exports = exports_of(dicom, also, finding, empty_seg, pseudonym, keep_uids)
     with progress_bar() as progress:
@@ -269,10 +271,11 @@ def report(
             findings = pipeline.findings_of_mask(source, mask, chosen, truth=truth, progress=progress)
         folder = out or source
         pipeline.require_apart(folder, Path(findings.provenance.source))
-        earlier = pipeline.exported(folder)
+        earlier, corrected = pipeline.exported(folder), corrected_masks(folder)
         page = write_findings(findings, folder)
         written = pipeline.write_exports(findings, folder, exports) if exports.wanted else []
     tell_stale(earlier, written, pipeline.take_up(findings, folder))
+    tell_corrected(corrected, folder)
     if as_json:
         answer_json({"report": str(page), "exports": [str(path) for path in written]})
     else:

@@ -20,6 +20,7 @@ from lesionlab.cli.exporting import (
     KeepUids,
     Pseudonym,
     exports_of,
+    tell_corrected,
     tell_stale,
 )
 from lesionlab.cli.terminal import (
@@ -112,8 +113,10 @@ def examine(
     """
     from lesionlab import pipeline
     from lesionlab.report import write_findings
+    from lesionlab.report.corrected import corrected_masks
 
     exports = exports_of(dicom, also, finding, empty_seg, pseudonym, keep_uids)
+    corrected = corrected_masks(out)
     bundle = open_bundle(model, channels, precision, over_body)
     if not pipeline.is_one_case(source):
         for option, given in (("--truth", truth), ("--pseudonym", pseudonym)):
@@ -124,6 +127,7 @@ def examine(
             outcomes = pipeline.examine_cohort(
                 source, bundle, out, device=device, again=again, exports=exports, progress=progress
             )
+        tell_corrected(corrected, out)
         _tell_cohort(outcomes, out, as_json, earlier)
         return
     pipeline.require_apart(out, source)
@@ -135,6 +139,7 @@ def examine(
         page = write_findings(findings, out)
         written = pipeline.write_exports(findings, out, exports) if exports.wanted else []
     tell_stale(earlier, written)
+    tell_corrected(corrected, out)
     if as_json:
         answer_json({**_record(findings, page), "exports": [str(path) for path in written]})
     else:

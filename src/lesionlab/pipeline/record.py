@@ -19,6 +19,7 @@ from lesionlab.core.files import sha256_of
 from lesionlab.core.results import Provenance
 from lesionlab.core.tasks import Progress
 from lesionlab.predict import Bundle
+from lesionlab.report.corrected import MASK_GIVEN
 
 ALWAYS = ("lesionlab", "numpy", "scipy", "SimpleITK", "pydicom", "connected-components-3d")
 WHEN_LOADED = {"numba": "numba", "torch": "torch", "openvino": "openvino", "nnunetv2": "nnunetv2"}
@@ -78,7 +79,7 @@ def provenance(
     """
     source, truth = paths
     inputs = {name: facts.sha256 for name, facts in case.facts.channels.items() if facts.sha256}
-    for name, file in (("truth file", truth), ("mask file", mask)):
+    for name, file in (("truth file", truth), (MASK_GIVEN, mask)):
         if file is not None and file.is_file():
             inputs[name] = sha256_of([file])
     return Provenance(

@@ -15,6 +15,7 @@ from lesionlab.core.results import Column, Findings, LesionTable
 from lesionlab.report import display, ibsi_checklist, tables
 from lesionlab.report import figures as drawing
 from lesionlab.report.canvas import png, width_px
+from lesionlab.report.corrected import MASK, keep_corrected
 from lesionlab.report.folder import filled
 from lesionlab.report.html import (
     MISSING,
@@ -52,15 +53,18 @@ def write_findings(findings: Findings, folder: Path, *, figures: Mapping[str, by
     recipe's labels) and lesions.nii.gz (lesion numbers), both on the reference grid; with radiomics in the
     recipe also ibsi_checklist.csv and .html. `figures` are further pictures (PNG) by caption, such as
     training curves. No lesion gives a page that says so, an empty lesions.csv and all-zero masks. All
-    files appear together or, on WriteError, none.
+    files appear together or, on WriteError, none. A corrected mask that stood there stays as
+    mask_corrected.nii.gz.
     """
     folder = Path(folder)
+    keep_corrected(findings, folder)
     with filled(folder) as inside:
+        save_volume(findings.prediction.mask, inside / MASK)
         tables.write_tables(findings, inside)
+        tables.write_run(findings, inside)
         if ibsi_checklist.wanted(findings):
             answers = ibsi_checklist.checklist(findings)
             ibsi_checklist.write_checklist(answers, inside, findings.case.id)
-        save_volume(findings.prediction.mask, inside / "mask.nii.gz")
         save_volume(findings.lesions.labels, inside / "lesions.nii.gz")
         (inside / "report.html").write_text(patient_page(findings, figures or {}), encoding="utf-8")
     return folder / "report.html"

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-from lesionlab.core.files import write_json
+from lesionlab.core.files import sha256_of, write_json
 from lesionlab.core.results import Column, Findings, LesionTable
+from lesionlab.report.corrected import MASK, MASK_WRITTEN
 
 LABEL_LETTERS = 40
 """So much of a label's name is shown: DICOM's names have 64 letters."""
@@ -103,7 +104,7 @@ def column_rows(tables: Mapping[str, Iterable[Column]]) -> list[list[object]]:
 
 
 def write_tables(findings: Findings, folder: Path) -> None:
-    """Write lesions.csv, columns.csv, patient.json and run.json into an existing folder."""
+    """Write lesions.csv, columns.csv and patient.json into an existing folder."""
     table = findings.lesions
     write_csv(
         folder / "lesions.csv",
@@ -113,7 +114,12 @@ def write_tables(findings: Findings, folder: Path) -> None:
     columns = {"lesions": table.columns, "patient": table.total_columns}
     write_csv(folder / "columns.csv", COLUMNS_HEAD, column_rows(columns))
     write_json(folder / "patient.json", patient_record(findings))
-    write_json(folder / "run.json", run_record(findings))
+
+
+def write_run(findings: Findings, folder: Path) -> None:
+    """Write run.json into the folder that holds mask.nii.gz already, with that file's hash."""
+    record = run_record(findings)
+    write_json(folder / "run.json", {**record, MASK_WRITTEN: sha256_of([folder / MASK])})
 
 
 def patient_record(findings: Findings) -> dict[str, Any]:
