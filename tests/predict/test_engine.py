@@ -125,6 +125,18 @@ def test_openvino_gives_the_logits_of_torch_and_keeps_its_conversion(flat, tmp_p
     np.testing.assert_array_equal(whole(slide(data, kept, window, subject="case")), found)
 
 
+def test_a_conversion_by_other_code_is_made_anew(tmp_path, monkeypatch):
+    from lesionlab.predict import openvino as ours
+
+    wish = wish_of((8, 8, 8), backend="openvino", caches=(tmp_path,))
+    backends_of([network(3)], wish)
+    monkeypatch.setattr(ours, "PACKAGES", (*ours.PACKAGES, "numpy"))
+    ours._made_by.cache_clear()
+    backends_of([network(3)], wish)
+    ours._made_by.cache_clear()
+    assert len(list(tmp_path.glob("*/network.xml"))) == 2
+
+
 def test_openvino_reports_to_nobody(tmp_path):
     backends_of([network(5)], wish_of((8, 8, 8), backend="openvino", caches=(tmp_path,)))
     from openvino.tools import ovc

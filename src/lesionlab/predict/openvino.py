@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionlab.core.errors import WriteError
-from lesionlab.core.files import writing
+from lesionlab.core.files import sha256_of, writing
 from lesionlab.core.memory import let_go
 from lesionlab.networks.device import bf16_is_quicker, thread_count
 from lesionlab.predict.backends import BuildNetwork, FloatArray, Wish
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 TOLERANCE = {"f32": 1e-3, "bf16": 0.1}
 """Largest difference from torch, as a share of its largest logit, that a fresh conversion may show."""
 
-FORM = "upsampling folded"
-"""What was done to a converted network before it was kept. One that was kept otherwise is made anew."""
+PACKAGES = ("torch", "openvino", "dynamic-network-architectures", "monai")
+"""Their versions made a converted network what it is, beside our own code. One of others is made anew."""
 
 
 class OpenVinoBackend:
@@ -145,8 +145,15 @@ def _convert(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:
 
 def _file_name(name: str, shape: tuple[int, ...]) -> str:
     """Content address: the weights and plans (`name`), the tile, and all that made the file."""
-    text = "|".join([name, str(shape), version("torch"), openvino.get_version(), FORM])
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return hashlib.sha256("|".join([name, str(shape), _made_by()]).encode()).hexdigest()[:24]
+
+
+@lru_cache(maxsize=1)
+def _made_by() -> str:
+    """Hash of the code of the networks and of their conversion, with the versions of what both rest on."""
+    here = Path(__file__).resolve().parent
+    files = sorted((*here.parent.joinpath("networks").glob("*.py"), *here.glob("openvino*.py")))
+    return "|".join([sha256_of(files), *map(version, PACKAGES)])
 
 
 def _cached(name: str, shape: tuple[int, ...], caches: tuple[Path, ...]) -> Path | None:
