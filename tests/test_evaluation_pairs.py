@@ -13,7 +13,8 @@ from dicom_phantoms import PET_GRID, write_pet
 from lesionlab import pipeline
 from lesionlab.core.errors import GeometryError, ReadError
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.pipeline.pairs import NAMES, PROBABILITY_NAMES, Pair, load_pair, mask_files
+from lesionlab.pipeline.loaded_pairs import load_pair
+from lesionlab.pipeline.pairs import NAMES, PROBABILITY_NAMES, Pair, mask_files
 from lesionlab.read import open_case
 from lesionlab.report import save_volume
 

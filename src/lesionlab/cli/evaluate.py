@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from lesionlab.core.results import Scores
     from lesionlab.core.tasks import Outcome
     from lesionlab.pipeline.evaluation import CaseResult
-    from lesionlab.pipeline.pairs import Label, Pair
+    from lesionlab.pipeline.loaded_pairs import Label
+    from lesionlab.pipeline.pairs import Pair
 
 Predictions = Annotated[
     Path,
@@ -77,7 +78,8 @@ def evaluate(
     """Compare masks with the truth: overlap, volumes, surfaces and lesions, by case and over cases.
 
     Folders are paired by case id: the file's name, or the name of a folder with mask.nii.gz (from
-    `examine`) or truth.nii.gz (from `convert`) in it; TRUTH may also hold the scans with their contours.
+    `examine`) or truth.nii.gz (from `convert`) in it; TRUTH may also hold the scans with their contours. One
+    patient's results against one file or DICOM scan are one case, whatever they are called.
     Writes cases.csv, lesions.csv, summary.json and evaluation.html. A case without a prediction counts as one
     in which nothing was found; it and those that cannot be scored are listed at the end (exit code 1).
 

@@ -1,6 +1,7 @@
 """Evaluation of mask files: every pair scored, then cases.csv, lesions.csv, summary.json and evaluation.html.
 
-Metrics are `evaluate/`'s, the page is `report/evaluation.py`, finding and reading the files is `pairs.py`.
+Metrics are `evaluate/`'s, the page is `report/evaluation.py`, finding the files `pairs.py`, reading
+them `loaded_pairs.py`.
 """
 
 from __future__ import annotations
@@ -39,15 +40,8 @@ from lesionlab.evaluate import (
     write_scores,
 )
 from lesionlab.pipeline.checklists import checklists_of
-from lesionlab.pipeline.pairs import (
-    NAMES,
-    Label,
-    Pair,
-    load_image,
-    load_pair,
-    load_probabilities,
-    pairs_of,
-)
+from lesionlab.pipeline.loaded_pairs import Label, load_image, load_pair, load_probabilities
+from lesionlab.pipeline.pairs import NAMES, Pair, pairs_of
 from lesionlab.report import (
     ModelResults,
     Pictured,

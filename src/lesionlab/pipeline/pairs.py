@@ -1,28 +1,20 @@
-"""Which mask file belongs to which truth, and both read onto one grid.
+"""Which mask file belongs to which truth.
 
-Scoring them is `evaluation.py`. A case is an image file (its name is the id) or a folder with mask.nii.gz or
-truth.nii.gz in it.
+Reading both is `loaded_pairs.py`, scoring them `evaluation.py`. A case is an image file (its name is the
+id), a folder with mask.nii.gz or truth.nii.gz in it, or a scan that comes with contours.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from lesionlab.core.errors import DatasetError, GeometryError, LesionLabError, ReadError, reason
-from lesionlab.core.grid import overlaps, resample
-from lesionlab.core.volume import Geometry, Volume
-from lesionlab.evaluate import refuse_probabilities
+from lesionlab.core.errors import DatasetError, ReadError, reason
 from lesionlab.pipeline.cohort import SUFFIXES, cases_by_name, require_single
-from lesionlab.pipeline.files import WITH_GRID, restored
-from lesionlab.read import find_cases, load_mask, load_volume, open_case
-from lesionlab.read.dicom_slices import read_header
+from lesionlab.read import find_cases, is_dicom_scan
 
 NAMES = ("mask.nii.gz", "truth.nii.gz")
 """What a case's own folder is searched for: results of `examine` and of `convert`."""
@@ -31,8 +23,6 @@ RECORDS = ("patient.json", "case.json", "run.json")
 MASK_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
 PREDICTION, TRUTH, CASE, IMAGE, PROBABILITY = "prediction", "truth", "case_id", "image", "probability"
 PROBABILITY_NAMES = ("probability.nii.gz",)
-Label = int | Literal["all"] | None
-"""One label; all of them as one foreground; or None: whichever it is, but only one."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +40,21 @@ class Pair:
 def pairs_of(
     predictions: Path, truths: Path, *, images: Path | None = None, probabilities: Path | None = None
 ) -> list[Pair]:
-    """One file against one, or two folders paired by case id; a side that lacks a case is None.
+    """One case against one whatever they are called, or two folders paired by case id.
 
-    Truths may also be scans that come with contours. `images` (scans) and `probabilities` (maps) are
-    folders with the same ids, or a single file for a single case. Raises ReadError when a folder
-    holds nothing.
+    One case is a file, the folder that `examine` or `convert` wrote for one patient, or as truth a DICOM scan
+    that comes with contours. In pairs by id, a side that lacks a case is None. `images` (scans) and
+    `probabilities` (maps) are folders with the same ids, or a single file for a single case. Raises
+    ReadError when a folder holds nothing.
     """
     sides = (predictions, truths)
-    if predictions.is_file() and truths.is_file():
-        name = case_id_of(predictions)
-        return [Pair(name, predictions, truths, images, probabilities, sides)]
-    found, known = mask_files(predictions, NAMES), truth_files(truths)
+    one, other = _one_mask(predictions, NAMES), _one_truth(truths)
+    if one and other:
+        name = case_id_of(predictions) if predictions.is_file() and truths.is_file() else one[0] or other[0]
+        scan = images if images is None or find_cases(images) == [images] else scan_files(images).get(name)
+        return [Pair(name, one[1], other[1], scan, _one_map(probabilities, name), sides)]
+    found = mask_files(predictions, NAMES)
+    known = _named_scan(truths, found) if is_dicom_scan(truths) else truth_files(truths)
     scans = {} if images is None else scan_files(images)
     maps = {} if probabilities is None else mask_files(probabilities, PROBABILITY_NAMES)
     return [
@@ -103,6 +97,35 @@ def _listed(table: Path, row: Mapping[str, str | None]) -> Pair:
     )
     name = row.get(CASE) or case_id_of(prediction or truth or table)
     return Pair(name, prediction, truth, image, probability, (table, table))
+
+
+def _one_mask(path: Path, names: Sequence[str]) -> tuple[str, Path] | None:
+    """Case id ("" for a file, which may have any name) and mask of a path that is one patient's; or None."""
+    if path.is_file():
+        return "", path
+    own = _own_id(path) if path.is_dir() else ""
+    return (own, next(path / name for name in names if (path / name).is_file())) if own else None
+
+
+def _one_truth(path: Path) -> tuple[str, Path] | None:
+    """As `_one_mask`, or a DICOM scan under its folder's name."""
+    scan = (path.resolve().name, path) if is_dicom_scan(path) else None
+    return _one_mask(path, NAMES[::-1]) or scan
+
+
+def _one_map(path: Path | None, name: str) -> Path | None:
+    """The probability map of a single case: a file, or what the folder holds alone or under that id."""
+    if path is None or path.is_file():
+        return path
+    maps = mask_files(path, PROBABILITY_NAMES)
+    return next(iter(maps.values())) if len(maps) == 1 else maps.get(name)
+
+
+def _named_scan(folder: Path, names: Container[str]) -> dict[str, Path]:
+    """The scan that a folder is, under which of `names` it or a folder in it has; under its own otherwise."""
+    inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    own = folder.resolve().name
+    return {next((name for name in (own, *inside) if name in names), own): folder}
 
 
 def scan_files(folder: Path) -> dict[str, Path]:
@@ -169,166 +192,3 @@ def case_id_of(path: Path) -> str:
     """The case id that a mask file's name gives."""
     suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), "")
     return path.name[: len(path.name) - len(suffix)]
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedPair:
-    """Truth and prediction (None: missing) as masks of 0 and 1 on the truth's grid, with what was changed.
-
-    `labels` are those of both files, where one of them was asked for.
-    """
-
-    truth: Volume
-    mask: Volume | None
-    notes: tuple[str, ...] = ()
-    labels: frozenset[int] = frozenset()
-
-
-def load_pair(pair: Pair, *, label: Label = None, resampled: bool = False) -> LoadedPair:
-    """Read both masks of a case onto the truth's grid.
-
-    Contours are drawn onto the grid of the other side, or of the image where neither has one. Raises
-    GeometryError, naming both grids, for two grids unless `resampled` asks for nearest neighbour,
-    DatasetError for a missing truth, a probability map, or several labels without `label`; ReadError for
-    what is no mask.
-    """
-    if pair.truth is None:
-        where = "a truth" if pair.sides is None else f"a truth of that name in {pair.sides[1]}"
-        raise DatasetError(f"case {pair.case_id}", "a prediction alone", where)
-    truth = _truth(pair, pair.truth)
-    notes: list[str] = []
-    mask = None
-    labels = _labels(truth) if isinstance(label, int) else frozenset()
-    if pair.prediction is not None:
-        mask, notes = _onto(pair.prediction, truth.geometry, resampled)
-        labels |= _labels(mask) if isinstance(label, int) else frozenset()
-        mask = _binary(pair.prediction, mask, label)
-    return LoadedPair(_binary(pair.truth, truth, label), mask, tuple(notes), labels)
-
-
-def load_image(pair: Pair, geometry: Geometry) -> Volume | None:
-    """The case's scan (its reference channel) on that grid, for a picture; None where it has none."""
-    if pair.image is None:
-        return None
-    volume = _image(pair.image)
-    if volume.geometry.matches(geometry):
-        return volume
-    return resample(volume, geometry, order=1, outside=float(volume.array.min()))
-
-
-def load_probabilities(pair: Pair, geometry: Geometry) -> Volume | None:
-    """The case's probability map as stored; None where it has none.
-
-    Raises GeometryError, naming both grids, where it lies on another one.
-    """
-    if pair.probability is None:
-        return None
-    volume = load_volume(pair.probability)
-    if not volume.geometry.matches(geometry):
-        raise GeometryError(pair.probability, volume.geometry.describe(), geometry.describe())
-    return volume
-
-
-def _image(path: Path) -> Volume:
-    if path.is_file() and path.name.lower().endswith(WITH_GRID):
-        return load_volume(path)
-    case = restored(open_case(path), path)
-    return case.channels[case.reference]
-
-
-def _truth(pair: Pair, path: Path) -> Volume:
-    """The truth in a mask file, or that of a scan with contours."""
-    if path.is_dir():
-        truth = open_case(path).truth
-        if truth is None:
-            raise DatasetError(path, "a scan without contours", "a mask or contours as truth")
-        return truth
-    if not is_contours(path):
-        return _mask(path)
-    if pair.prediction is not None and not is_contours(pair.prediction):
-        return load_mask(path, _mask(pair.prediction).geometry)
-    if pair.image is None:
-        needed = "the image that they were drawn on (--images), or a mask with a grid on the other side"
-        raise ReadError(path, "contours without a grid", needed)
-    return load_mask(path, _image(pair.image).geometry)
-
-
-def is_contours(path: Path) -> bool:
-    """True for an RTSTRUCT: contours in mm, which state no grid of voxels."""
-    if path.name.lower().endswith(WITH_GRID) or not path.is_file():
-        return False
-    header = read_header(path)
-    return header is not None and str(header.get("Modality") or "") == "RTSTRUCT"
-
-
-def _mask(path: Path, geometry: Geometry | None = None) -> Volume:
-    """As `load_mask`; a probability map is called by its name."""
-    try:
-        return load_mask(path, geometry)
-    except ReadError as error:
-        if path.is_file() and path.name.lower().endswith(WITH_GRID):
-            try:
-                volume = load_volume(path)
-            except LesionLabError:
-                raise error from None
-            refuse_probabilities(str(path), volume)
-        raise
-
-
-def _onto(path: Path, geometry: Geometry, resampled: bool) -> tuple[Volume, list[str]]:
-    """A prediction on the truth's grid, and what that took."""
-    if is_contours(path):
-        return load_mask(path, geometry), []
-    dicom = not path.name.lower().endswith(WITH_GRID)
-    mask = _mask(path)
-    if mask.geometry.matches(geometry):
-        return mask, []
-    placed = _placed(mask, geometry) if dicom else None
-    if placed is not None:
-        return placed, []
-    if not resampled:
-        needed = f"{geometry.describe()} (the truth's), or --resample"
-        raise GeometryError(path, mask.geometry.describe(), needed)
-    if not overlaps(mask.geometry, geometry):
-        found = f"a mask on another place: {mask.geometry.describe()}"
-        raise GeometryError(path, found, f"an overlap with the truth's {geometry.describe()}")
-    moved = resample(mask, geometry, order=0, outside=0.0)
-    before, after = (int(np.count_nonzero(v.array)) * v.geometry.voxel_ml for v in (mask, moved))
-    note = f"prediction resampled by nearest neighbour: {before:.4g} ml became {after:.4g} ml"
-    return moved, [f"{note}; its own {mask.geometry.describe()}"]
-
-
-def _placed(mask: Volume, geometry: Geometry) -> Volume | None:
-    """A mask that holds only some of a grid's slices (as DICOM SEG may) put among all; None if it is not one.
-
-    Its voxels must be voxels of the grid, so nothing is resampled.
-    """
-    corner = geometry.to_index(np.asarray(mask.geometry.origin))
-    start = np.rint(corner).astype(int)
-    stop = start + np.asarray(mask.array.shape)
-    if (start < 0).any() or (stop > np.asarray(geometry.shape)).any():
-        return None
-    origin = tuple(geometry.to_world(start).tolist())
-    part = Geometry(mask.geometry.shape, geometry.spacing, origin, geometry.direction)
-    if not part.matches(mask.geometry):
-        return None
-    array = np.zeros(geometry.shape, dtype=mask.array.dtype)
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-    array[z, y, x] = mask.array
-    return Volume(array, geometry, mask.unit)
-
-
-def _binary(path: Path, mask: Volume, label: Label) -> Volume:
-    """The mask's foreground as 0 and 1."""
-    array = mask.array
-    if label is None:
-        found = sorted(_labels(mask))
-        if len(found) > 1:
-            words = ", ".join(map(str, found[:8])) + (" ..." if len(found) > 8 else "")
-            raise DatasetError(path, f"{len(found)} labels ({words})", "one, or --label N, or --label all")
-    inside = array == label if isinstance(label, int) else array > 0
-    return mask.with_array(inside.astype(np.uint8))
-
-
-def _labels(mask: Volume) -> frozenset[int]:
-    return frozenset(np.unique(mask.array).tolist()) - {0}

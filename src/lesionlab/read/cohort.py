@@ -28,6 +28,14 @@ def find_cases(root: str | Path) -> list[Path]:
     return sorted(_cases(path))
 
 
+def is_dicom_scan(folder: Path) -> bool:
+    """True for a folder that is one case and holds DICOM images, not segmentations or contours alone."""
+    if not folder.is_dir() or find_cases(folder) != [folder]:
+        return False
+    marks = (_mark(path) for path in files_below(folder) if not is_image(path))
+    return any(mark is not None and mark.modality for mark in marks)
+
+
 def _cases(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
     """The cases in a folder; `above` are the folders around it, so that a link to one of them ends there."""
     around = above | {folder.resolve()}
