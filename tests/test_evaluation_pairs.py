@@ -14,7 +14,10 @@ from lesionlab import pipeline
 from lesionlab.core.errors import GeometryError, ReadError
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.pipeline.loaded_pairs import load_pair
-from lesionlab.pipeline.pairs import NAMES, PROBABILITY_NAMES, Pair, mask_files
+from lesionlab.pipeline.measured import paired
+from lesionlab.pipeline.observers import read_cases
+from lesionlab.pipeline.pairs import NAMES, PROBABILITY_NAMES, Pair, called_as, mask_files, pairs_of
+from lesionlab.pipeline.quality import judge_files
 from lesionlab.read import open_case
 from lesionlab.report import save_volume
 
@@ -109,3 +112,38 @@ def test_what_was_written_for_one_patient_is_one_case(
         mask_files(folder, PROBABILITY_NAMES)
     save_volume(empty, folder / PROBABILITY_NAMES[0])
     assert mask_files(folder, PROBABILITY_NAMES) == {name: folder / PROBABILITY_NAMES[0]}
+
+
+def test_results_of_a_patient_with_a_space_in_the_name_are_that_patients(tmp_path: Path) -> None:
+    """`examine` and `predict` call what they write of `Patient 01` `Patient_01`."""
+    scan = Volume(np.ones((3, 4, 5), np.float32), Geometry((3, 4, 5), (2.0, 2.0, 2.0)), "1")
+    mask = scan.with_array((scan.array > 0).astype(np.uint8))
+    for folder in ("scans", "truth", "reader"):
+        save_volume(scan if folder == "scans" else mask, tmp_path / folder / "Patient 01.nii.gz")
+    save_volume(mask, tmp_path / "out" / "Patient_01" / "mask.nii.gz")
+    save_volume(scan, tmp_path / "out" / "Patient_01" / "probability.nii.gz")
+
+    [pair] = pairs_of(
+        tmp_path / "out", tmp_path / "truth", images=tmp_path / "scans", probabilities=tmp_path / "out"
+    )
+    assert pair.case_id == "Patient 01", "the truth's, which is the same whichever model is scored"
+    assert pair.prediction == tmp_path / "out" / "Patient_01" / "mask.nii.gz"
+    assert pair.probability == tmp_path / "out" / "Patient_01" / "probability.nii.gz"
+    assert pair.image == tmp_path / "scans" / "Patient 01.nii.gz"
+    save_volume(scan, tmp_path / "scans" / "Patient 02.nii.gz")
+    drawn = paired(tmp_path / "scans", tmp_path / "truth")[0]
+    assert (drawn.case_id, drawn.mask) == ("Patient_01", tmp_path / "truth" / "Patient 01.nii.gz")
+    readers = {"anna": tmp_path / "truth", "bert": tmp_path / "reader"}
+    [read] = read_cases(readers, tmp_path / "out")
+    assert read.value is not None and read.value.pairs["dice"].model == {"anna": 1.0, "bert": 1.0}
+    [judged] = judge_files(tmp_path / "truth", members=[tmp_path / "out", tmp_path / "reader"])
+    assert judged.value is not None
+    assert {flag.name: flag.value for flag in judged.value.flags}["disagreement"] == 0.0
+
+
+def test_a_name_that_could_mean_two_cases_means_none() -> None:
+    files = {"A 1": Path("a"), "A:1": Path("b")}
+    assert called_as(["A_1"], files) == files
+    assert called_as(["A 1", "A_1"], {"A_1": Path("c")}) == {"A_1": Path("c")}
+    assert called_as(["A 1", "A:1"], {"A_1": Path("c")}) == {"A_1": Path("c")}
+    assert called_as(["A 1"], {"A_1": Path("c")}) == {"A 1": Path("c")}

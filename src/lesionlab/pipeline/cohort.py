@@ -51,8 +51,13 @@ def case_name(path: Path, root: Path) -> str:
     own = (root.resolve() if root.name in ("", "..") else root).name
     text = own if path == root else "-".join(path.relative_to(root).parts)
     suffix = next((s for s in SUFFIXES if text.lower().endswith(s)), "")
-    name = re.sub(r"[^\w.-]+", "_", text[: len(text) - len(suffix)] or text)
-    return name if name.strip(".") else "case"
+    return plain_id(text[: len(text) - len(suffix)] or text)
+
+
+def plain_id(name: str) -> str:
+    """A name as the id of a case, which is the name of a folder too: of spaces and signs, one underscore."""
+    plain = re.sub(r"[^\w.-]+", "_", name)
+    return plain if plain.strip(".") else "case"
 
 
 def named_cases(root: Path) -> list[tuple[str, Path]]:

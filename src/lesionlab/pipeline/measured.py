@@ -14,7 +14,7 @@ from lesionlab.core.errors import DatasetError, ReadError, RecipeError, reason
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.pipeline.cohort import cases_by_name
-from lesionlab.pipeline.pairs import NAMES, case_id_of, mask_files
+from lesionlab.pipeline.pairs import NAMES, called_as, case_id_of, mask_files
 from lesionlab.pipeline.patient import findings_of_mask
 from lesionlab.report import CohortEntry, cohort_entry, write_measurements
 
@@ -71,7 +71,8 @@ def paired(images: Path, masks: Path) -> list[Drawn]:
     A scan without mask or a mask without scan is a pair with one side missing. Raises ReadError when
     either folder holds nothing, DatasetError where one holds two of one id.
     """
-    scans, drawn = cases_by_name(images), mask_files(masks, NAMES)
+    scans = cases_by_name(images)
+    drawn = called_as(scans, mask_files(masks, NAMES))
     return [Drawn(name, scans.get(name), drawn.get(name)) for name in sorted({*scans, *drawn})]
 
 

@@ -29,7 +29,7 @@ from lesionlab.evaluate.observers import (
     pairwise,
 )
 from lesionlab.evaluate.surface import surface_scores
-from lesionlab.pipeline.pairs import NAMES, mask_files
+from lesionlab.pipeline.pairs import NAMES, called_as, mask_files
 from lesionlab.read import OBSERVERS, load_mask
 from lesionlab.report import save_volume
 from lesionlab.report.tables import write_csv
@@ -72,16 +72,15 @@ def read_cases(
     if alone:  # single masks are of one case, whatever their names
         case = next(iter(next(iter(files.values()))))
         files = {name: {case: next(iter(found.values()))} for name, found in files.items()}
-    drawn: dict[str, Path] | None = None if model is None else mask_files(model, NAMES)
+    cases = sorted({case for found in files.values() for case in found})
+    drawn = None if model is None else called_as(cases, mask_files(model, NAMES))
     if drawn is not None and alone and len(drawn) == 1:
         drawn = dict.fromkeys(files[next(iter(files))], next(iter(drawn.values())))
 
     def task(case: str) -> Task[Read]:
         return Task(case, lambda: _read(case, files, drawn, consensus, out))
 
-    return run_tasks(
-        [task(case) for case in sorted({c for f in files.values() for c in f})], progress=progress
-    )
+    return run_tasks([task(case) for case in cases], progress=progress)
 
 
 def kept_readers(folder: Path) -> dict[str, dict[str, Path]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lesionlab.core.errors import DatasetError, ReadError, reason
-from lesionlab.pipeline.cohort import SUFFIXES, cases_by_name, require_single
+from lesionlab.pipeline.cohort import SUFFIXES, cases_by_name, plain_id, require_single
 from lesionlab.read import find_cases, is_dicom_scan
 
 NAMES = ("mask.nii.gz", "truth.nii.gz")
@@ -43,7 +44,8 @@ def pairs_of(
     """One case against one whatever they are called, or two folders paired by case id.
 
     One case is a file, the folder that `examine` or `convert` wrote for one patient, or as truth a DICOM scan
-    that comes with contours. In pairs by id, a side that lacks a case is None. `images` (scans) and
+    that comes with contours. In pairs by id, the truth's, a side that lacks a case is None; names that differ
+    as `called_as` has it are one id. `images` (scans) and
     `probabilities` (maps) are folders with the same ids, or a single file for a single case. Raises
     ReadError when a folder holds nothing.
     """
@@ -55,11 +57,13 @@ def pairs_of(
         return [Pair(name, one[1], other[1], scan, _one_map(probabilities, name), sides)]
     found = mask_files(predictions, NAMES)
     known = _named_scan(truths, found) if is_dicom_scan(truths) else truth_files(truths)
-    scans = {} if images is None else scan_files(images)
-    maps = {} if probabilities is None else mask_files(probabilities, PROBABILITY_NAMES)
+    found = called_as(known, found)
+    both = {**found, **known}
+    scans = {} if images is None else called_as(both, scan_files(images))
+    maps = {} if probabilities is None else called_as(both, mask_files(probabilities, PROBABILITY_NAMES))
     return [
         Pair(name, found.get(name), known.get(name), scans.get(name), maps.get(name), sides)
-        for name in sorted({*found, *known})
+        for name in sorted(both)
     ]
 
 
@@ -118,7 +122,7 @@ def _one_map(path: Path | None, name: str) -> Path | None:
     if path is None or path.is_file():
         return path
     maps = mask_files(path, PROBABILITY_NAMES)
-    return next(iter(maps.values())) if len(maps) == 1 else maps.get(name)
+    return next(iter(maps.values())) if len(maps) == 1 else called_as([name], maps).get(name)
 
 
 def _named_scan(folder: Path, names: Container[str]) -> dict[str, Path]:
@@ -126,6 +130,23 @@ def _named_scan(folder: Path, names: Container[str]) -> dict[str, Path]:
     inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
     own = folder.resolve().name
     return {next((name for name in (own, *inside) if name in names), own): folder}
+
+
+def called_as(names: Collection[str], files: Mapping[str, Path]) -> dict[str, Path]:
+    """Files under those of `names` that mean the same case, else under their own.
+
+    Results lie in folders whose names have underscores for spaces and signs: `Patient_01` is `Patient 01`,
+    where neither side has both.
+    """
+    free = [name for name in names if name not in files]
+    plain = {plain_id(name): name for name in free}
+    count = Counter(map(plain_id, free)) + Counter(plain_id(name) for name in files if name not in names)
+
+    def called(name: str) -> str:
+        own = plain_id(name)
+        return plain[own] if name not in names and own in plain and count[own] == 2 else name
+
+    return {called(name): path for name, path in files.items()}
 
 
 def scan_files(folder: Path) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.core.workspace import Workspace
 from lesionlab.evaluate import probabilities_of
 from lesionlab.evaluate.quality import Quality, TrainingLesions, quality, training_lesions
-from lesionlab.pipeline.pairs import NAMES, PROBABILITY_NAMES, mask_files
+from lesionlab.pipeline.pairs import NAMES, PROBABILITY_NAMES, called_as, mask_files
 from lesionlab.read import load_mask, load_volume
 from lesionlab.report.tables import write_csv
 
@@ -63,8 +63,9 @@ def judge_files(
     the others go on. Raises ReadError where a folder holds no mask.
     """
     drawn = mask_files(Path(masks), NAMES)
-    others = [mask_files(Path(member), NAMES) for member in members]
+    others = [called_as(drawn, mask_files(Path(member), NAMES)) for member in members]
     maps = {} if probabilities is None else mask_files(Path(probabilities), PROBABILITY_NAMES)
+    maps = called_as(drawn, maps)
     alone = Path(masks).is_file()
 
     def of_case(files: Mapping[str, Path], name: str) -> Path | None:
