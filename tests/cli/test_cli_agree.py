@@ -85,6 +85,20 @@ def test_tables_without_anything_in_common_are_told(run, tmp_path: Path) -> None
     assert "found no values of TMTV; needed columns in both" in result.stderr
 
 
+def test_infinite_values_are_left_out_and_signs_in_a_column_name_no_folders(run, tmp_path: Path) -> None:
+    for name, last in (("one", "inf"), ("other", "9")):
+        rows = ["p1,3,1", "p2,5,2", "p3,8,3", f"p4,{last},4"]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["case,SUVmax (g/ml),../x", *rows]) + "\n")
+    given = ("agree", tmp_path / "one.csv", tmp_path / "other.csv", "--biomarkers", "SUVmax (g/ml),../x")
+    result = run(*given, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    row = json.loads(result.stdout)["biomarkers"][0]
+    assert (row["biomarker"], row["n"], row["undefined"]) == ("SUVmax (g/ml)", 3, 1)
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    names = (".._x_bland_altman", ".._x_identity", "SUVmax_g_ml__bland_altman", "SUVmax_g_ml__identity")
+    assert found == [f"out/{name}.png" for name in names]
+
+
 def test_another_columns_file_beside_a_table_does_no_harm(run, tmp_path: Path) -> None:
     table = totals(tmp_path / "a.csv", [3.0, 4.0, 6.0])
     (tmp_path / "columns.csv").write_text("name,meaning\nTMTV,x\n")

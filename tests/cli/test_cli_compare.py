@@ -211,3 +211,20 @@ def test_subgroups_by_a_number_are_in_its_order(run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     values = [row["value"] for row in rows_of(tmp_path / "out" / "groups.csv")]
     assert values == ["9.5", "88.89", "123.5", "(unknown)"]
+
+
+def test_infinite_scores_of_other_tools_are_undefined(run, tmp_path: Path) -> None:
+    """Of an empty mask some write a Hausdorff distance of inf; a mean of it would be none, its p zero."""
+    for name, cells in {"a": ["3", "inf", "5", "2"], "b": ["4", "30", "-inf", "2.5"]}.items():
+        lines = ["case,hd95_mm", *(f"p{k},{cell}" for k, cell in enumerate(cells))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    given = (tmp_path / "a.csv", tmp_path / "b.csv")
+    result = run("compare", *given, "--metrics", "hd95_mm", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert [(row["mean"], row["n"], row["undefined"]) for row in answer["means"]] == [
+        (pytest.approx(10 / 3), 3, 1),
+        (pytest.approx(36.5 / 3), 3, 1),
+    ]
+    [test] = answer["tests"]
+    assert (test["difference"], test["n"], test["p_sign_flip"]) == (0.75, 2, 0.5)

@@ -152,6 +152,15 @@ def test_too_few_or_equal_values_are_undefined():
     assert (flat.value, math.isnan(flat.low)) == (0.0, True)
 
 
+def test_equal_values_that_rounding_parts_from_their_mean_do_not_vary():
+    for size in range(3, 12):
+        constant = [0.1] * size
+        for measured in ([0.4] * size, list(range(size))):
+            found = concordance(constant, measured)
+            assert found.value == 0.0
+            assert math.isnan(found.low) and math.isnan(found.high)
+
+
 @pytest.mark.parametrize("apart", [1e-7, 1e-8, 1e-9, 1e-11, 1e-13])
 def test_raters_who_all_but_agree_have_a_coefficient_of_one(apart):
     random = np.random.default_rng(4)

@@ -134,6 +134,12 @@ def literal_holm(p_values):
     return adjusted
 
 
+def test_an_infinite_difference_has_no_mean_to_flip():
+    """As of Hausdorff distances that other tools write of an empty mask; no sum is none of significance."""
+    assert math.isnan(sign_flip([1.0, math.inf, -math.inf]))
+    assert math.isnan(sign_flip([math.inf] + [0.0] * 30))
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])

@@ -153,13 +153,15 @@ def concordance(reference: ArrayLike, measured: ArrayLike, *, confidence: float 
     n = len(x)
     if n < 2:
         return Correlation(math.nan, math.nan, math.nan)
-    vx, vy, apart = float(x.var()), float(y.var()), float(x.mean() - y.mean())
+    # the mean of equal values may miss them by what rounding leaves
+    vx, vy = (float(side.var()) if np.ptp(side) > 0 else 0.0 for side in (x, y))
+    apart = float(x.mean() - y.mean())
     both = vx + vy + apart**2
     if both <= (float(max(np.abs(x).max(), np.abs(y).max())) * 1e-12) ** 2:
         return Correlation(math.nan, math.nan, math.nan)
-    shared = float(((x - x.mean()) * (y - y.mean())).mean())
+    shared = float(((x - x.mean()) * (y - y.mean())).mean()) if vx > 0.0 and vy > 0.0 else 0.0
     value = 2.0 * shared / both
-    if n < 3 or vx == 0.0 or vy == 0.0 or shared == 0.0:
+    if n < 3 or shared == 0.0:
         return Correlation(value, math.nan, math.nan)
     if 1.0 - abs(value) < EQUAL:
         return Correlation(value, value, value)

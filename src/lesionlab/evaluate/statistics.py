@@ -116,13 +116,13 @@ def sign_flip(
 
     Exact up to 14 patients (every choice of signs); above, `settings.resamples` random choices and
     (hits + 1) / (choices + 1), never 0 (Phipson and Smyth, Stat Appl Genet Mol Biol 2010, doi
-    10.2202/1544-6115.1585). NaN without a defined difference.
+    10.2202/1544-6115.1585). NaN without a defined difference, and with an infinite one.
     """
     check(settings)
     given = np.asarray(differences, dtype=np.float64)
     groups = group_numbers(patients, len(given))
     known = ~np.isnan(given)
-    if not known.any():
+    if not known.any() or np.isinf(given).any():
         return math.nan
     sums = np.bincount(np.unique(groups[known], return_inverse=True)[1], weights=given[known])
     # what rounding may take from a sum that is as large must not make it smaller

@@ -15,6 +15,7 @@ from typing import Any, Final
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.files import write_json, writing
 from lesionlab.evaluate.agreement import Agreement, agreement_record, agreement_table
+from lesionlab.pipeline.cohort import plain_id
 from lesionlab.pipeline.comparison import case_rows, number_of
 from lesionlab.report.agreement_plots import Limits, Paired, bland_altman_png, identity_png
 from lesionlab.report.tables import write_csv
@@ -88,11 +89,14 @@ def agreement_of(found: Agreed) -> dict[str, Any]:
 
 
 def write_agreement(found: Agreed, folder: str | Path) -> Path:
-    """Write agreement.json, agreement.csv and two pictures per biomarker; returns the first."""
+    """Write agreement.json, agreement.csv and two pictures per biomarker; returns the first.
+
+    In the pictures' names, a column's spaces and signs (`SUVmax (g/ml)`) are underscores.
+    """
     folder, record = Path(folder), agreement_of(found)
     for row in found.table:
         for name, png in pictures(row, found.units.get(row.name, "")).items():
-            with writing(folder / f"{row.name}_{name}.png") as temporary:
+            with writing(folder / f"{plain_id(row.name)}_{name}.png") as temporary:
                 temporary.write_bytes(png)
     rows = record["biomarkers"]
     with writing(folder / "agreement.csv") as temporary:

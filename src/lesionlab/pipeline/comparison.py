@@ -133,7 +133,7 @@ def case_table(path: Path) -> CaseTable:
 
 
 def scores_table(path: Path) -> list[Scores]:
-    """Scores from a CSV file with a column `case` (or case_id); cells that are no number are undefined.
+    """Scores from a CSV file with a column `case` (or case_id); what is no finite number is undefined.
 
     Columns without any number (notes, names) are passed over. Raises ReadError for a file that is no such
     table, DatasetError for a case twice.
@@ -345,11 +345,12 @@ def case_rows(path: Path, *, once: bool = True) -> tuple[list[dict[str, str]], s
 
 
 def number_of(cell: str) -> float:
-    """A cell's number; NaN where it holds none."""
+    """A cell's number; NaN where it holds none, or infinity, as other tools write of an empty mask."""
     try:
-        return float(cell)
+        value = float(cell)
     except ValueError:
         return math.nan
+    return value if math.isfinite(value) else math.nan
 
 
 def _short(path: Path, others: Sequence[Path]) -> str:
