@@ -68,6 +68,29 @@ def test_the_hottest_lesion_may_be_another_one_at_follow_up():
     assert "6.40 to 3.20 (-50.0 %, -3.20 SUL)" in found.percist.reason
 
 
+def test_what_is_left_of_a_lesion_is_taken_as_the_lesions_were():
+    """The hottest voxel lies at the rim of the place, the highest mean elsewhere."""
+    suv = np.full(GRID.shape, 1.0)
+    suv[ball_mask(GRID, (-24.0, -20.0, 0.0), 7.0)] = 3.0
+    z, y, x = np.rint(GRID.to_index((-10.0, -20.0, 0.0))).astype(int)
+    suv[z, y, x] = 4.0
+    peaks = {}
+    for rule in ("any_voxel", "hottest_voxel"):
+        later = timepoint([])
+        settings = BiomarkerSettings(peak_centre=rule)
+        lesion = (
+            pet_case(suv, GRID),
+            Volume(ball_mask(GRID, (-20.0, -20.0, 0.0), 12).astype(np.uint8), GRID, "1"),
+        )
+        [row] = measure(*lesion, settings).rows
+        later = replace(later, image=lesion[0].channels["suv"], peak_centre=rule)
+        [gone] = respond("P1", timepoint(FIRST[:1]), later).changes
+        assert gone.match.kind == "vanished"
+        assert gone.followup["SUVpeak"] == pytest.approx(row["SUVpeak"])
+        peaks[rule] = row["SUVpeak"]
+    assert peaks["hottest_voxel"] < 1.5 < 2.5 < peaks["any_voxel"]
+
+
 def test_all_lesions_gone_is_a_complete_response_only_below_the_liver():
     none = timepoint([])
     found = respond("P1", timepoint(FIRST), none)

@@ -24,7 +24,7 @@ from lesionlab.core.volume import Geometry, Volume
 from lesionlab.measure.matching import RULE, WITHIN_MM, match_lesions
 from lesionlab.measure.percist import Uptake, percist
 from lesionlab.measure.references import References
-from lesionlab.measure.uptake import peak, sphere_weights
+from lesionlab.measure.uptake import hottest, peak, sphere_weights
 
 QUANTITIES: Final = {
     "SUVmax": (units.SUVBW, "highest"),
@@ -43,7 +43,8 @@ class Timepoint:
     """One scan, measured: its SUVbw image, lesions and reference regions, in the space of both.
 
     `lesions` is a table of `measure` whose `labels` lie on the image's grid. `sul_factor` turns SUVbw into
-    SUL (lean body mass / weight), NaN where it is not known.
+    SUL (lean body mass / weight), NaN where it is not known. `peak_ml` and `peak_centre` say how the table's
+    SUVpeak was taken, and so how that where a lesion was.
     """
 
     image: Volume
@@ -51,6 +52,7 @@ class Timepoint:
     references: References
     sul_factor: float
     peak_ml: float = 1.0
+    peak_centre: str = "any_voxel"
 
 
 def respond(
@@ -151,7 +153,9 @@ def _residual(lesions: Sequence[int], baseline: Timepoint, followup: Timepoint) 
     if not region.any():
         return {"SUVmax": math.nan, "SUVpeak": math.nan, "SULpeak": math.nan}
     weights = sphere_weights(followup.image.geometry.spacing, followup.peak_ml)
-    highest, _ = peak(followup.image.array, region, box, weights)
+    on_maximum = followup.peak_centre == "hottest_voxel"
+    centres = hottest(followup.image.array[box], region) if on_maximum else region
+    highest, _ = peak(followup.image.array, centres, box, weights)
     return {
         "SUVmax": float(followup.image.array[box][region].max()),
         "SUVpeak": highest,

@@ -30,7 +30,8 @@ def largest_edge_distance(hulls_mm: Sequence[Points]) -> float:
     """Dmax from edge to edge: the largest distance in mm between points of two different lesions.
 
     Each lesion is given by the vertices of its convex hull (n, 3), where the farthest points lie. NaN below
-    two lesions. Pairs of lesions are tried in the order of the most they can give, until none can give more.
+    two lesions. Only pairs of lesions are tried that can give more than those before; the memory grows with
+    the number of lesions and not with that of pairs.
     """
     if len(hulls_mm) < 2:
         return math.nan
@@ -41,12 +42,16 @@ def largest_edge_distance(hulls_mm: Sequence[Points]) -> float:
             for points, centre in zip(hulls_mm, centres, strict=True)
         ]
     )
-    first, second = np.triu_indices(len(hulls_mm), 1)
-    bounds = np.linalg.norm(centres[first] - centres[second], axis=1) + radii[first] + radii[second]
+    # the outermost lesions first: what they give rules out nearly all other pairs
+    order = np.argsort(-np.linalg.norm(centres - centres.mean(axis=0), axis=1) - radii, kind="stable")
+    centres, radii = centres[order], radii[order]
     largest = 0.0
-    for k in np.argsort(-bounds):
-        if bounds[k] <= largest:
-            break
-        between = largest_squared_distance(hulls_mm[first[k]], hulls_mm[second[k]])
-        largest = max(largest, math.sqrt(between))
+    for k in range(len(order) - 1):
+        bounds = np.linalg.norm(centres[k + 1 :] - centres[k], axis=1) + radii[k + 1 :] + radii[k]
+        worth = np.flatnonzero(bounds > largest)
+        for j in worth[np.argsort(-bounds[worth])]:
+            if bounds[j] <= largest:
+                break
+            between = largest_squared_distance(hulls_mm[order[k]], hulls_mm[order[k + 1 + j]])
+            largest = max(largest, math.sqrt(between))
     return largest

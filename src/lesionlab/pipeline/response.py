@@ -175,7 +175,8 @@ def _timepoint(
     grid = motion.moved(image.geometry)
     lesions = replace(findings.lesions, labels=Volume(labels.array, grid, labels.unit))
     moved = Volume(image.array, grid, image.unit)
-    return Timepoint(moved, lesions, references, factor, recipe.biomarkers.peak_ml)
+    settings = recipe.biomarkers
+    return Timepoint(moved, lesions, references, factor, settings.peak_ml, settings.peak_centre)
 
 
 def _factors(
