@@ -197,3 +197,23 @@ def test_a_given_truth_counts_before_readers(run, patient: Path, tmp_path: Path)
     assert record["scores"]["dice"] == 1.0
     assert "truth from expert.nii.gz" in record["notes"]
     assert not any("readers" in note for note in record["notes"])
+
+
+def test_a_table_that_was_given_is_not_replaced_by_a_result_of_its_name(run, tmp_path: Path) -> None:
+    patient = phantoms.write_pet_patient(tmp_path / "p1", [BALL])
+    files = f"{patient / 'suv.nii.gz'},{patient / 'truth.nii.gz'}"
+    tables = {
+        "patients.csv": (f"image,mask\n{files}\n", ("measure",)),
+        "lesions.csv": (f"prediction,truth\n{files.replace('suv', 'truth')}\n", ("evaluate",)),
+        "cases.csv": ("case,dice\na,0.5\nb,0.6\n", ("compare",)),
+        "groups.csv": ("case,patient\na,1\nb,1\n", ("compare", tmp_path / "cases.csv", "--cases")),
+    }
+    for name, (text, _) in tables.items():
+        (tmp_path / name).write_text(text)
+    for name, (text, words) in tables.items():
+        result = run(*words, tmp_path / name, "-o", tmp_path / "p1" / "..")
+        assert result.exit_code == 1, name
+        assert "found the table that was given, under a result's name" in result.stderr
+        assert (tmp_path / name).read_text() == text
+        assert run(*words, tmp_path / name, "-o", tmp_path / "out" / name).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*tables, "out", "p1"])

@@ -56,14 +56,17 @@ def compare(
 
     Example: `lesionlab compare unet/ threshold/ --truth nifti/ -o compared/`
     """
+    from lesionlab import pipeline
     from lesionlab.evaluate.bootstrap import Bootstrap
     from lesionlab.pipeline import comparison as work
 
+    named = work.model_names(models)
+    pipeline.require_spared(out, work.TABLES, cases, *named.values())
     known = work.NOTHING_KNOWN if cases is None else work.case_table(cases)
     tested = [name.strip() for name in metrics.split(",") if name.strip()] or None
     with progress_bar() as progress:
         found = work.compare_files(
-            work.model_names(models),
+            named,
             truth,
             work.Wanted(tested, by or (), known),
             settings=Bootstrap(seed=seed),

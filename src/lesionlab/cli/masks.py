@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lesionlab.pipeline.measured import Drawn
     from lesionlab.report import CohortEntry
 
+MEASURED = ("lesions.csv", "patients.csv", "columns.csv", "long.csv", "ibsi_checklist.csv")
+"""The tables of many patients."""
 Mask = Annotated[
     Path,
     typer.Argument(
@@ -145,6 +147,8 @@ def measure(
     chosen = pipeline.named(pipeline.recipe_of(recipe), names)
     if pairs is not None:
         _refuse_for_many(specimen is not None or maps is not None or bool(liver or blood))
+        if out is not None:
+            pipeline.require_spared(out, MEASURED, image)
         measure_many(image.name, pairs, chosen, (out, long, as_json))
         return
     drawn = _mask_of_one(mask, long)

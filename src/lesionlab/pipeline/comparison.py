@@ -36,6 +36,8 @@ from lesionlab.report.tables import write_csv
 
 CASE_COLUMNS = ("case", "case_id")
 PATIENT_COLUMNS = ("patient", "patient_id")
+TABLES = ("means.csv", "differences.csv", "groups.csv", "cases.csv")
+"""What `write_compared` writes beside its page."""
 
 
 @dataclass(frozen=True)

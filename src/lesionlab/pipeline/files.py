@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,13 @@ def require_apart(results: Path, scan: Path) -> None:
         raise WriteError(
             results, f"a place in the scan {scan}", "one outside it: results are no part of a scan"
         )
+
+
+def require_spared(folder: Path, names: Collection[str], *given: Path | None) -> None:
+    """Raise WriteError where writing tables of these names into a folder would replace one that was given."""
+    for path in given:
+        if path is not None and path.name in names and path.parent.resolve() == folder.resolve():
+            raise WriteError(path, "the table that was given, under a result's name", "another folder (-o)")
 
 
 def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> None:
