@@ -188,6 +188,36 @@ def test_no_date_at_all_is_enough_for_times_within_a_day(given: str, scanned: st
     assert any("no date in the header" in w for w in found.warnings)
 
 
+@pytest.mark.parametrize("left", [{}, {"StudyDate": "20240229"}])
+@pytest.mark.parametrize("frames", [True, False])
+def test_beds_on_both_sides_of_midnight_without_dates(left: dict[str, Any], frames: bool) -> None:
+    slices = [at("235000", 59861.0), at("000100", 719861.0)]
+    found = audit(
+        [{key: value for key, value in item.items() if frames or "Frame" not in key} for item in slices],
+        without=(*DATELESS, "SeriesDate", "SeriesTime"),
+        RadiopharmaceuticalStartTime="221000",
+        **left,
+    )
+    assert found.factors == pytest.approx((ONE_HALF_LIFE,) * 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("stray", ["19000101104000", "20400101104000"])
+@pytest.mark.parametrize("keyword", ["DecayCorrectionDateTime", "SeriesDate"])
+def test_a_date_that_was_changed_alone_is_told_and_not_taken(keyword: str, stray: str) -> None:
+    """Its factor would be beyond every number."""
+    value = stray[:8] if keyword == "SeriesDate" else stray
+    found = audit([at("104000", 59861.0)], **{keyword: value})
+    assert found.factors[0] == pytest.approx(ONE_HALF_LIFE, rel=1e-4)
+    assert all(c.factor == pytest.approx(ONE_HALF_LIFE, rel=1e-4) for c in found.candidates)
+    assert any(f"{stray[:4]}-01-01 10:40:00 is no decay reference" in w for w in found.warnings)
+
+
+@pytest.mark.parametrize("reference_ms", [1e15, -1e15])
+def test_a_frame_reference_time_beyond_all_dates_is_no_evidence(reference_ms: float) -> None:
+    found = audit([at("104000", reference_ms)])
+    assert found.tags[-1] == "SeriesTime" and found.factors[0] == pytest.approx(ONE_HALF_LIFE)
+
+
 def test_a_zone_offset_counts_only_beside_the_series_own() -> None:
     """Without TimezoneOffsetFromUTC all times are the scanner's; with it, another offset is another clock."""
     offset = "20240301090000.000+0100"

@@ -17,6 +17,8 @@ from lesionlab.standardise.suv_header import PetSeries, dose_bq, half_life_s, we
 from lesionlab.standardise.suv_times import AGREEMENT, acquired_at, administered_at, frame_s, references
 
 HALF_LIVES: Final = 6.0
+FAR_HALF_LIVES: Final = 100.0
+"""A candidate farther from the administration has another date, as in anonymised files, and no factor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,18 @@ def corrected_to_start(series: PetSeries, settings: SuvSettings) -> Decayed:
     found = references(series, life.value, acquired.value, autopet=settings.times == "autopet")
     require_window(series, given.tags[0], given.value, found.taken, life.value)
 
-    def factor(reference: datetime) -> float:
-        elapsed_s = (reference - given.value).total_seconds()
-        return weight.value * 1000.0 / (dose.value * math.exp(-math.log(2) * elapsed_s / life.value))
+    def halvings(reference: datetime) -> float:
+        return (reference - given.value).total_seconds() / life.value
 
-    candidates = tuple(Candidate(name, when, factor(when)) for name, when in (found.taken, *found.others))
+    near = [named for named in (found.taken, *found.others) if abs(halvings(named[1])) <= FAR_HALF_LIVES]
+    whole = weight.value * 1000.0 / dose.value
+    candidates = tuple(Candidate(name, when, whole * 2.0 ** halvings(when)) for name, when in near)
     parts = (weight, dose, life, acquired, given)
     warnings = [*(w for part in parts for w in part.warnings), *found.warnings]
+    for name, when in found.others:
+        if (name, when) not in near:
+            away = f"{abs(halvings(when)):.0f} half-lives from the administration"
+            warnings.append(f"{name} {when:%Y-%m-%d %H:%M:%S} is no decay reference: {away}")
     factors = [candidate.factor for candidate in candidates]
     if max(factors) > min(factors) * (1 + AGREEMENT):
         spread = 100 * (max(factors) / min(factors) - 1)

@@ -31,11 +31,13 @@ def acquired_at(series: PetSeries) -> Known[tuple[datetime, ...]]:
 
     Enhanced files state it per frame, classic ones in two attributes or one. A time without a date is put on
     another date of the header (SeriesDate first), else on the day of the administration, else on any
-    day; the warning says which. Raises SuvError for a slice without any time.
+    day, and beds on both sides of a midnight stay together; the warning says which. Raises SuvError for a
+    slice without any time.
     """
     known: list[datetime] = []
     tags: dict[str, None] = {}
     warnings: dict[str, None] = {}
+    dateless = 0
     for item in series.each():
         found = _acquired(item)
         if found is None:
@@ -43,6 +45,10 @@ def acquired_at(series: PetSeries) -> Known[tuple[datetime, ...]]:
         known.append(found.value)
         tags |= dict.fromkeys(found.tags)
         warnings |= dict.fromkeys(found.warnings)
+        dateless += bool(found.warnings)
+    if dateless == len(known) and max(known) - min(known) > DAY / 2:
+        # no scan takes half a day: those in the small hours were acquired after midnight
+        known = [when + DAY if max(known) - when > DAY / 2 else when for when in known]
     return Known(tuple(known), tuple(tags), tuple(warnings))
 
 
@@ -207,7 +213,10 @@ def back_computed(item: Mapping[str, Any], started: datetime, half_life_s: float
         return None
     rate = math.log(2) / half_life_s
     average_s = math.log(rate * duration / -math.expm1(-rate * duration)) / rate
-    return started + timedelta(seconds=average_s - reference_ms / 1000.0)
+    try:
+        return started + timedelta(seconds=average_s - reference_ms / 1000.0)
+    except OverflowError:  # before the first year or after the last: the number is none of ms
+        return None
 
 
 def frame_s(item: Mapping[str, Any]) -> float | None:
