@@ -137,6 +137,26 @@ def test_a_conversion_by_other_code_is_made_anew(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*/network.xml"))) == 2
 
 
+@pytest.mark.parametrize("damage", ["words", "weights", "none"])
+def test_a_kept_conversion_that_is_damaged_is_made_anew(damage, tmp_path):
+    """As a power cut leaves it, or a second process that puts its own in its place meanwhile."""
+    wish = wish_of((8, 8, 8), backend="openvino", caches=(tmp_path,))
+    sample = np.random.default_rng(2).normal(size=(1, 2, 8, 8, 8)).astype(np.float32)
+    expected = backends_of([network(3)], wish)[0][0].run(sample).copy()
+    words = next(tmp_path.glob("*/network.xml"))
+    if damage == "words":
+        words.write_bytes(words.read_bytes()[:1000])
+    elif damage == "weights":
+        words.with_suffix(".bin").write_bytes(b"")
+    else:
+        words.with_suffix(".bin").unlink()
+    again, notes = backends_of([network(3)], wish)
+    kept, _ = make_backends([lambda: pytest.fail("converted again")], ["weights 0"], wish)
+    for backend in (again[0], kept[0]):
+        assert not notes and backend.name == "openvino on cpu in fp32"
+        np.testing.assert_array_equal(backend.run(sample), expected)
+
+
 def test_openvino_reports_to_nobody(tmp_path):
     backends_of([network(5)], wish_of((8, 8, 8), backend="openvino", caches=(tmp_path,)))
     from openvino.tools import ovc

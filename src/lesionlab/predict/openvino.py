@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -47,15 +48,16 @@ class OpenVinoBackend:
         hint, self.notes = _precision(wish.precision)
         self.name = f"openvino on cpu in {'fp32' if hint == 'f32' else hint}"
         shape = (1, wish.channels, *(wish.patch[1:] if wish.flat else wish.patch))
-        file = _cached(name, shape, wish.caches)
         element_bytes = 4 if hint == "f32" else 2
-        if file is not None:
-            model = _leaner(_core().read_model(file), hint)
-            self.work = openvino_bytes(model, element_bytes)
-            self.request = _compiled(model, hint)
-            # the weights were put in the processor's order elsewhere
-            let_go(file.with_suffix(".bin"))
-            return
+        for file in _cached(name, shape, wish.caches):
+            # a damaged file, or one that another process replaces just now: converted anew
+            with suppress(RuntimeError):
+                model = _leaner(_core().read_model(file), hint)
+                self.work = openvino_bytes(model, element_bytes)
+                self.request = _compiled(model, hint)
+                # the weights were put in the processor's order elsewhere
+                let_go(file.with_suffix(".bin"))
+                return
         network = build().eval()
         model = folded(_convert(network, shape))
         leaner = _leaner(model, hint)
@@ -156,9 +158,9 @@ def _made_by() -> str:
     return "|".join([sha256_of(files), *map(version, PACKAGES)])
 
 
-def _cached(name: str, shape: tuple[int, ...], caches: tuple[Path, ...]) -> Path | None:
+def _cached(name: str, shape: tuple[int, ...], caches: tuple[Path, ...]) -> list[Path]:
     files = [folder / _file_name(name, shape) / "network.xml" for folder in caches]
-    return next((file for file in files if file.is_file()), None)
+    return [file for file in files if file.is_file()]
 
 
 def _keep(model: Any, name: str, shape: tuple[int, ...], caches: tuple[Path, ...]) -> None:
