@@ -54,6 +54,29 @@ def test_the_way_in_and_out_is_that_of_nnunet(target, spacing, transpose, masked
         np.testing.assert_array_equal(alone, ours)
 
 
+@pytest.mark.parametrize("threshold", [1.5, 10.0])
+def test_which_slices_are_thick_is_for_the_plans_to_say(threshold):
+    how = {"is_seg": False, "order_z": 0, "force_separate_z": None}
+    kinds = {"data": {**how, "order": 3}, "probabilities": {**how, "order": 1}}
+    stated = {"separate_z_anisotropy_threshold": threshold}
+    changes = {f"resampling_fn_{kind}_kwargs": {**kwargs, **stated} for kind, kwargs in kinds.items()}
+    spacing = (5.0, 2.5, 2.5) if threshold < 3 else (9.0, 1.5, 1.5)
+    plans, configuration = plan_of((3.0, 2.0, 2.0), masked=False, **changes)
+    space, data = Space(plans, configuration, "case", spacing), scan((12, 21, 16))
+    found = space.enter(data)
+    expected, _, properties = DefaultPreprocessor(verbose=False).run_case_npy(
+        data, None, {"spacing": list(spacing)}, plans, configuration, {}
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=3e-6 * np.abs(theirs).max())
+    logits = np.random.default_rng(1).normal(size=(2, *found.shape[1:])).astype(np.float32)
+    labels = plans.get_label_manager({"labels": {"background": 0, "lesion": 1}})
+    mask = convert_predicted_logits_to_segmentation_with_correct_shape(
+        torch.from_numpy(logits), plans, configuration, labels, properties
+    )
+    np.testing.assert_array_equal(space.leave([logits[1:] - logits[:1]])[0], mask)
+
+
 def test_another_resampling_of_the_plans_is_called_as_it_is():
     plain = plan_of((2.0, 2.0, 2.0))
     linear = {"is_seg": False, "order": 1, "order_z": 1, "force_separate_z": True}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lesionlab.core.components import foreground_box
 from lesionlab.core.errors import BundleError
-from lesionlab.core.resize import ORDERS, low_resolution_axis, resize
+from lesionlab.core.resize import ANISOTROPY, ORDERS, low_resolution_axis, resize
 from lesionlab.core.resize_planes import resize_planes
 from lesionlab.predict.channels import Channel, Crop, cuts_of, not_empty
 from lesionlab.predict.decide import FloatArray, Rule, decide, rule_of
@@ -182,7 +182,10 @@ class Space:
     @staticmethod
     def _apart(settings: dict[str, Any], old: list[float], new: list[float]) -> int | None:
         """The axis that is resampled by nearest plane."""
-        return low_resolution_axis(old, new) if settings.get("force_separate_z", False) is None else None
+        if settings.get("force_separate_z", False) is not None:
+            return None
+        threshold = settings.get("separate_z_anisotropy_threshold", ANISOTROPY)
+        return low_resolution_axis(old, new, threshold=threshold)
 
     def _resample(
         self, array: FloatArray, shape: tuple[int, ...], spacings: tuple[list[float], list[float]], kind: str
