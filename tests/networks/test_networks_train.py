@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lesionlab.core.errors import BundleError, RecipeError
+from lesionlab.core.learning import NetworkSettings
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.workspace import open_workspace
-from lesionlab.networks.registry import NETWORKS
+from lesionlab.networks.build import build_network
+from lesionlab.networks.registry import NETWORKS, plan_network
 from lesionlab.plan import plan_dataset
 from lesionlab.predict import Bundle, load_bundle, predict, write_bundle
 from lesionlab.report import save_volume
+from lesionlab.study.held_out import cost_of
 from lesionlab.train import train_fold
 from networks_phantom import sphere_case, tiny_recipe
 
@@ -49,6 +53,17 @@ def bundle_of(root: Path, recipe: Recipe) -> Bundle:
     workspace, recipe = open_workspace(root)
     model = workspace.model(recipe.network.configuration)
     return load_bundle(write_bundle(model, recipe, "# tiny\n", root / "bundle"))
+
+
+@pytest.mark.parametrize("name", ["swin-unetr", "unext", "efficientnet-unet"])
+def test_the_parameters_that_a_study_tells_are_those_that_are_trained(name: str, tmp_path: Path) -> None:
+    entry = NETWORKS[name]
+    settings = NetworkSettings(architecture=name, first_features=12)
+    plan = plan_network(entry, settings, [32, 64], [])
+    network = build_network(plan, 1, 2, deep_supervision=False, subject=name)
+    torch.save({"network_weights": network.state_dict()}, tmp_path / "checkpoint_final.pth")
+    cost = cost_of(tmp_path, tiny_recipe(), 2)
+    assert cost.parameters == sum(one.numel() for one in network.parameters())
 
 
 @pytest.mark.slow

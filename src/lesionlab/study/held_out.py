@@ -193,12 +193,13 @@ def cost_of(fold: Path, recipe: Recipe, batch_size: int) -> Cost:
 
 
 def _parameters(checkpoint: Path) -> int:
-    """Weights of a checkpoint, each counted once however many names it has; no running statistics."""
+    """Weights of a checkpoint, each counted once however many names it has; no statistics, no tables."""
     import torch
 
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["network_weights"]
     seen = {}
     for name, tensor in weights.items():
-        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+        # whole numbers are counters and tables of places, which nothing trains
+        if tensor.is_floating_point() and not name.endswith(("running_mean", "running_var")):
             seen[tensor.data_ptr()] = tensor.numel()
     return sum(seen.values())
