@@ -60,6 +60,23 @@ def test_arguments_that_cannot_be(run, timepoints, tmp_path, options, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_comparison_replaces_no_patients_report_and_is_no_part_of_a_scan(run, timepoints, tmp_path):
+    out = tmp_path / "out"
+    for folder in timepoints:
+        assert run("examine", folder, "-o", out / folder.name).exit_code == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    examined = [out / folder.name for folder in timepoints]
+    for pair, place, words in (
+        (examined, examined[0], "found run.json of other results; needed a folder of its own"),
+        (timepoints, timepoints[1], f"found a place in the scan {timepoints[1]}"),
+    ):
+        result = run("response", *pair, "-o", place, "--align", "none")
+        assert result.exit_code == 1
+        assert words in result.stderr
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert run("response", *examined, "-o", examined[1] / "response", "--align", "none").exit_code == 0
+
+
 def test_measure_takes_reference_places(run, timepoints):
     mask = timepoints[0] / "truth.nii.gz"
     places = ["--liver=20,20,20", "--blood=100,100,20"]

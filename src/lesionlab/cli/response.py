@@ -97,6 +97,10 @@ def response(
         raise typer.BadParameter("a model says itself what is measured", param_hint="--recipe")
     method: Any = pipeline.recipe_of(recipe) if model is None else load_bundle(model)
     rules = Rules(align, within_mm, cast("Formula", lean_body_mass))
+    pipeline.require_no_results(out)
+    for source in (baseline, followup):
+        if not (source / "run.json").is_file():
+            pipeline.require_apart(out, source)
     with progress_bar() as progress:
         comparison = compare(scans[0], scans[1], method, rules, progress=progress)
         page = write_comparison(comparison, out)

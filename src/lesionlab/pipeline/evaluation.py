@@ -203,10 +203,10 @@ def _probabilities(probed: Sequence[Probed]) -> dict[str, Any]:
 
 
 def require_no_results(folder: Path) -> None:
-    """Raise WriteError for a folder with results of `examine` or `measure`, whose lesions.csv would go."""
+    """Raise WriteError for a folder with results of `examine` or `measure`, whose tables or page would go."""
     there = [name for name in ("run.json", "cohort.json") if (folder / name).is_file()]
     if there:
-        raise WriteError(folder, f"{there[0]} of other results", "a folder of its own for the scores")
+        raise WriteError(folder, f"{there[0]} of other results", "a folder of its own")
 
 
 def write_evaluation(
