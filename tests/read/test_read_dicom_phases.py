@@ -100,6 +100,24 @@ def test_water_and_fat_are_no_phases(tmp_path: Path, content_times: bool) -> Non
     assert_phases(tmp_path, volumes, "ordered by AcquisitionTime")
 
 
+def test_phases_over_midnight_without_dates(tmp_path: Path) -> None:
+    volumes, files = write_phases(tmp_path)
+    for written, time in zip(files, ("235930", "000100", "000230"), strict=True):
+        edit_all(written, AcquisitionTime=time)
+        for path in written:
+            edit(path, lambda d: d.pop("AcquisitionDate", None))
+    assert_phases(tmp_path, volumes, "ordered by AcquisitionTime")
+
+
+@pytest.mark.parametrize("keyword", ["EchoTime", "FlipAngle", "InversionTime"])
+def test_images_acquired_otherwise_are_no_phases(tmp_path: Path, keyword: str) -> None:
+    _, files = write_phases(tmp_path, 2)
+    for written, value in zip(files, ("2", "15"), strict=True):
+        edit_all(written, **{keyword: value})
+    with pytest.raises(ReadError, match=f"found several {keyword} in MR .*; needed one {keyword} per series"):
+        open_case(tmp_path)
+
+
 def test_a_phase_with_a_missing_slice_is_refused(tmp_path: Path) -> None:
     _, files = write_phases(tmp_path)
     files[1][2].unlink()
@@ -115,19 +133,35 @@ def test_copies_are_no_phases(tmp_path: Path) -> None:
         open_case(tmp_path)
 
 
-def test_a_multi_frame_file_is_split_too(tmp_path: Path) -> None:
+def multi_frame(files: list[list[Path]]) -> pydicom.Dataset:
+    """All files as the frames of one, phase after phase."""
     legacy = pytest.importorskip("highdicom.legacy")
-    volumes, files = write_phases(tmp_path / "classic", 2)
-    for written, time in zip(files, ("100000", "100130"), strict=True):
-        edit_all(written, AcquisitionTime=time)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        enhanced = legacy.LegacyConvertedEnhancedMRImage(
+        return legacy.LegacyConvertedEnhancedMRImage(
             [pydicom.dcmread(f) for written in files for f in written],
             series_instance_uid="1.2.3.4",
             series_number=7,
             sop_instance_uid="1.2.3.4.5",
             instance_number=1,
         )
-        enhanced.save_as(tmp_path / "enhanced")
+
+
+def test_a_multi_frame_file_is_split_too(tmp_path: Path) -> None:
+    volumes, files = write_phases(tmp_path / "classic", 2)
+    for written, time in zip(files, ("100000", "100130"), strict=True):
+        edit_all(written, AcquisitionTime=time)
+    multi_frame(files).save_as(tmp_path / "enhanced")
     assert_phases(tmp_path / "enhanced", volumes, "2 phases of 6 slices")
+
+
+def test_echoes_of_a_multi_frame_file_are_no_phases(tmp_path: Path) -> None:
+    _, files = write_phases(tmp_path / "classic", 2)
+    enhanced = multi_frame(files)
+    for number, group in enumerate(enhanced.PerFrameFunctionalGroupsSequence):
+        echo = pydicom.Dataset()
+        echo.EffectiveEchoTime = 2.3 if number < 6 else 4.6
+        group.MREchoSequence = [echo]
+    enhanced.save_as(tmp_path / "enhanced")
+    with pytest.raises(ReadError, match="found several EffectiveEchoTime in MR series"):
+        open_case(tmp_path / "enhanced")

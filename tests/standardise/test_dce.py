@@ -166,6 +166,31 @@ def test_series_of_their_own_become_phases(tmp_path: Path) -> None:
     assert phases_of(found, DEFAULT).times_s == pytest.approx((-45, 45, 135))
 
 
+@pytest.mark.parametrize("times", [None, ("100300", "100200", "100100")])
+def test_phases_of_one_series_keep_their_order_beside_another_series(
+    tmp_path: Path, times: tuple[str, ...] | None
+) -> None:
+    """What ordered them alone orders them beside a T2 series too, whatever a clock of theirs says."""
+    volumes = [mr_volume(seed=s) for s in (1, 2, 3)]
+    common = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.3.4", "PatientID": "P7"}
+    for phase, volume in enumerate(volumes):
+        files = write_mr(tmp_path / str(phase), volume, StudyFacts(seed=phase))
+        edit_all(files, SeriesInstanceUID="1.2.3.99", TemporalPositionIdentifier=phase + 1, **common)
+        if times:
+            edit_all(files, AcquisitionTime=times[phase])
+    t2 = write_mr(tmp_path / "t2", study=StudyFacts(seed=9))
+    edit_all(t2, SeriesDescription="T2", EchoTime="80", **common)
+    found = with_phases(open_case(tmp_path))
+    assert phase_names(found) == ("pre", "post1", "post2") and "mr_t2" in found.channels
+    for name, volume in zip(phase_names(found), volumes, strict=True):
+        np.testing.assert_array_equal(found.channels[name].array, volume.array)
+
+
+def test_series_on_both_sides_of_midnight_without_dates() -> None:
+    found = with_phases(mr_case(("mr_a", "2", "000130"), ("mr_b", "2", "235930"), ("mr_c", "2", "000030")))
+    assert "phases: pre = mr_b, post1 = mr_c, post2 = mr_a" in found.notes
+
+
 def mr_case(*descriptions: tuple[str, str, str]) -> Case:
     """A case of MR series (name, EchoTime, AcquisitionTime) on one grid."""
     volume = mr_volume()

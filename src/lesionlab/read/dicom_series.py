@@ -142,7 +142,8 @@ def _phases(series: Series, notes: list[str]) -> list[Series]:
     """The phases of a series in which every position repeats alike; the series itself where none does.
 
     Only MR is split; repeated positions of other modalities are duplicates, which `stack` refuses. Raises
-    ReadError for positions that repeat unequally often, and for echoes and diffusion weightings.
+    ReadError for positions that repeat unequally often, and for echoes, diffusion weightings, flip angles and
+    inversion times.
     """
     heights = np.round(heights_of(series.slices), 2)
     places, counts = np.unique(heights, return_counts=True)
@@ -156,7 +157,7 @@ def _phases(series: Series, notes: list[str]) -> list[Series]:
             f"{len(places)} positions with {low} to {high} images each in {series.label}",
             "as many images at every position as there are phases",
         )
-    for keyword in ("EchoTime", "DiffusionBValue"):
+    for keyword in _OTHERWISE:
         if len({str(s.get(keyword)) for s in series.slices}) > 1:
             raise ReadError(
                 series.slices[0].path.parent,
@@ -168,6 +169,8 @@ def _phases(series: Series, notes: list[str]) -> list[Series]:
     return [replace(series, slices=tuple(part), phase=index) for index, part in enumerate(ordered)]
 
 
+_OTHERWISE = ("EchoTime", "EffectiveEchoTime", "DiffusionBValue", "FlipAngle", "InversionTime")
+"""Attributes that phases of one acquisition have in common; images that differ in one are no phases."""
 _ACQUIRED_KEYWORDS = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
@@ -176,6 +179,8 @@ _ACQUIRED_KEYWORDS = (
     "AcquisitionTime",
 )
 _CLOCKS = ("AcquisitionTime", "ContentTime")
+_DAY = 240000.0
+"""A day on a clock that reads HHMMSS."""
 _PHASE_KEYWORDS = (*_ACQUIRED_KEYWORDS, "ContentTime")
 
 
@@ -190,7 +195,7 @@ def _phase_order(series: Series, heights: Any, count: int) -> tuple[str, list[li
     places = len(series.slices) // count
     kinds = _kinds(series, places)
     for keyword in _ACQUIRED_KEYWORDS if kinds else _PHASE_KEYWORDS:
-        values = [_moment(s, keyword) for s in series.slices]
+        values = _moments(series, keyword)
         if None in values:
             continue
         known = sorted({v for v in values if v is not None})
@@ -226,6 +231,16 @@ def _kinds(series: Series, places: int) -> str:
         parts["/".join([words] if isinstance(words, str) else map(str, words))].append(item)
     told = len(parts) > 1 and all(_distinct(part) == places for part in parts.values())
     return " and ".join(sorted(parts)) if told else ""
+
+
+def _moments(series: Series, keyword: str) -> list[float | None]:
+    """The attribute of every slice; clock times without dates that are half a day apart lie at a midnight."""
+    values = [_moment(s, keyword) for s in series.slices]
+    known = [v for v in values if v is not None]
+    latest = max(known, default=0.0)
+    if keyword not in _CLOCKS or latest >= _DAY or latest - min(known, default=0.0) <= _DAY / 2:
+        return values
+    return [v + _DAY if v is not None and latest - v > _DAY / 2 else v for v in values]
 
 
 def _moment(item: Slice, keyword: str) -> float | None:

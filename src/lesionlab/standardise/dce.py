@@ -206,7 +206,13 @@ def with_phases(case: Case) -> Case:
 
 
 def _in_time(case: Case, names: Sequence[str]) -> list[str] | None:
-    """Series in the order of their starts; None when no clock tells all of them apart."""
+    """Series in the order of their starts; None when no clock tells all of them apart.
+
+    Phases of one DICOM series keep the order that reading found for them, by a clock or another attribute.
+    """
+    uids = {str(case.facts.channels[name].header.get("SeriesInstanceUID", "")) for name in names}
+    if len(uids) == 1 and "" not in uids:
+        return list(names)
     for keyword, day in CLOCKS:
         starts: dict[str, float] = {}
         for name in names:
@@ -215,6 +221,10 @@ def _in_time(case: Case, names: Sequence[str]) -> list[str] | None:
             known = [m for m in moments if m is not None]
             if len(known) == len(moments):
                 starts[name] = min(known)
+        latest = max(starts.values(), default=0.0)
+        if latest < DAY_S:
+            # Midnight between two series whose date is not stated.
+            starts = {n: s + DAY_S if s < latest - DAY_S / 2.0 else s for n, s in starts.items()}
         if len(starts) == len(names) == len(set(starts.values())):
             return sorted(names, key=starts.__getitem__)
     return None
