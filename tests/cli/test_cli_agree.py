@@ -142,7 +142,9 @@ def test_readers_their_consensus_and_a_model_among_them(run, readings: Path) -> 
         rows = list(csv.DictReader(file))
     assert len(rows) == 6 * (3 + 3)
     lost = [float(row["dice"]) for row in rows if (row["case"], row["first"]) == ("p5", "model")]
-    assert lost == [0.0, 0.0, 0.0]  # a missing prediction counts as an empty one
+    assert lost == [0.0, 0.0, 0.0]  # a missing prediction counts as an empty one, and is told
+    assert answer["notes"] == {"p5": ["no prediction: taken as an empty one"]}
+    assert "note: case p5: no prediction: taken as an empty one" in result.stderr
     agreed = sitk.GetArrayFromImage(sitk.ReadImage(str(readings / "out" / "consensus" / "p0.nii.gz")))
     assert np.flatnonzero(agreed).tolist() == list(range(102, 162))  # where bert and one of the others are
     told = run("observers", *names, "-m", readings / "model", "-o", readings / "out").stdout

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from lesionlab.cli.scans import list_failures
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, shown, table
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, say, shown, table
 
 if TYPE_CHECKING:
     from lesionlab.evaluate.agreement import Agreement
@@ -115,6 +115,9 @@ def observers(
     with progress_bar() as progress:
         outcomes = work.read_cases(model_names(readers), model, consensus=how, out=out, progress=progress)
     written = work.write_observers(outcomes, out)
+    for outcome in outcomes:
+        for note in outcome.value.notes if outcome.value is not None else ():
+            say(f"note: case {outcome.name}: {note}")
     if as_json:
         answer_json({**work.observers_of(outcomes), "written": str(written)})
     else:

@@ -114,6 +114,7 @@ def observers_of(outcomes: Sequence[Outcome[Read]], settings: Bootstrap = STANDA
     return {
         "cases": len(done),
         "failed": {o.name: o.error for o in outcomes if o.error is not None},
+        "notes": {one.case_id: list(one.notes) for one in done if one.notes},
         "intervals": asdict(settings),
         "pairs": pairs,
         "model": {s: {**asdict(f), "standing": f.standing} for s, f in standing(outcomes, settings).items()},
