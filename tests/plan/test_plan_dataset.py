@@ -228,6 +228,26 @@ def test_a_trained_workspace_is_not_planned_for_something_else(tiny_workspace, t
     assert plan_tiny(root, recipe) == root
 
 
+@pytest.mark.parametrize("what", ["blank", "copy"])
+def test_a_trained_workspace_may_be_planned_again_with_what_was_left_out_of_it(what, tmp_path):
+    recipe = tiny_recipe().changed(training={"duplicates": "drop"})
+    extra = with_truth(sphere_case(9), None)
+    if what == "copy":
+        extra = replace(sphere_case(1), id="copy", patient_id="other")
+    cases = [*(sphere_case(number) for number in range(6)), extra]
+    first = plan_dataset(cases, recipe, tmp_path / "w", save_volume)
+    trained = first.workspace.model("3d_fullres") / "fold_0" / "checkpoint_latest.pth"
+    trained.parent.mkdir(parents=True)
+    trained.touch()
+    before = {file: file.read_bytes() for file in first.workspace.raw.rglob("*.nii.gz")}
+    again = plan_dataset(cases, recipe, tmp_path / "w", save_volume)
+    assert (again.failed, again.dropped, again.folds) == (first.failed, first.dropped, first.folds)
+    assert {file: file.read_bytes() for file in first.workspace.raw.rglob("*.nii.gz")} == before
+    with pytest.raises(DatasetError, match="needed a new workspace"):
+        plan_dataset([*cases, sphere_case(10)], recipe, tmp_path / "w", save_volume)
+    assert {file: file.read_bytes() for file in first.workspace.raw.rglob("*.nii.gz")} == before
+
+
 @pytest.mark.parametrize("what", ["truth", "image", "folds"])
 def test_a_trained_workspace_is_not_planned_with_other_images_or_folds(what, tiny_workspace, tmp_path):
     """Else weights would be taken for those of the new plan, and of patients that are now held out."""

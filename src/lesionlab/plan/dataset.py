@@ -81,6 +81,18 @@ class Plan:
     twins: tuple[Twin, ...] = ()
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The cases of a training that is here already: patients by case, and the copies that were left out."""
+
+    patients: dict[str, str]
+    dropped: frozenset[str]
+
+    def knows(self, name: str, patient: str) -> bool:
+        """True for a case that was there when the training was planned."""
+        return name in self.dropped or self.patients.get(name) == patient
+
+
 def plan_dataset(
     cases: Iterable[Case], recipe: Recipe, root: Path, save: SaveVolume, progress: Progress = silent
 ) -> Plan:
@@ -180,7 +192,7 @@ def _gathered(
     """What `gather_dataset` does; cases that failed are added to `failed` with their reasons."""
     workspace, save = place
     root = workspace.root
-    trained = _trained_patients(workspace, recipe)
+    trained = _trained(workspace, recipe)
     with Fingerprint(workspace.preprocessed) as fingerprint:
         seen = _write_cases(cases, recipe, workspace, save, (fingerprint, trained, failed))
         if not seen:
@@ -188,7 +200,7 @@ def _gathered(
         twins = find_twins(list(seen.values()))
         settled = settle(list(seen.values()), twins, recipe.training.duplicates, root)
         patients = {name: one.patient for name, one in seen.items() if name not in settled.dropped}
-        if trained is not None and trained != patients:
+        if trained is not None and trained.patients != patients:
             raise _other_training(root)
         lesions = {label for name, label in recipe.labels.items() if name != IGNORED}
         with_lesion = {name: not lesions.isdisjoint(seen[name].labels) for name in patients}
@@ -210,12 +222,11 @@ def _write_cases(
     recipe: Recipe,
     workspace: Workspace,
     save: SaveVolume,
-    state: tuple[Fingerprint, dict[str, str] | None, dict[str, str]],
+    state: tuple[Fingerprint, Trained | None, dict[str, str]],
 ) -> dict[str, Seen]:
     """Write the raw files of all cases and remember each by name.
 
-    `state` is the fingerprint, which grows, the patients by case of a training that is here already, and the
-    cases that failed with their reasons, which grow.
+    `state`: the fingerprint, which grows; the cases of a training; why cases failed, which grows.
     """
     fingerprint, trained, failed = state
     seen: dict[str, Seen] = {}
@@ -223,15 +234,16 @@ def _write_cases(
         name = nnunet_id(case.id)
         if name in seen:
             raise DatasetError(case.id, f"a second case named {name!r}", "case ids that differ")
-        if trained is not None and trained.get(name) != case.patient_id:
-            raise _other_training(workspace.root)
         try:
             labels = _labels_of(case, recipe)
             volumes, truth = _as_seen(case, recipe)
         except (DatasetError, GeometryError, BundleError) as error:
             failed[case.id] = str(error)
             continue
-        _write_case(name, (*volumes, truth), workspace, save, trained is not None)
+        if trained is not None and not trained.knows(name, case.patient_id):
+            raise _other_training(workspace.root)
+        if trained is None or name not in trained.dropped:
+            _write_case(name, (*volumes, truth), workspace, save, trained is not None)
         fingerprint.add(name, [v.array for v in volumes], truth.array, volumes[0].geometry.spacing)
         bits = look(case.channels[case.reference].array)
         seen[name] = Seen(name, case.patient_id, labels, case.diagnosis, bits)
@@ -297,8 +309,8 @@ def _require_labels(labels: Sequence[frozenset[int]], recipe: Recipe, root: Path
             raise DatasetError(root, f"label {name!r} ({label}) in none of {len(labels)} cases", needed)
 
 
-def _trained_patients(workspace: Workspace, recipe: Recipe) -> dict[str, str] | None:
-    """Patients by case of a training that is here already, None where there is none.
+def _trained(workspace: Workspace, recipe: Recipe) -> Trained | None:
+    """The cases of a training that is here already, None where there is none.
 
     Planning anew under a training of something else is refused before anything is written: its weights
     would look like the new plan's, and know patients that the new folds hold out.
@@ -307,8 +319,8 @@ def _trained_patients(workspace: Workspace, recipe: Recipe) -> dict[str, str] | 
         return None
     if load_recipe(workspace.recipe_file) != recipe:
         raise _other_training(workspace.root)
-    patients: dict[str, str] = json.loads(workspace.cases_file.read_text(encoding="utf-8"))["patients"]
-    return patients
+    record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
+    return Trained(record["patients"], frozenset(record["dropped"]))
 
 
 def _other_training(root: Path) -> DatasetError:
