@@ -157,7 +157,9 @@ def _read_by_two(case: Case, shift: int) -> Case:
     return replace(case, observers={"first": case.truth, "second": second})
 
 
-@pytest.mark.parametrize(("amount", "steps", "warm_up"), [(20, 10, 9), (2, 1, 0), (2000, 1000, 50)])
+@pytest.mark.parametrize(
+    ("amount", "steps", "warm_up"), [(20, 10, 9), (2, 1, 0), (2000, 1000, 50), (150, 75, 50), (160, 80, 50)]
+)
 def test_warm_up_adds_no_patches(amount: int, steps: int, warm_up: int) -> None:
     recipe = phantom.tiny_recipe().changed(training={"epochs": 100, "warm_up_epochs": 50, "iterations": 10})
     training = paced(recipe, "patches", amount, 2).training

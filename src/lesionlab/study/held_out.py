@@ -153,7 +153,11 @@ def paced(recipe: Recipe, protocol: str, amount: float, batch_size: int) -> Reci
     steps = max(1, round(amount / batch_size))
     warm_up = min(recipe.training.warm_up_epochs, steps - 1)
     epochs = max(1 + warm_up, round(steps / recipe.training.iterations))
-    paced = {"epochs": epochs, "iterations": round(steps / epochs), "warm_up_epochs": warm_up}
+    # epochs of a long warm-up are short: rounding their length up or down would be many patches
+    short = steps // epochs
+    lengths = ((epochs, round(steps / epochs)), (round(steps / short), short))
+    epochs, iterations = min(lengths, key=lambda pair: abs(pair[0] * pair[1] - steps))
+    paced = {"epochs": epochs, "iterations": iterations, "warm_up_epochs": warm_up}
     return recipe.changed(training=paced)
 
 
