@@ -12,7 +12,7 @@ import pytest
 
 import networks_phantom as phantom
 from lesionlab.core.case import Case
-from lesionlab.core.errors import MemoryNeedError
+from lesionlab.core.errors import DatasetError, MemoryNeedError
 from lesionlab.networks.nnunet import load_prepared
 from lesionlab.pipeline.files import write_converted
 from lesionlab.study import held_out, load_study, report_study, run_study
@@ -115,6 +115,14 @@ def test_planning_a_variant_leaves_the_cases_that_another_trains_on(tmp_path: Pa
         marks.append({file: file.stat().st_mtime_ns for file in files})
     assert len(marks[0]) < len(marks[1]) == len(marks[2])
     assert marks[0].items() <= marks[1].items() and marks[1] == marks[2]
+
+
+def test_too_few_patients_for_an_inner_part_are_told_by_its_setting(tmp_path: Path) -> None:
+    words = '[[variants]]\nname = "a"\nrecipe = "pet-threshold"\n[post_processing]\nlearn_on = "inner"\n'
+    bench = study_of(tmp_path, words, [phantom.sphere_case(number) for number in range(6)])
+    told = r"fold 0: found 3 patients to train on; needed at least 5, .* \(inner_folds\)"
+    with pytest.raises(DatasetError, match=told):
+        run_study(bench.study, tmp_path / "work", device="cpu")
 
 
 def test_memory_that_was_short_once_is_no_missed_case_for_ever(tmp_path: Path, monkeypatch) -> None:

@@ -192,6 +192,9 @@ def splits_of(
         if study.inner:
             own = {case: patients[case] for case in train}
             parts = study.settings.post_processing.inner_folds
+            if (known := len(set(own.values()))) < parts:
+                needed = f"at least {parts}, one of so many parts is kept from training (inner_folds)"
+                raise DatasetError(f"fold {number}", f"{known} patients to train on", needed)
             first = patient_folds(own, parts, number, with_lesion={case: with_lesion[case] for case in own})[
                 0
             ]
