@@ -16,7 +16,7 @@ from lesionlab import convert_cohort, examine, examine_cohort, find_recipe
 from lesionlab.core.errors import BundleError, ReadError, TrainingError, WriteError
 from lesionlab.core.files import jsonable, sha256_of, writing
 from lesionlab.core.tasks import Task, run_tasks, silent
-from lesionlab.pipeline import cohort, findings_of_mask, is_one_case, kept
+from lesionlab.pipeline import cohort, findings_again, findings_of_mask, is_one_case, kept
 from lesionlab.pipeline import patient as patient_module
 from lesionlab.pipeline.cohort import case_name, each_case
 from lesionlab.pipeline.files import converted_from, stamp
@@ -209,6 +209,24 @@ def test_what_is_kept_of_a_patient_is_what_stands_in_the_folder(
         assert record["lesion_count"] == lesions
     assert seen == ["anna"] * 3
     assert len(list((out / kept.KEPT).iterdir())) == 1
+
+
+@pytest.mark.parametrize("left", ["", "{}", '{"entry": ', "[1]"])
+def test_what_a_power_cut_damaged_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    for name in ("anna", "berta"):
+        phantoms.write_pet_patient(root / name, [BALL])
+    examine_cohort(root, "pet-threshold", out)
+    seen = count_examined(monkeypatch)
+    damaged = next(f for f in (out / kept.KEPT).iterdir() if '"anna"' in f.read_text())
+    damaged.write_text(left)
+    # a report on another patient leaves it alone
+    assert kept.take_up(findings_again(out / "berta"), out / "berta") == out / "report.html"
+    outcomes = examine_cohort(root, "pet-threshold", out)
+    assert [(o.name, o.error, o.reused) for o in outcomes] == [("anna", None, False), ("berta", None, True)]
+    assert seen == ["anna"]
 
 
 def test_reading_ahead_changes_nothing_and_is_left_when_memory_is_short(

@@ -28,6 +28,8 @@ from lesionlab.report.ibsi_checklist import Answer
 NOTHING_MORE = Exports()
 KEPT = ".finished"
 """Folder of what is kept, in the folder of the results."""
+DAMAGED = ""
+"""No case's id: of files that a power cut or a full disk left empty or cut off."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,13 @@ def run_examined(
 ) -> list[Outcome[Examined]]:
     """Run examining tasks, but those that an earlier run finished, unless `again`.
 
-    Of a patient only the last run is kept, as only its results stand in the patient's folder.
+    Of a patient only the last run is kept, as only its results stand in the patient's folder. What is kept
+    and damaged is made anew.
     """
     store = out / KEPT
     earlier = _kept_by_case(store)
+    for file in earlier.get(DAMAGED, []):
+        file.unlink(missing_ok=True)
     for task in tasks:
         kept = earlier.get(task.name, [])
         whole = (out / task.name / "report.html").is_file()
@@ -112,11 +117,14 @@ def take_up(findings: Findings, folder: Path) -> Path | None:
 
 
 def _kept_by_case(store: Path) -> dict[str, list[Path]]:
-    """The files of what is kept by case id."""
+    """The files of what is kept by case id; damaged ones, of no case any more, under `DAMAGED`."""
     found: dict[str, list[Path]] = {}
     for file in sorted(store.glob("*.json")):
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        found.setdefault(str(kept["entry"]["case_id"]), []).append(file)
+        try:
+            case = str(json.loads(file.read_text(encoding="utf-8"))["entry"]["case_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            case = DAMAGED
+        found.setdefault(case, []).append(file)
     return found
 
 
