@@ -271,6 +271,26 @@ def test_colour_ultrasound_becomes_luminance(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.array[0], colour @ np.array([0.299, 0.587, 0.114]), atol=0.51)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_ultrasound_with_a_palette_becomes_luminance(tmp_path: Path, bits: int) -> None:
+    """Stored values are numbers of colours, which need not grow with brightness."""
+    path = _ultrasound(write_mr(tmp_path)[0])
+    stored = np.random.default_rng(0).integers(0, 256, (8, 10), dtype=np.uint8)
+    table = np.random.default_rng(1).integers(0, 256, (3, 256), dtype=np.uint8)
+
+    def paint(header: pydicom.Dataset) -> None:
+        header.PhotometricInterpretation = "PALETTE COLOR"
+        header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 8, 8, 7, 0
+        header.PixelData = stored.tobytes()
+        for name, values in zip(("Red", "Green", "Blue"), table, strict=True):
+            entries = values if bits == 8 else values.astype(np.uint16) * 257
+            header.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [256, 0, bits])
+            setattr(header, f"{name}PaletteColorLookupTableData", entries.tobytes())
+
+    expected = np.moveaxis(table[:, stored], 0, -1) @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(open_case(edit(path, paint)).channels["us"].array[0], expected, atol=0.51)
+
+
 @pytest.mark.parametrize(
     "name", ["MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_implicit.dcm"]
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydicom.pixels import pixel_array
+from pydicom.pixels import apply_color_lut, pixel_array
 
 from lesionlab.core.errors import ReadError
 from lesionlab.read.dicom_slices import Slice
@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 def decode(item: Slice) -> tuple[NDArray[Any], bool]:
     """All frames (n, rows, columns) of the slice's file, and True where slope and intercept are applied.
 
-    Colour becomes luminance. Raises ReadError for truncated pixels or a transfer syntax that nothing here
-    can decode.
+    Colour becomes luminance, of ultrasound a palette's too (brought to 8 bits); elsewhere a palette is a way
+    to show numbers that mean something. Raises ReadError for truncated pixels or a transfer syntax that
+    nothing here can decode.
     """
     syntax = item.header.file_meta.get("TransferSyntaxUID") if hasattr(item.header, "file_meta") else None
     try:
@@ -48,7 +49,11 @@ def decode(item: Slice) -> tuple[NDArray[Any], bool]:
 
 
 def _frames(dataset: pydicom.Dataset, array: NDArray[Any]) -> NDArray[Any]:
-    if int(dataset.get("SamplesPerPixel") or 1) > 1:
+    colour = int(dataset.get("SamplesPerPixel") or 1) > 1
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR" and dataset.get("Modality") == "US":
+        array, colour = apply_color_lut(array, dataset), True
+        array = (array >> 8).astype(np.uint8) if array.dtype == np.uint16 else array
+    if colour:
         array = np.rint(array[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(array.dtype)
     return array if array.ndim == 3 else array[None]
 

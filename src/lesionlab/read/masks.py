@@ -8,16 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionlab.core.errors import GeometryError, ReadError
 from lesionlab.core.grid import overlaps, resample
 from lesionlab.core.units import ONE
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.read.loaded import as_labels
+from lesionlab.read.loaded import Loaded, as_labels
 from lesionlab.read.nifti import VOLUME_SUFFIXES, read_volume
-from lesionlab.read.stacks import COLOUR, PICTURE_SUFFIXES, STACK_SUFFIXES, TIFF_SUFFIXES, read_stack
+from lesionlab.read.stacks import (
+    COLOUR,
+    PICTURE_SUFFIXES,
+    STACK_SUFFIXES,
+    TIFF_SUFFIXES,
+    UNKNOWN_SPACING,
+    read_stack,
+)
+
+LOSSY_SUFFIXES = (".jpg", ".jpeg")
+NEARLY_WHITE = 192
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ def read_mask(path: Path, target: Target | None, *, names: Sequence[str] = ()) -
         raise ReadError(path, "no such file", "a mask file")
     lower = path.name.lower()
     if lower.endswith(VOLUME_SUFFIXES):
-        loaded = read_volume(path)
+        loaded = _placed(path, read_volume(path), target)
         labels, notes = loaded.volume.with_array(as_labels(path, loaded.volume.array), ONE), [*loaded.notes]
     elif lower.endswith(STACK_SUFFIXES):
         labels, notes = _read_drawn(path, None if target is None else target.geometry)
@@ -62,11 +74,24 @@ def read_mask(path: Path, target: Target | None, *, names: Sequence[str] = ()) -
     return labels, notes + more
 
 
+def _placed(path: Path, loaded: Loaded, target: Target | None) -> Loaded:
+    """A mask whose file states no spacing on the target's grid, whose shape it must have; others as read."""
+    if target is None or UNKNOWN_SPACING not in loaded.notes:
+        return loaded
+    shape, needed = loaded.volume.array.shape, target.geometry.shape
+    if shape != needed:
+        raise GeometryError(path, f"shape {shape} (z, y, x) without spacing", f"the image's shape {needed}")
+    rest = tuple(note for note in loaded.notes if note != UNKNOWN_SPACING)
+    return Loaded(Volume(loaded.volume.array, target.geometry, loaded.volume.unit), rest)
+
+
 def _read_drawn(path: Path, like: Geometry | None) -> tuple[Volume, list[str]]:
     """Pictures often write 255, or a colour, for 1; several colours do not tell which label is which."""
     loaded = read_stack(path, like)
     array = as_labels(path, loaded.volume.array)
     notes = [*loaded.notes]
+    if path.suffix.lower() in LOSSY_SUFFIXES and COLOUR not in notes and (array >= NEARLY_WHITE).any():
+        array = _black_and_white(path, array)
     values = np.unique(array)
     if path.suffix.lower() in PICTURE_SUFFIXES + TIFF_SUFFIXES and values.tolist() in ([0, 255], [255]):
         array, notes = (array == 255).astype(np.uint8), [*notes, "mask value 255 taken as label 1"]
@@ -77,6 +102,15 @@ def _read_drawn(path: Path, like: Geometry | None) -> tuple[Volume, list[str]]:
             )
         array, notes = (array > 0).astype(np.uint8), [*loaded.notes, "mask of one colour taken as label 1"]
     return loaded.volume.with_array(array, ONE), notes
+
+
+def _black_and_white(path: Path, array: NDArray[Any]) -> NDArray[np.uint8]:
+    """A JPEG drawn in black and white as 0 and 255, cut half way: compression leaves greys around both."""
+    white, black = array >= NEARLY_WHITE, array < 256 - NEARLY_WHITE
+    if array.size - np.count_nonzero(black) >= 2 * np.count_nonzero(white):
+        found = f"a JPEG mask of {np.unique(array).size} grey values, most of them not near white"
+        raise ReadError(path, found, "black and white, or labels in a format without loss (PNG)")
+    return np.where(array >= 128, 255, 0).astype(np.uint8)
 
 
 def _onto(path: Path, labels: Volume, geometry: Geometry) -> tuple[Volume, list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from lesionlab.core.units import STORED
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.loaded import Loaded, require_finite
 from lesionlab.read.orthonormal import nearest_orthonormal
+from lesionlab.read.stacks import UNKNOWN_SPACING
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
@@ -38,6 +40,8 @@ _TYPES = {
     1024: "i8",
     1280: "u8",
 }
+LONGEST_HEADER = 1 << 16
+_SPACING_KEYS = (b"spacings", b"space directions", b"elementspacing", b"elementsize")
 _TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -225,4 +229,16 @@ def _read_itk(path: Path) -> Loaded:
     lengths = np.linalg.norm(columns, axis=0)
     axes, note = nearest_orthonormal(path, columns / np.where(lengths > 0, lengths, 1.0))
     geometry = Geometry(array.shape, image.GetSpacing()[::-1], image.GetOrigin(), tuple(axes.ravel()))
-    return Loaded(Volume(array, geometry, STORED), (note,) if note else ())
+    notes = (note, "" if _states_spacing(path) else UNKNOWN_SPACING)
+    return Loaded(Volume(array, geometry, STORED), tuple(n for n in notes if n))
+
+
+def _states_spacing(path: Path) -> bool:
+    """Whether the text header of an NRRD or MHA file states a spacing; else SimpleITK assumes 1 mm."""
+    with path.open("rb") as file:
+        text = file.read(LONGEST_HEADER)
+    for line in re.split(rb"\n\r?\n|ElementDataFile", text)[0].splitlines():
+        key, _, value = line.replace(b"=", b":", 1).partition(b":")
+        if key.strip().lower() in _SPACING_KEYS:
+            return b"nan" not in value.lower() and any(digit in value for digit in b"0123456789")
+    return False

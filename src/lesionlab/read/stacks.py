@@ -174,11 +174,13 @@ def _read_picture(path: Path) -> _Decoded:
 
 
 def _coloured(array: NDArray[Any]) -> bool:
-    """True where red, green and blue (the last axis) are not alike everywhere."""
-    return bool((array[..., :3] != array[..., :1]).any())
+    """True where red, green and blue (the last axis) are not alike everywhere; grey with an alpha is not."""
+    return array.shape[-1] > 2 and bool((array[..., :3] != array[..., :1]).any())
 
 
 def _luminance(array: NDArray[Any]) -> NDArray[Any]:
-    """Rec. 601 luma of (..., 3 or 4) colour, the weights that PNG and JPEG readers use."""
+    """Rec. 601 luma of (..., 3 or 4) colour, the weights that PNG and JPEG readers use; grey of (..., 2)."""
+    if array.shape[-1] < 3:
+        return array[..., 0]
     luma: NDArray[Any] = np.rint(array[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(array.dtype)
     return luma

@@ -6,8 +6,8 @@ BUSBRA:
     Images/bus_NNNN-S.png      S is l or r (left, right half of a screen) or s (single); 8-bit grey
     Masks/mask_NNNN-S.png      the outline's inside, 1-bit or 0 and 255, on the same pixels
     bus_data.csv               ID, Case (the patient), Histology, Pathology (benign, malignant), BIRADS,
-    Device ... 5-fold-cv.csv              ID, Pathology, kFold (the fold that holds the image out), valid_1
-    ...; optional
+                               Device ...
+    5-fold-cv.csv              ID, Pathology, kFold (the fold that holds the image out), valid_1 ...; optional
 
 Files that `bus_data.csv` does not name are not part of the data set. Pixels have no stated size.
 

@@ -3,9 +3,10 @@
 Verified on real files (BUS-BRA's folders laid out so) and phantoms. Expected:
 
     images/NAME.ext             .png, .jpg, .tif, .bmp, .npy (with its sidecar), .nii.gz, .nrrd, .mha
-    masks/NAME.ext              0 outside, labels 1, 2 ... (a picture of 0 and 255 has label 1), any of the
-    formats labels.json                 {"benign": 1, "malignant": 2}; optional, else {"lesion": 1} cases.csv
-    columns case and patient, and diagnosis and fold if wanted; optional
+    masks/NAME.ext              0 outside, labels 1, 2 ... (a picture of 0 and 255 has label 1), in any
+                                of these formats and of the image's shape
+    labels.json                 {"benign": 1, "malignant": 2}; optional, else {"lesion": 1}
+    cases.csv                   columns case and patient, and diagnosis and fold if wanted; optional
 
 Without cases.csv each case is a patient of its own. `fold` is the name of the fold that holds the case out,
 or `test` for cases that are never trained on. Masks of several readers lie in masks/READER/NAME.ext.
@@ -26,7 +27,8 @@ from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.datasets.layout import LESION, Dataset, Item, Listing, labels_in, table_rows
 from lesionlab.read.folders import is_image, read_image, stem_of
 from lesionlab.read.masks import load_mask
-from lesionlab.read.stacks import PICTURE_SUFFIXES
+from lesionlab.read.nifti import load_volume
+from lesionlab.read.stacks import PICTURE_SUFFIXES, STACK_SUFFIXES, decoded
 
 TEST: Final = "test"
 
@@ -96,9 +98,11 @@ def _item(name: str, image: Path, masks: Mapping[str, Path], row: Mapping[str, s
 
 
 def _mask(file: Path, geometry: Geometry) -> Volume:
-    mask = load_mask(file, geometry if file.name.lower().endswith(PICTURE_SUFFIXES) else None)
-    if mask.array.shape != geometry.shape:
-        raise GeometryError(file, f"a mask of {mask.array.shape} (z, y, x)", f"the image's {geometry.shape}")
+    """A mask on the image's grid, whose shape it must have in its own file: none is resampled."""
+    drawn = decoded(file) if file.name.lower().endswith(STACK_SUFFIXES) else load_volume(file).array
+    shape = (1, *drawn.shape) if drawn.ndim == 2 else drawn.shape
+    if shape != geometry.shape:
+        raise GeometryError(file, f"a mask of {shape} (z, y, x)", f"the image's {geometry.shape}")
     return load_mask(file, geometry)
 
 
