@@ -39,7 +39,7 @@ recipes = st.builds(
             "ct": st.builds(
                 ChannelSettings,
                 normalisation=st.sampled_from(["ct", "none", "zscore"]),
-                clip=st.one_of(st.none(), st.tuples(positive, positive)),
+                clip=st.one_of(st.none(), st.tuples(positive, positive.map(lambda v: v + 1001))),
             )
         },
     ),
@@ -134,6 +134,8 @@ def test_several_mistakes_are_told_at_once() -> None:
             {"channels": {"suv": {"curve": "log", "normalisation": "fixed", "clip": [-2, 9]}}},
             "lower end is above -divide_by",
         ),
+        ({"channels": {"suv": {"clip": [50, 0]}}}, "lower end below its upper end"),
+        ({"channels": {"suv": {"clip": [0, math.nan]}}}, "lower end below its upper end"),
         ({"radiomics": {"families": ["glcm"]}}, "needs either bin_size or bin_number"),
         (
             {"radiomics": {"volume_histogram_bins": 9, "volume_histogram_bin_size": 1}},
@@ -211,7 +213,8 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 def test_an_open_end_survives_json() -> None:
     settings = {"families": ["statistics"], "bin_size": 1, "keep_range": [0.0, math.inf]}
-    recipe = parse_recipe({**SMALL, "radiomics": settings}, "small.toml")
+    channels = {"suv": {"normalisation": "fixed", "clip": [0.0, math.inf]}}
+    recipe = parse_recipe({**SMALL, "channels": channels, "radiomics": settings}, "small.toml")
     written = json.loads(json.dumps(jsonable(recipe.model_dump(mode="json")), allow_nan=False))
-    assert written["radiomics"]["keep_range"] == [0.0, None]
+    assert written["radiomics"]["keep_range"] == written["channels"]["suv"]["clip"] == [0.0, None]
     assert parse_recipe(written, "run.json").sha256 == recipe.sha256

@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from lesionlab.core.errors import RecipeError
 from lesionlab.core.learning import (
@@ -40,6 +40,19 @@ GUIDE = "docs/reference/recipes.md"
 """Where settings that must agree are told."""
 
 
+def _open_ends(value: Any) -> Any:
+    """JSON has no infinity: an open end is written as null there, and read back as infinite."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return tuple(
+            end if one is None else one for one, end in zip(value, (-math.inf, math.inf), strict=True)
+        )
+    return value
+
+
+OpenRange = Annotated[tuple[float, float], BeforeValidator(_open_ends)]
+"""A lower and an upper end, either of which may be infinite."""
+
+
 class ChannelSettings(Settings):
     """How one channel reaches the network.
 
@@ -50,12 +63,14 @@ class ChannelSettings(Settings):
     """
 
     normalisation: Literal["fixed", "ct", "zscore", "none"] = "zscore"
-    clip: tuple[float, float] | None = None
+    clip: OpenRange | None = None
     divide_by: Positive = 1.0
     curve: Literal["linear", "log"] = "linear"
 
     @model_validator(mode="after")
     def _consistent(self) -> ChannelSettings:
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip {list(self.clip)} needs its lower end below its upper end")
         if self.curve == "log":
             if self.normalisation != "fixed":
                 raise ValueError(f"curve 'log' needs normalisation 'fixed', found {self.normalisation!r}")
@@ -167,7 +182,7 @@ class RadiomicsSettings(Settings):
     mask_interpolation: Literal["nearest", "linear", "cubic"] = "linear"
     round_to: NonNegative = 0.0
     """Intensities are rounded to multiples of this after interpolation (1 for CT); 0 = not."""
-    keep_range: tuple[float, float] | None = None
+    keep_range: OpenRange | None = None
     """Re-segmentation: voxels outside leave the intensity mask; the lower end is also the first bin's edge
     under `bin_size`. Use inf for an open end."""
     outlier_sigma: Positive | None = None
@@ -184,16 +199,6 @@ class RadiomicsSettings(Settings):
     names: Literal["ibsi", "pyradiomics"] = "ibsi"
     """pyradiomics: columns under PyRadiomics' names with its values, for models trained on its tables; bins
     of a fixed size then begin at a multiple of it, lesion by lesion, as there."""
-
-    @field_validator("keep_range", mode="before")
-    @classmethod
-    def _open_ends(cls, value: Any) -> Any:
-        """JSON has no infinity: an open end is written as null there, and read back as infinite."""
-        if isinstance(value, list | tuple) and len(value) == 2:
-            return tuple(
-                end if one is None else one for one, end in zip(value, (-math.inf, math.inf), strict=True)
-            )
-        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> RadiomicsSettings:
