@@ -60,7 +60,9 @@ def test_a_failing_patient_is_listed_and_the_rest_measured(cohort: Path) -> None
 
 def test_a_list_gives_the_same_as_two_folders(cohort: Path) -> None:
     table = cohort / "cases.csv"
-    table.write_text("case_id,image,mask,note\na,scans/a,masks/a.nii.gz,first\n,scans/b,masks/d.nii.gz,x\n")
+    table.write_text(
+        "case_id,image,mask,note\na,scans/a,masks/a.nii.gz,first\n,scans/b,masks/d.nii.gz,x\n,,,\n,,,,\n"
+    )
     outcomes = measure_cohort(listed(table), find_recipe("pet-threshold"))
     assert [o.name for o in outcomes] == ["a", "b"]
     first, second = (o.value for o in outcomes)

@@ -105,7 +105,7 @@ def test_tables_of_scores_are_compared_without_masks(run, folders: Path) -> None
 
 def test_a_table_that_lacks_a_case_is_told(run, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("case,dice,who\n1,0.9,x\n2,0.8,y\n3,,z\n")
-    (tmp_path / "b.csv").write_text("case_id,dice\n1,0.7\n3,0.5\n")
+    (tmp_path / "b.csv").write_text("case_id,dice\n1,0.7\n3,0.5\n,\n,,\n")  # as spreadsheets end it
     result = run("compare", tmp_path / "a.csv", tmp_path / "b.csv", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "b: not scored, and in none of its numbers: 2" in result.stdout

@@ -85,7 +85,7 @@ def test_a_csv_file_names_the_pairs(run, folders, tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_text(
         "case_id,prediction,truth\nanna,pred/p1.nii.gz,truth/p1.nii.gz\nberta,,truth/p4.nii.gz\n"
-        "clara,pred/none.nii.gz,truth/p1.nii.gz\n"
+        "clara,pred/none.nii.gz,truth/p1.nii.gz\n,,\n,,,,\n"
     )
     result = run("evaluate", table, "--json")
     answer = json.loads(result.stdout)

@@ -31,6 +31,7 @@ from lesionlab.evaluate.comparison import (
 )
 from lesionlab.evaluate.statistics import UNKNOWN
 from lesionlab.pipeline.evaluation import evaluate_files, split
+from lesionlab.pipeline.files import filled_rows
 from lesionlab.report import ExtraSection, ModelResults, write_evaluation_page
 from lesionlab.report.tables import write_csv
 
@@ -323,17 +324,15 @@ def _column(name: str, known: CaseTable, scores: Mapping[str, Sequence[Scores]])
 def case_rows(path: Path, *, once: bool = True) -> tuple[list[dict[str, str]], str]:
     """A CSV file's rows, and the name of the column (case or case_id) that names the case.
 
-    With `once`, every case has one row and there is one at least. Raises ReadError for a file that is no such
-    table, DatasetError for a case twice.
+    Empty rows are passed over. With `once`, every case has one row and there is one at least. Raises
+    ReadError for a file that is no such table, DatasetError for a case twice.
     """
     needed = f"a CSV file with a column {CASE_COLUMNS[0]} and a row per case"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, head = (
-                [{k: v or "" for k, v in row.items() if k} for row in reader],
-                reader.fieldnames or (),
-            )
+            rows = [{k: v or "" for k, v in row.items() if k} for row in filled_rows(reader)]
+            head = reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(path, reason(error), needed) from None
     key = next((name for name in CASE_COLUMNS if name in head), None)

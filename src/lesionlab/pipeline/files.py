@@ -6,6 +6,7 @@ SUV was computed).
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Collection, Mapping
@@ -47,6 +48,11 @@ def require_apart(results: Path, scan: Path) -> None:
         raise WriteError(
             results, f"a place in the scan {scan}", "one outside it: results are no part of a scan"
         )
+
+
+def filled_rows(reader: csv.DictReader[str]) -> list[dict[str, str]]:
+    """The rows of a table with something in a cell; spreadsheets leave others below it."""
+    return [row for row in reader if any(cell for name, cell in row.items() if name is not None)]
 
 
 def require_spared(folder: Path, names: Collection[str], *given: Path | None) -> None:

@@ -14,6 +14,7 @@ from lesionlab.core.errors import DatasetError, ReadError, RecipeError, reason
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.pipeline.cohort import cases_by_name
+from lesionlab.pipeline.files import filled_rows
 from lesionlab.pipeline.pairs import NAMES, called_as, case_id_of, mask_files
 from lesionlab.pipeline.patient import findings_of_mask
 from lesionlab.report import CohortEntry, cohort_entry, write_measurements
@@ -33,14 +34,14 @@ class Drawn:
 def listed(table: Path) -> list[Drawn]:
     """The pairs of a CSV file with columns `image`, `mask` and, if wished, `case_id`.
 
-    Paths are relative to the file's folder. Without `case_id` the image's name is the id, or that of its
-    folder where images share a name. Raises ReadError for a file that is not such a table and DatasetError
-    for ids that occur twice.
+    Paths are relative to the file's folder; empty rows are passed over. Without `case_id` the image's name is
+    the id, or that of its folder where images share a name. Raises ReadError for a file that is not such a
+    table and DatasetError for ids that occur twice.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, head = list(reader), tuple(reader.fieldnames or ())
+            rows, head = filled_rows(reader), tuple(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(table, reason(error), f"a CSV file with columns {IMAGE} and {MASK}") from None
     missing = [name for name in (IMAGE, MASK) if name not in head]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lesionlab.core.errors import DatasetError, ReadError, reason
 from lesionlab.pipeline.cohort import SUFFIXES, cases_by_name, plain_id, require_single
+from lesionlab.pipeline.files import filled_rows
 from lesionlab.read import find_cases, is_dicom_scan
 
 NAMES = ("mask.nii.gz", "truth.nii.gz")
@@ -71,14 +72,14 @@ def listed_pairs(table: Path) -> list[Pair]:
     """The pairs of a CSV file with columns `prediction`, `truth` and, if wished, `case_id`.
 
     Columns `image` and `probability` may be there too. Paths are relative to the file's folder, an empty cell
-    is no file. Without `case_id` the prediction's (or truth's) name is the id. Raises ReadError for a file
-    that is no such table and DatasetError for ids that occur twice.
+    is no file, empty rows are passed over. Without `case_id` the prediction's (or truth's) name is the id.
+    Raises ReadError for a file that is no such table and DatasetError for ids that occur twice.
     """
     needed = f"a CSV file with columns {PREDICTION} and {TRUTH}"
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, head = list(reader), tuple(reader.fieldnames or ())
+            rows, head = filled_rows(reader), tuple(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(table, reason(error), needed) from None
     if not {PREDICTION, TRUTH} <= set(head) or not rows:
