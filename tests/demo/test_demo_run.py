@@ -6,6 +6,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from lesionlab.core.errors import DatasetError, WriteError
 from lesionlab.core.registry import find_recipe
 from lesionlab.core.tasks import silent
+from lesionlab.demo import run
 from lesionlab.demo.cohort import Answer, read_known, write_cohort
 from lesionlab.demo.compare import LesionMatch, PatientMatch, summarise_method
 from lesionlab.demo.figure import COLOURS, found_against_known
@@ -34,8 +36,16 @@ def match(patient: str, *, found: bool = True) -> PatientMatch:
     return PatientMatch(patient, (lesion,), 2, 30.5, 0.75 if found else 0.0, 10.0, 42.5 if found else 30.5)
 
 
-def test_whole_demo_in_small(tmp_path: Path) -> None:
+def test_whole_demo_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
+    asked: list[object] = []
+    real = run.examine
+
+    def examine(*args: Any, **options: Any) -> Any:
+        asked.append(options.get("device"))
+        return real(*args, **options)
+
+    monkeypatch.setattr(run, "examine", examine)
     folder = tmp_path / "demo"
     result = run_demo(
         folder,
@@ -44,6 +54,7 @@ def test_whole_demo_in_small(tmp_path: Path) -> None:
         device="cpu",
         progress=lambda message, share: seen.append(share),
     )
+    assert asked == ["cpu", "cpu"]
     assert [summary.method for summary in result.summaries] == ["network", "pet-threshold"]
     network, threshold = result.summaries
     assert network.patients == threshold.patients == 1

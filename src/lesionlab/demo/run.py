@@ -102,7 +102,8 @@ def run_demo(
     results: dict[str, Examined] = {}
     for (name, method), until in zip(methods, (0.89, 0.99), strict=True):
         steps.begin(f"examining: {name}", until)
-        results[name] = examine_unseen(unseen, method, folder / "unseen" / name, steps.progress)
+        out = folder / "unseen" / name
+        results[name] = examine_unseen(unseen, method, out, steps.progress, device=device)
     steps.begin("reporting", 1.0)
     matches = {name: examined.matches for name, examined in results.items()}
     figures = {"Found against known": found_against_known(matches), **curves}
@@ -131,7 +132,9 @@ class Examined:
     summary: Mapping[str, Any]
 
 
-def examine_unseen(cohort: Path, bundle: Bundle, out: Path, progress: Progress) -> Examined:
+def examine_unseen(
+    cohort: Path, bundle: Bundle, out: Path, progress: Progress, *, device: str = "auto"
+) -> Examined:
     """Examine every patient of a cohort, report each into `out/PATIENT/`, and match lesions with known ones.
 
     Raises DatasetError for a folder without answers, and whatever a stage raises: in the demo no patient may
@@ -143,7 +146,8 @@ def examine_unseen(cohort: Path, bundle: Bundle, out: Path, progress: Progress) 
     scores: list[Scores] = []
     for number, (name, answers) in enumerate(known.items()):
         share = part(progress, number / len(known), (number + 1) / len(known), name)
-        findings = examine(cohort / "patients" / name, bundle, case_id=name, progress=share)
+        patient = cohort / "patients" / name
+        findings = examine(patient, bundle, case_id=name, device=device, progress=share)
         page = write_findings(findings, out / name)
         entries.append(cohort_entry(findings, page.relative_to(out)))
         if findings.scores is not None:
