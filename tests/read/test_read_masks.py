@@ -278,6 +278,25 @@ def test_frames_of_a_seg_may_lie_as_unevenly_as_scanners_round(tmp_path: Path) -
     np.testing.assert_array_equal(load_mask(path, PET_GRID).array, masks[..., 0])
 
 
+@pytest.mark.parametrize("off", [0.0007, 0.004, 0.1])
+def test_segments_on_one_slice_may_differ_in_the_last_digits_of_its_place(tmp_path: Path, off: float) -> None:
+    masks = np.zeros((*PET_GRID.shape, 2), np.uint8)
+    masks[1:4, 2:5, 3:6, 0] = 1
+    masks[2:6, 4:7, 5:9, 1] = 1
+    path = _segmentation(tmp_path, write_pet(tmp_path / "PT"), masks)
+
+    def shift(dataset: pydicom.Dataset) -> None:
+        for frame in _frames_of(dataset):
+            if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 2:
+                place = frame.PlanePositionSequence[0]
+                x, y, z = (float(v) for v in place.ImagePositionPatient)
+                place.ImagePositionPatient = [x, y, z + off]
+
+    edit(path, shift)
+    assert load_mask(path).array.shape[0] == 5
+    np.testing.assert_array_equal(load_mask(path, PET_GRID).array, masks.any(axis=-1))
+
+
 def _frames_of(dataset: pydicom.Dataset) -> list[pydicom.Dataset]:
     return list(dataset.PerFrameFunctionalGroupsSequence)
 

@@ -18,7 +18,7 @@ from lesionlab.core.units import ONE
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read.dicom_pixels import decode
 from lesionlab.read.dicom_slices import Slice, numbers, read_header, slices_of, telling_warnings
-from lesionlab.read.dicom_stack import UNEVEN, heights_of, normal_of, require_alike, sideways_mm
+from lesionlab.read.dicom_stack import SAME_PLACE, UNEVEN, heights_of, normal_of, require_alike, sideways_mm
 from lesionlab.read.orthonormal import nearest_orthonormal
 from lesionlab.read.rtstruct import frames_of_reference, rasterise, referenced_series
 
@@ -136,10 +136,15 @@ def _places(path: Path, first: Slice, heights: NDArray[np.float64]) -> tuple[flo
     """The step in mm and the slice index of each frame, from the frames' heights.
 
     Empty frames may be left out, every second one too, and scanners round positions: steps are counted from
-    one frame to the next in units of the stated spacing where they fit it, else of the smallest step.
+    one slice to the next in units of the stated spacing where they fit it, else of the smallest step.
     """
-    levels, place = np.unique(np.round(heights, 3), return_inverse=True)
     stated = _stated_step(path, first)
+    order = np.argsort(heights, kind="stable")
+    # frames of several segments on one slice may differ in the last digits of their positions
+    begins = np.diff(heights[order], prepend=-np.inf) > (0.01 if stated is None else SAME_PLACE * stated)
+    place = np.empty(len(heights), dtype=np.intp)
+    place[order] = np.cumsum(begins) - 1
+    levels = heights[order][begins]
     steps = np.diff(levels)
     if not steps.size:
         return stated or 1.0, [0] * len(heights)
