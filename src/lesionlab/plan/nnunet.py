@@ -99,6 +99,20 @@ def _pin(plans: dict[str, Any], recipe: Recipe, planner: Any) -> None:
         _choose_network(configuration, entry, settings, subject)
     elif settings.patch_size is not None or settings.stages is not None:
         _pin_topology(configuration, settings, subject, planner)
+    _require_levels(configuration, settings, subject)
+
+
+def _require_levels(configuration: dict[str, Any], settings: NetworkSettings, subject: Subject) -> None:
+    """Raise RecipeError where scans are too small to be halved once: the network would have no decoder."""
+    strides = configuration["architecture"]["arch_kwargs"].get("strides")
+    if strides is not None and len(strides) < 2:
+        sizes, spacing = configuration["patch_size"], configuration["spacing"]
+        raise RecipeError(
+            subject[0],
+            f"{settings.configuration} with a patch of {' x '.join(map(str, sizes))} voxels at "
+            f"{' x '.join(f'{float(mm):.3g}' for mm in spacing)} mm",
+            f"an edge of {2 * MINIMUM_EDGE} voxels or more: larger scans, or smaller voxels",
+        )
 
 
 def _choose_network(
