@@ -10,12 +10,16 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
     ResEncUNetPlanner,
 )
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from lesionlab.core.errors import DatasetError, RecipeError
+from lesionlab.core.inputs import NetworkArrays
 from lesionlab.core.volume import Geometry, Volume
 from lesionlab.core.workspace import Workspace, open_workspace
+from lesionlab.networks.nnunet import load_prepared
 from lesionlab.plan import OwnFolds, gather_dataset, nnunet_id, patient_folds, plan_dataset
 from lesionlab.plan.nnunet import make_plans
+from lesionlab.predict.space import Space
 from lesionlab.report import save_volume
 from networks_phantom import plan_tiny, sphere_case, tiny_recipe
 
@@ -189,6 +193,21 @@ def test_planning_again_takes_what_changed_and_forgets_what_went(tmp_path):
     assert after["sphere_2.pkl"] != before["sphere_2.pkl"]
     raw = {path.name for path in (workspace.raw / "imagesTr").iterdir()}
     assert raw == {f"sphere_{number}_0000.nii.gz" for number in range(4)}
+
+
+def test_a_scan_thinner_than_half_a_voxel_of_the_plan_is_one_voxel_thick(tmp_path):
+    """As prediction has it; nnU-Net rounds its shape to nothing."""
+    thin = sphere_case(9, shape=(1, 28, 26))
+    recipe = tiny_recipe().changed(network={"spacing_mm": [10.0, 3.0, 3.5]})
+    cases = [*(sphere_case(number) for number in range(5)), thin]
+    workspace = plan_dataset(cases, recipe, tmp_path / "w", save_volume).workspace
+    plans = json.loads((workspace.preprocessed / f"{workspace.plans_name}.json").read_text())
+    manager = PlansManager(plans)
+    folder = workspace.preprocessed / f"{workspace.plans_name}_3d_fullres"
+    prepared, labels = load_prepared(folder, thin.id)
+    space = Space(manager, manager.get_configuration("3d_fullres"), thin.id, thin.geometry.spacing)
+    np.testing.assert_allclose(prepared, space.enter(NetworkArrays(thin, recipe)), atol=1e-6)
+    assert sorted(prepared.shape[1:]) == [1, 26, 28] and labels.shape == prepared.shape[1:]
 
 
 def test_planning_again_makes_what_was_deleted(tmp_path):

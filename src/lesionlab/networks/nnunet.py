@@ -34,7 +34,10 @@ def resample_to_shape(
     Takes the keywords that its plans name (is_seg, order, order_z, force_separate_z,
     separate_z_anisotropy_threshold) and gives float32 for images, the same dtype for segmentations. What
     nnU-Net's planners never ask for (other orders, interpolation across coarse slices) is left to nnU-Net.
+    A scan thinner than half a voxel of the plan, to whose shape nnU-Net rounds 0, becomes one voxel thick, as
+    prediction has it.
     """
+    new_shape = [max(1, int(size)) for size in new_shape]
     order, is_seg = how.get("order", 3), how.get("is_seg", False)
     if how.get("order_z", 0) != 0 or order not in ((0, 1) if is_seg else (0, 1, 3)):
         return resample_data_or_seg_to_shape(data, new_shape, current_spacing, new_spacing, **how)
