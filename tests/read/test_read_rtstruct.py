@@ -76,6 +76,27 @@ def test_planes_between_slices_take_one_each(tmp_path: Path, offset: float) -> N
     assert found.sum(axis=(1, 2))[found.any(axis=(1, 2))].tolist() == [96, 96, 96]
 
 
+@pytest.mark.parametrize("off_mm", [0.0, 0.04, 0.09])
+def test_an_island_whose_height_was_rounded_otherwise_stays_on_its_slice(
+    tmp_path: Path, off_mm: float
+) -> None:
+    labels = slabs(*range(4, 9)).array.copy()
+    labels[6, 18:22, 2:4] = 1
+    path = write_rtstruct(tmp_path / "rs.dcm", Volume(labels, GRID, ONE), StudyFacts())
+
+    def lift(dataset: pydicom.Dataset) -> None:
+        lifted = 0
+        for contour in dataset.ROIContourSequence[0].ContourSequence:
+            points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
+            if points[:, 1].max() > 18.0:
+                points[:, 2] += off_mm
+                contour.ContourData = [f"{v:.4f}" for v in points.ravel()]
+                lifted += 1
+        assert lifted == 1
+
+    np.testing.assert_array_equal(load_mask(edit(path, lift), GRID).array, labels)
+
+
 def test_a_keyhole_leaves_no_trace() -> None:
     """The way to the hole and back runs through voxel centres, where rounding must not open it."""
     outer = np.array([[0, 0], [0, 20], [20, 20], [20, 0]]) + 0.5

@@ -18,8 +18,10 @@ from lesionlab.read.dicom_slices import numbers
 
 Polygon = NDArray[np.float64]
 
-PLANE_TOLERANCE = 0.01
-"""Contours whose heights differ by less than this many slices lie in one plane."""
+PLANE_TOLERANCE = 0.1
+PLANE_TOLERANCE_MM = 0.1
+"""Contours whose heights differ by less than this many slices, and mm, lie in one plane: coordinates are
+rounded, and a plane that is split would leave its parts next to no slices."""
 FARTHEST_MM = 10.0
 """No scan is outlined on slices farther apart: contours with a wider gap are lesions of their own."""
 BRIDGED = 1.5
@@ -155,7 +157,7 @@ def _vertices(path: Path, contour: Dataset) -> NDArray[np.float64]:
 
 def _fill_planes(mask: NDArray[np.uint8], polygons: Sequence[tuple[float, Polygon]], slice_mm: float) -> bool:
     """Give every slice the nearest plane of contours, as far as they reach; True where a voxel was filled."""
-    planes = _planes(polygons)
+    planes = _planes(polygons, min(PLANE_TOLERANCE, PLANE_TOLERANCE_MM / slice_mm))
     if not planes:
         return False
     low, high = _reach(np.array([height for height, _ in planes]), slice_mm)
@@ -169,11 +171,11 @@ def _fill_planes(mask: NDArray[np.uint8], polygons: Sequence[tuple[float, Polygo
     return found
 
 
-def _planes(polygons: Sequence[tuple[float, Polygon]]) -> list[tuple[float, list[Polygon]]]:
-    """The planes of contours in order of height, each with its polygons."""
+def _planes(polygons: Sequence[tuple[float, Polygon]], tolerance: float) -> list[tuple[float, list[Polygon]]]:
+    """The planes of contours in order of height (slices), each with its polygons."""
     planes: list[tuple[float, list[Polygon]]] = []
     for height, vertices in sorted(polygons, key=lambda polygon: polygon[0]):
-        if planes and height - planes[-1][0] < PLANE_TOLERANCE:
+        if planes and height - planes[-1][0] < tolerance:
             planes[-1][1].append(vertices)
         else:
             planes.append((height, [vertices]))
