@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from dicom_phantoms import PET_GRID, write_pet
+from dicom_phantoms import PET_GRID, pet_volume, write_pet
 from lesionlab import pipeline
 from lesionlab.core.errors import GeometryError, ReadError
 from lesionlab.core.volume import Geometry, Volume
@@ -63,6 +63,20 @@ def test_a_seg_of_some_slices_lies_among_the_others(seg, grid, drawn, tmp_path: 
     turned = load_pair(Pair("p1", seg, seg))
     assert turned.mask is not None
     assert turned.truth.array.sum() == turned.mask.array.sum() == drawn.sum()
+
+
+def test_a_seg_is_measured_on_its_own_voxels_alone(seg, drawn, tmp_path: Path) -> None:
+    recipe = pipeline.recipe_of("pet-threshold")
+    measured = pipeline.findings_of_mask(tmp_path / "PT", seg, recipe)
+    np.testing.assert_array_equal(measured.prediction.mask.array, drawn)
+    finer = Geometry((6, 16, 20), (3.0, 2.0, 2.25), (-21.125, -16.0, 100.0))
+    shorter = Geometry(
+        (3, 8, 10), PET_GRID.spacing, PET_GRID.origin
+    )  # without the segmentation's second slice
+    for number, grid in enumerate((finer, shorter)):
+        write_pet(tmp_path / str(number), pet_volume(grid))
+        with pytest.raises(GeometryError, match=r"found grid 2 x 8 x 10 .* needed grid"):
+            pipeline.findings_of_mask(tmp_path / str(number), seg, recipe)
 
 
 @pytest.mark.parametrize("moved_mm", [1.0, 1000.0])

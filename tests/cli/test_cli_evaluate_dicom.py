@@ -11,7 +11,7 @@ import pytest
 
 from dicom_phantoms import PET_GRID, write_pet
 from lesionlab.core.units import SUVBW
-from lesionlab.core.volume import Volume
+from lesionlab.core.volume import Geometry, Volume
 from lesionlab.read import is_dicom_scan, load_mask
 from lesionlab.report import save_volume
 
@@ -103,6 +103,23 @@ def test_contours_beyond_the_slices_of_a_segmentation_count(run, eva: Path, tmp_
     assert (scores["lesions_missed"], scores["lesions_false"]) == (0.0, 1.0)
     scores = one(run("evaluate", partial, contours, "--images", scan, "--json"))[1]
     assert (scores["lesions_missed"], scores["lesions_false"]) == (1.0, 0.0)
+
+
+def test_no_part_of_contours_is_lost_to_a_mask_of_a_part_of_the_scan(run, eva: Path, tmp_path: Path) -> None:
+    mask = load_mask(eva / "mask.nii.gz")
+    grid = Geometry((4, *PET_GRID.shape[1:]), PET_GRID.spacing, PET_GRID.origin)
+    part = tmp_path / "part.nii.gz"
+    save_volume(Volume(mask.array[:4], grid, mask.unit), part)
+    contours, scan = eva / "dicom" / "rtstruct.dcm", tmp_path / "scans" / "eva"
+    for pair in ((part, contours), (contours, part)):
+        alone = run("evaluate", *pair)
+        assert alone.exit_code == 1
+        assert "contours that reach beyond the grid 4 x 8 x 10" in alone.stderr
+    beside = run("evaluate", part, contours, "--images", scan)
+    assert beside.exit_code == 1 and "needed grid 6 x 8 x 10" in beside.stderr
+    _, scores = one(run("evaluate", part, contours, "--images", scan, "--resample", "--json"))
+    assert (scores["lesions_true"], scores["lesions_missed"]) == (2.0, 1.0)
+    assert one(run("evaluate", eva / "mask.nii.gz", contours, "--json"))[1]["dice"] == 1.0
 
 
 def test_a_folder_of_dicom_masks_is_no_scan(eva: Path, tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lesionlab.core.case import Case, ChannelFacts
-from lesionlab.core.errors import ReadError, WriteError
+from lesionlab.core.errors import GeometryError, ReadError, WriteError
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.suv import SuvAudit
@@ -28,18 +31,41 @@ CASE_FILE = "case.json"
 TRUTH_FILE = "truth.nii.gz"
 WITH_GRID = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """Mask files that state a grid of their own; all others (contours, pictures) are drawn onto the image's."""
+SAME_PLACE, SAME_SIZE = 0.1, 0.01
+"""How far a segmentation's voxels may lie beside the image's, in voxels, and differ in volume: rounding."""
 
 
 def mask_on(image: Volume, path: Path) -> Volume:
     """The labels of a mask file that belongs to an image, never resampled.
 
-    Raises GeometryError, naming both grids, when a file with a grid of its own lies on another one.
+    A DICOM segmentation may hold some slices of the image's, in any order. Raises GeometryError, naming both
+    grids, when a file with a grid of its own lies on another one.
     """
     if not path.name.lower().endswith(WITH_GRID):
-        return load_mask(path, image.geometry)
+        drawn = load_mask(path, image.geometry)
+        from lesionlab.read.dicom_slices import read_header  # pydicom, slow to load
+
+        header = read_header(path)
+        if header is not None and header.get("Modality") != "RTSTRUCT":
+            _require_its_voxels(path, drawn)
+        return drawn
     mask = load_mask(path)
     require_same_grid(str(path), image, mask)
     return mask
+
+
+def _require_its_voxels(path: Path, drawn: Volume) -> None:
+    """Raise GeometryError for a segmentation that was moved to become `drawn`, or lost a part."""
+    try:
+        own = load_mask(path)
+    except (GeometryError, ReadError):
+        return  # a picture's, which has no place of its own
+    index = drawn.geometry.to_index(own.geometry.to_world(np.argwhere(own.array)))
+    nearest = np.rint(index)
+    held = ((nearest >= 0) & (nearest < drawn.geometry.shape)).all()
+    fits = math.isclose(own.geometry.voxel_ml, drawn.geometry.voxel_ml, rel_tol=SAME_SIZE)
+    if not (held and fits and (np.abs(index - nearest) <= SAME_PLACE).all()):
+        raise GeometryError(path, own.geometry.describe(), drawn.geometry.describe())
 
 
 def require_apart(results: Path, scan: Path) -> None:

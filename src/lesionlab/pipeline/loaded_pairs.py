@@ -40,8 +40,9 @@ class LoadedPair:
 def load_pair(pair: Pair, *, label: Label = None, resampled: bool = False) -> LoadedPair:
     """Read both masks of a case onto the truth's grid.
 
-    Contours are drawn onto the grid of the other side, or of the image where neither has one. Raises
-    GeometryError, naming both grids, for two grids unless `resampled` asks for nearest neighbour,
+    Contours are drawn onto the grid of the other side, or of the image where neither has one that holds them
+    all. Raises GeometryError, naming both grids, for two grids unless `resampled` asks for nearest neighbour,
+    and for contours that no grid holds,
     DatasetError for a missing truth, a probability map, or several labels without `label`; ReadError for
     what is no mask.
     """
@@ -99,11 +100,33 @@ def _truth(pair: Pair, path: Path) -> Volume:
     if not is_contours(path):
         return _mask(path) if _whole(path) else _among_all(_mask(path), pair)
     if pair.prediction is not None and _whole(pair.prediction):
-        return load_mask(path, _mask(pair.prediction).geometry)
+        drawn = load_mask(path, _mask(pair.prediction).geometry)
+        if pair.image is None or not _beyond(path, drawn.geometry):
+            return _all_of(path, drawn)
     if pair.image is None:
         needed = "the image that they were drawn on (--images), or a mask with all slices on the other side"
         raise ReadError(path, "contours without a grid", needed)
-    return load_mask(path, _image(pair.image).geometry)
+    return _all_of(path, load_mask(path, _image(pair.image).geometry))
+
+
+def _all_of(path: Path, drawn: Volume) -> Volume:
+    """Drawn contours as they are; GeometryError where a part of them lies beyond the grid, and so is lost."""
+    if _beyond(path, drawn.geometry):
+        found = f"contours that reach beyond the {drawn.geometry.describe()}"
+        raise GeometryError(path, found, "a mask of the whole scan on the other side, or the scan (--images)")
+    return drawn
+
+
+def _beyond(path: Path, geometry: Geometry) -> bool:
+    """True where a corner of a closed contour lies more than half a voxel outside a grid."""
+    header = read_header(path)
+    for item in (header.get("ROIContourSequence") or []) if header is not None else []:
+        for contour in item.get("ContourSequence") or []:
+            if str(contour.get("ContourGeometricType") or "").startswith("CLOSED"):
+                index = geometry.to_index(np.asarray(contour.ContourData, dtype=np.float64).reshape(-1, 3))
+                if (index < -1.0).any() or (index > geometry.shape).any():
+                    return True
+    return False
 
 
 def _among_all(truth: Volume, pair: Pair) -> Volume:
@@ -165,7 +188,7 @@ def _mask(path: Path, geometry: Geometry | None = None) -> Volume:
 def _onto(path: Path, geometry: Geometry, resampled: bool) -> tuple[Volume, list[str]]:
     """A prediction on the truth's grid, and what that took."""
     if is_contours(path):
-        return load_mask(path, geometry), []
+        return _all_of(path, load_mask(path, geometry)), []
     mask = _mask(path)
     if mask.geometry.matches(geometry):
         return mask, []
