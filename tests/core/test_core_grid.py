@@ -74,6 +74,39 @@ def test_overlap_counts_half_a_voxel_of_margin() -> None:
     assert not overlaps(first, Geometry((1, 1, 1), (1.0, 1.0, 1.0), (3.6, 0.0, 0.0)))
 
 
+def test_a_turned_grid_beside_another_does_not_overlap_it() -> None:
+    """Its corners lie on both sides of the other along every axis, and yet it passes by."""
+    half = np.sqrt(0.5)
+    turned = (0.0, -half, half, 0.0, half, half, 1.0, 0.0, 0.0)
+    first = Geometry((20, 20, 20), (1.0, 1.0, 1.0))
+    for away_mm, meets in ((5.0, False), (-5.0, True)):
+        corner = np.array([19.5, 19.5, 9.5]) + away_mm * half * np.array([1, 1, 0])
+        long = Geometry((20, 60, 4), (1.0, 1.0, 1.0), direction=turned)
+        start = corner - long.to_world([10, 30, 0])
+        moved = Geometry(long.shape, long.spacing, tuple(start), turned)
+        assert overlaps(first, moved) == overlaps(moved, first) == meets
+
+
+@given(st.randoms(use_true_random=False))
+def test_grids_that_share_a_voxel_centre_overlap(random) -> None:
+    numbers = np.random.default_rng(random.randrange(2**32))
+
+    def grid() -> Geometry:
+        axes, _ = np.linalg.qr(numbers.normal(size=(3, 3)))
+        return Geometry(
+            tuple(numbers.integers(1, 9, 3)),
+            tuple(numbers.uniform(0.5, 3, 3)),
+            tuple(numbers.uniform(-6, 6, 3)),
+            tuple(axes.ravel()),
+        )
+
+    first, second = grid(), grid()
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in second.shape], indexing="ij"), -1)
+    there = first.to_index(second.to_world(index))
+    if ((there >= -0.5) & (there <= np.asarray(first.shape) - 0.5)).all(axis=-1).any():
+        assert overlaps(first, second)
+
+
 def test_two_grids_that_should_be_one_are_both_named() -> None:
     first = Volume(np.zeros((2, 2, 2)), Geometry((2, 2, 2), (1.0, 1.0, 1.0)), "1")
     second = Volume(np.zeros((2, 2, 3)), Geometry((2, 2, 3), (1.0, 1.0, 1.0)), "1")

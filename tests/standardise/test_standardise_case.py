@@ -156,6 +156,22 @@ def test_an_enhanced_pet_gives_the_same_suv_as_its_classic_series(tmp_path: Path
     np.testing.assert_allclose(found.channels["suv"].array, classic.channels["suv"].array, rtol=1e-4)
 
 
+def test_a_truth_that_loses_every_lesion_is_no_case_without_lesions() -> None:
+    coarse = Geometry((4, 4, 4), (5.0, 5.0, 5.0), (2.0, 2.0, 2.0))
+    drawn = np.zeros((20, 20, 20), np.uint8)
+    drawn[5, 5, 5] = 1
+    fine = Geometry(drawn.shape, (1.0, 1.0, 1.0))
+    with pytest.raises(
+        GeometryError, match=r"P1, truth: found 0.001 ml that reach no voxel, on grid 20 x 20"
+    ):
+        align_labels("P1", Volume(drawn, fine, ONE), coarse)
+    drawn[7, 7, 7] = 1
+    moved, note = align_labels("P1", Volume(drawn, fine, ONE), coarse)
+    assert moved.array.sum() == 1 and note.endswith("0.002 ml became 0.125 ml")
+    empty, note = align_labels("P1", Volume(np.zeros_like(drawn), fine, ONE), coarse)
+    assert not empty.array.any() and note.endswith("0 ml became 0 ml")
+
+
 def sitk_image(volume: Volume) -> sitk.Image:
     image = sitk.GetImageFromArray(volume.array)
     image.SetSpacing(volume.geometry.spacing[::-1])

@@ -78,12 +78,20 @@ def _fill_outside(
 
 
 def overlaps(first: Geometry, second: Geometry) -> bool:
-    """True where some voxel centre of `second` lies inside the box of `first` (half a voxel of margin)."""
-    last = np.asarray(second.shape) - 1
-    corners = np.stack(np.meshgrid(*[(0, n) for n in last], indexing="ij"), -1).reshape(-1, 3)
-    index = first.to_index(second.to_world(corners))
-    low, high = index.min(axis=0), index.max(axis=0)
-    return bool(np.all(high >= -0.5) and np.all(low <= np.asarray(first.shape) - 0.5))
+    """True where the box around the voxel centres of `second` meets the box of the voxels of `first`.
+
+    However they are turned: two boxes are apart where their shadows are on a face normal of either, or on a
+    direction perpendicular to an edge of each (Gottschalk, Lin and Manocha 1996).
+    """
+    reach = (
+        np.asarray(first.shape) * first.spacing / 2.0,
+        (np.asarray(second.shape) - 1) * second.spacing / 2.0,
+    )
+    middles = [g.to_world((np.asarray(g.shape) - 1) / 2.0) for g in (first, second)]
+    edges = np.cross(first.matrix.T[:, None], second.matrix.T[None]).reshape(-1, 3)
+    axes = np.concatenate([first.matrix.T, second.matrix.T, edges])
+    halves = np.abs(axes @ first.matrix) @ reach[0] + np.abs(axes @ second.matrix) @ reach[1]
+    return bool((np.abs(axes @ (middles[1] - middles[0])) <= halves + 1e-9).all())
 
 
 def require_same_grid(subject: str, first: Volume, second: Volume) -> None:
