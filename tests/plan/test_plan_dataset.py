@@ -298,3 +298,14 @@ def test_a_trained_workspace_is_not_planned_with_other_images_or_folds(what, tin
 
 def test_case_ids_survive_as_file_names():
     assert nnunet_id("Müller/1 a_b.c-d") == "M-ller-1-a_b.c-d"
+    assert nnunet_id("a_seg_b_seg") == "a_seg_b-seg"
+
+
+def test_no_case_takes_the_place_of_another_ones_labels(tmp_path):
+    """nnU-Net keeps the labels of `a` in a file whose name would be that of the image of `a_seg`."""
+    cases = [*(sphere_case(number) for number in range(5)), replace(sphere_case(5), id="sphere_0_seg")]
+    plan = plan_dataset(cases, tiny_recipe(), tmp_path / "w", save_volume)
+    folder = plan.workspace.preprocessed / f"{plan.workspace.plans_name}_3d_fullres"
+    for name in ("sphere_0", "sphere_0-seg"):
+        image, labels = load_prepared(folder, name)
+        assert image.dtype == np.float32 and np.unique(labels).tolist() == [0, 1]

@@ -353,8 +353,8 @@ def dataset_json(recipe: Recipe, cases: int) -> dict[str, Any]:
 
 
 def nnunet_id(case_id: str) -> str:
-    """The case id with only characters that nnU-Net's file names survive."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", case_id)
+    """The case id with only characters that nnU-Net's file names survive, without the end of its labels'."""
+    return re.sub(r"_(?=seg$)", "-", re.sub(r"[^A-Za-z0-9._-]+", "-", case_id))
 
 
 def _labels_of(case: Case, recipe: Recipe) -> frozenset[int]:
