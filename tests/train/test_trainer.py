@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from scipy import ndimage
 
 from lesionlab.core.case import Case
@@ -422,14 +423,18 @@ def test_what_cannot_be_gone_on_from_is_named(broken, error, message, still_work
         train_fold(root, 0, device="cpu")
 
 
-def test_all_cases_are_those_of_the_plan(still_workspace, tmp_path):
-    """A case that an earlier plan left behind is neither trained on nor validated."""
+def test_all_cases_are_those_of_the_plan(still_workspace, tmp_path, monkeypatch):
+    """A case that an earlier plan left behind is neither trained on nor validated, in the order of names."""
+    listed = nnUNetDatasetBlosc2.get_identifiers
+    monkeypatch.setattr(
+        nnUNetDatasetBlosc2, "get_identifiers", staticmethod(lambda folder: sorted(listed(folder))[::-1])
+    )
     root = same_plan(still_workspace, tmp_path / "w", still())
     for file in root.glob("preprocessed/*/*/sphere_1*"):
         shutil.copyfile(file, file.with_name(file.name.replace("sphere_1", "stranger")))
     expected = [f"sphere_{number}" for number in range(6)]
     with trainer_of(root, "all") as trainer:
-        assert [sorted(side) for side in trainer.do_split()] == [expected, expected]
+        assert [list(side) for side in trainer.do_split()] == [expected, expected]
 
 
 def test_folds_that_the_plan_does_not_have(tiny_workspace, tmp_path):

@@ -162,8 +162,8 @@ class RecipeTrainer(nnUNetTrainer):
         return self.recipe.training.compile and self.device.type == "cuda"
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """The plan's cases of this fold, for training without those that the recipe excludes from it."""
-        training, validation = super().do_split()
+        """The plan's cases of this fold (of `all` sorted); training: not those that the recipe excludes."""
+        training, validation = (sorted(s) if self.fold == "all" else s for s in super().do_split())
         subject = f"fold {self.fold} of {self.recipe.name}"
         chosen = training_cases(training, self.with_lesion, self.recipe.training, subject)
         return chosen, [case for case in validation if case in self.with_lesion]
