@@ -104,7 +104,7 @@ def test_scans_too_small_for_any_halving_are_refused_before_training(architectur
     """A spacing so coarse that a scan has 3 voxels along its edges: a U-Net of it has no decoder."""
     network = {"architecture": architecture, "patch_size": None, "max_features": None}
     recipe = tiny_recipe().changed(network=network, locate={"spacing_mm": [30, 30, 30]})
-    told = r"3d_lowres with a patch of \d x \d x \d voxels at 30 x 30 x 30 mm; needed an edge of 8 voxels"
+    told = r"3d_lowres with a patch of \d x \d x \d voxels at 30 x 30 x 30 mm; needed a patch that nnU-Net's"
     with pytest.raises(RecipeError, match=told):
         plan_tiny(tmp_path / "w", recipe)
     assert not (tmp_path / "w").exists()

@@ -111,7 +111,7 @@ def _require_levels(configuration: dict[str, Any], settings: NetworkSettings, su
             subject[0],
             f"{settings.configuration} with a patch of {' x '.join(map(str, sizes))} voxels at "
             f"{' x '.join(f'{float(mm):.3g}' for mm in spacing)} mm",
-            f"an edge of {2 * MINIMUM_EDGE} voxels or more: larger scans, or smaller voxels",
+            "a patch that nnU-Net's rules halve: larger scans, smaller voxels or a larger patch_size",
         )
 
 
