@@ -122,6 +122,16 @@ def test_no_part_of_contours_is_lost_to_a_mask_of_a_part_of_the_scan(run, eva: P
     assert one(run("evaluate", eva / "mask.nii.gz", contours, "--json"))[1]["dice"] == 1.0
 
 
+@pytest.mark.parametrize(("kind", "what"), [("rtstruct", "ROIs"), ("seg", "segments")])
+def test_what_measure_unites_is_told(run, eva: Path, tmp_path: Path, kind: str, what: str) -> None:
+    """A planning system's file holds the body and the organs too."""
+    result = run("measure", tmp_path / "scans" / "eva", eva / "dicom" / f"{kind}.dcm", "--json")
+    assert result.exit_code == 0, result.output
+    notes = json.loads(result.stdout)["notes"]
+    assert f"{what} united: Lesion 1, Lesion 2" in notes
+    assert not any("moved" in note for note in notes)
+
+
 def test_a_folder_of_dicom_masks_is_no_scan(eva: Path, tmp_path: Path) -> None:
     assert is_dicom_scan(tmp_path / "scans" / "eva") and is_dicom_scan(tmp_path / "scans")
     assert not is_dicom_scan(eva / "dicom")

@@ -23,8 +23,9 @@ from lesionlab.core.files import write_json, writing
 from lesionlab.core.grid import require_same_grid
 from lesionlab.core.suv import SuvAudit
 from lesionlab.core.volume import Volume
-from lesionlab.read import OBSERVERS, load_mask
+from lesionlab.read import OBSERVERS
 from lesionlab.read.folders import files_below
+from lesionlab.read.masks import Target, read_mask
 from lesionlab.report import save_volume
 
 CASE_FILE = "case.json"
@@ -35,37 +36,38 @@ SAME_PLACE, SAME_SIZE = 0.1, 0.01
 """How far a segmentation's voxels may lie beside the image's, in voxels, and differ in volume: rounding."""
 
 
-def mask_on(image: Volume, path: Path) -> Volume:
-    """The labels of a mask file that belongs to an image, never resampled.
+def mask_on(image: Volume, path: Path) -> tuple[Volume, list[str]]:
+    """The labels of a mask file that belongs to an image, never resampled, and notes on what was united.
 
     A DICOM segmentation may hold some slices of the image's, in any order. Raises GeometryError, naming both
     grids, when a file with a grid of its own lies on another one.
     """
     if not path.name.lower().endswith(WITH_GRID):
-        drawn = load_mask(path, image.geometry)
+        drawn, notes = read_mask(path, Target(image.geometry))
         from lesionlab.read.dicom_slices import read_header  # pydicom, slow to load
 
         header = read_header(path)
         if header is not None and header.get("Modality") != "RTSTRUCT":
-            _require_its_voxels(path, drawn)
-        return drawn
-    mask = load_mask(path)
+            notes = _notes_on_its_voxels(path, drawn, notes)
+        return drawn, notes
+    mask, notes = read_mask(path, None)
     require_same_grid(str(path), image, mask)
-    return mask
+    return mask, notes
 
 
-def _require_its_voxels(path: Path, drawn: Volume) -> None:
-    """Raise GeometryError for a segmentation that was moved to become `drawn`, or lost a part."""
+def _notes_on_its_voxels(path: Path, drawn: Volume, notes: list[str]) -> list[str]:
+    """The notes on a segmentation as it is; GeometryError where it was moved to become `drawn`, or cut."""
     try:
-        own = load_mask(path)
+        own, told = read_mask(path, None)
     except (GeometryError, ReadError):
-        return  # a picture's, which has no place of its own
+        return notes  # a picture's, which has no place of its own
     index = drawn.geometry.to_index(own.geometry.to_world(np.argwhere(own.array)))
     nearest = np.rint(index)
     held = ((nearest >= 0) & (nearest < drawn.geometry.shape)).all()
     fits = math.isclose(own.geometry.voxel_ml, drawn.geometry.voxel_ml, rel_tol=SAME_SIZE)
     if not (held and fits and (np.abs(index - nearest) <= SAME_PLACE).all()):
         raise GeometryError(path, own.geometry.describe(), drawn.geometry.describe())
+    return told
 
 
 def require_apart(results: Path, scan: Path) -> None:

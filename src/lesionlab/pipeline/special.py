@@ -36,10 +36,10 @@ def with_special(
         phases = phases_of(case, recipe.kinetics)
         table = join(table, kinetics(phases, table.labels, recipe.kinetics))
     if specimen is not None:
-        drawn = mask_on(case.channels[case.reference], Path(specimen))
+        drawn, notes = mask_on(case.channels[case.reference], Path(specimen))
         added = margin(case.id, table.labels, drawn, recipe.margin)[0]
         stated = f"specimen as given in the file {Path(specimen).name}"
-        table = join(table, replace(added, notes=(stated, *added.notes)))
+        table = join(table, replace(added, notes=(stated, *notes, *added.notes)))
     if recipe.biomarkers.ultrasound:
         image = case.channels[recipe.biomarkers.channel or case.reference]
         table = join(table, ultrasound(image, table.labels, recipe.ultrasound, known=known))
@@ -56,7 +56,7 @@ def special_maps(findings: Findings, recipe: Recipe, specimen: str | Path | None
         phases = phases_of(case, recipe.kinetics)
         maps |= kinetic_maps(phases, table.labels, recipe.kinetics)
     if specimen is not None:
-        drawn = mask_on(case.channels[case.reference], Path(specimen))
+        drawn, _ = mask_on(case.channels[case.reference], Path(specimen))
         maps["margin"] = margin(case.id, table.labels, drawn, recipe.margin)[1]
     return maps
 
