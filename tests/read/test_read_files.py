@@ -174,6 +174,14 @@ def test_impossible_nifti_headers(tmp_path: Path, name: str) -> None:
     assert "suv.nii" in str(caught.value)
 
 
+def test_swapped_axes_of_a_cube_are_a_difference_too(tmp_path: Path) -> None:
+    """Its first and its last voxel stay where they are."""
+    cube = Geometry((4, 4, 4), (2.0, 2.0, 2.0), direction=(0, 0, -1, 0, -1, 0, 1, 0, 0))
+    path = write_itk(tmp_path / "suv.nii", volume(grid=cube))
+    patch(path, 280, "12f", 0, 2, 0, 0, 2, 0, 0, 0, 0, 0, 2, 0)
+    assert any("sform and qform differ by 6 mm" in n for n in open_case(path).notes)
+
+
 def test_zero_sform_columns_are_no_spacing(tmp_path: Path) -> None:
     path = patch(write_itk(tmp_path / "suv.nii", volume()), 280, "12f", *([0.0] * 12))
     with pytest.raises(GeometryError, match="spacing"):

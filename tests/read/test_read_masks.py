@@ -236,6 +236,17 @@ def test_dicom_seg_becomes_truth(tmp_path: Path, kind: str) -> None:
         load_mask(path, names=["liver"])
 
 
+def test_dicom_seg_of_images_that_state_no_frame_of_reference(tmp_path: Path) -> None:
+    masks = np.zeros((*PET_GRID.shape, 1), np.uint8)
+    masks[1:3, 2:5, 3:6, 0] = 1
+    files = write_pet(tmp_path / "PT")
+    _segmentation(tmp_path, files, masks)
+    edit_all(files, FrameOfReferenceUID=None)
+    truth = open_case(tmp_path).truth
+    assert truth is not None
+    np.testing.assert_array_equal(truth.array, masks[..., 0])
+
+
 def test_dicom_seg_on_an_oblique_series(tmp_path: Path) -> None:
     grid = Geometry((6, 8, 10), (3.0, 4.0, 4.5), (5.0, 6.0, 7.0), OBLIQUE)
     files = write_pet(tmp_path / "PT", pet_volume(grid))

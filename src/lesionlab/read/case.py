@@ -224,7 +224,7 @@ def _dicom_candidates(contents: _Contents, reference: str) -> list[tuple[Path, s
             found.append((path, _drawn_on(referenced_series(header), by_uid)))
     for path, header in scan.segmentations:
         uids = {str(s.get("SeriesInstanceUID")) for s in header.get("ReferencedSeriesSequence") or []}
-        if str(header.get("FrameOfReferenceUID") or frame) == frame:
+        if not frame or str(header.get("FrameOfReferenceUID") or frame) == frame:
             found.append((path, _drawn_on(uids, by_uid)))
     return found
 

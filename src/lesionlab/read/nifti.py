@@ -184,8 +184,9 @@ def _choose_affine(
     if sform is not None:
         if qform is None:
             return sform, []
-        far = np.array([*np.array(size)[::-1] - 1, 1.0])
-        gap = max(np.abs((sform - qform) @ corner).max() for corner in (far, np.array([0.0, 0, 0, 1])))
+        # the first voxel, the last and the ends of the axes, which swapped axes of a cube move alone
+        corners = np.vstack([np.zeros(3), np.eye(3), np.ones(3)]) * (np.array(size)[::-1] - 1)
+        gap = np.abs(np.hstack([corners, np.ones((5, 1))]) @ (sform - qform).T).max()
         return sform, [f"sform and qform differ by {gap:.3g} mm; sform taken"] if gap > 0.1 else []
     if qform is not None:
         return qform, []
