@@ -10,7 +10,7 @@ from lesionlab.networks.registry import NETWORKS, edge_multiples, plan_network
 from lesionlab.plan.dataset import require_fit
 from lesionlab.train import EpochRow, read_curves, train_fold
 from lesionlab.train.nnunet import RecipeTrainer
-from lesionlab.train.progressive import resized, share_at, since_full, smaller_edges
+from lesionlab.train.progressive import at_its_size, resized, share_at, since_full, smaller_edges
 from networks_phantom import plan_tiny, tiny_recipe
 
 
@@ -94,6 +94,24 @@ def test_a_training_of_few_epochs_reaches_full_patches_too(tmp_path, monkeypatch
     train_fold(plan_tiny(tmp_path / "w", recipe), 0, device="cpu")
     small, middle, full = (8, 8, 12), (12, 12, 16), (16, 16, 24)
     assert sizes == [small, small, middle, middle, full, full, full]
+
+
+def test_a_training_of_few_minutes_reaches_full_patches_too(tmp_path, monkeypatch):
+    """Epochs of 30 and 40 seconds of one minute: after the second it would be over without a full patch."""
+    short = {"minutes": 1.0, "iterations": 1, "validation_iterations": 1, "progressive": [0.5, 0.75, 1.0]}
+    recipe = tiny_recipe().changed(network={"patch_size": [16, 16, 16]}, training=short)
+    sizes: list[tuple[int, ...]] = []
+    train_step = RecipeTrainer.train_step
+
+    def noted(trainer: Any, batch: dict[str, Any]) -> Any:
+        sizes.append(tuple(at_its_size(trainer, batch)["data"].shape[2:]))
+        return train_step(trainer, batch)
+
+    took = iter([30.0, 40.0, 60.0])
+    monkeypatch.setattr(RecipeTrainer, "train_step", noted)
+    monkeypatch.setattr(RecipeTrainer, "_same", lambda trainer, seconds: next(took))
+    train_fold(plan_tiny(tmp_path / "w", recipe), 0, device="cpu")
+    assert sizes == [(8, 8, 8), (12, 12, 12), (16, 16, 16)]
 
 
 def test_a_training_does_not_converge_before_its_patches_are_full(tmp_path):

@@ -146,7 +146,7 @@ def paced(recipe: Recipe, protocol: str, amount: float, batch_size: int) -> Reci
 
     Patches: as many whole steps of `batch_size` as come nearest, in epochs of about the recipe's length;
     with fewer steps than it has epochs of warm-up, all but the last step are warm-up.
-    Minutes: `training.minutes`; the recipe's epochs then only bound it.
+    Minutes: `training.minutes`; the recipe's epochs are then what its schedule counts by.
     """
     if protocol == "minutes":
         return recipe.changed(training={"minutes": amount})

@@ -277,13 +277,13 @@ class RecipeTrainer(nnUNetTrainer):
         return {"loss": loss.cpu().numpy(), **dict(zip(names, counts, strict=True))}
 
     def run_training(self) -> None:
-        """Epochs until the recipe's number or minutes, or convergence; goes on from `current_epoch`."""
+        """Epochs until the recipe's number or minutes (one in full) or convergence; from `current_epoch`."""
         self.on_train_start()
         settings = self.recipe.training
         while settings.minutes is not None or self.current_epoch < self.num_epochs:
-            if out_of_time(self.rows, settings.minutes):
+            if (full := since_full(self.rows, settings)) and out_of_time(self.rows, settings.minutes):
                 break
-            if converged(since_full(self.rows, settings), settings.stop_after, settings.stop_improvement):
+            if converged(full, settings.stop_after, settings.stop_improvement):
                 log.info("fold %s converged after %s epochs", self.fold, self.current_epoch)
                 break
             self.one_epoch()
