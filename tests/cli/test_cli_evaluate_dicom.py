@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from dicom_phantoms import PET_GRID, write_pet
@@ -130,6 +131,17 @@ def test_what_measure_unites_is_told(run, eva: Path, tmp_path: Path, kind: str, 
     notes = json.loads(result.stdout)["notes"]
     assert f"{what} united: Lesion 1, Lesion 2" in notes
     assert not any("moved" in note for note in notes)
+
+
+def test_contours_of_another_examination_are_not_measured(run, eva: Path, tmp_path: Path) -> None:
+    contours = pydicom.dcmread(eva / "dicom" / "rtstruct.dcm")
+    contours.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = "1.2.3.4"
+    for roi in contours.StructureSetROISequence:
+        roi.ReferencedFrameOfReferenceUID = "1.2.3.4"
+    contours.save_as(tmp_path / "other.dcm")
+    result = run("measure", tmp_path / "scans" / "eva", tmp_path / "other.dcm")
+    assert result.exit_code == 1
+    assert "found ROIs in another frame of reference: Lesion 1, Lesion 2" in result.stderr
 
 
 def test_a_folder_of_dicom_masks_is_no_scan(eva: Path, tmp_path: Path) -> None:

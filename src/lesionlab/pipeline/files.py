@@ -36,18 +36,21 @@ SAME_PLACE, SAME_SIZE = 0.1, 0.01
 """How far a segmentation's voxels may lie beside the image's, in voxels, and differ in volume: rounding."""
 
 
-def mask_on(image: Volume, path: Path) -> tuple[Volume, list[str]]:
-    """The labels of a mask file that belongs to an image, never resampled, and notes on what was united.
+def mask_on(case: Case, path: Path) -> tuple[Volume, list[str]]:
+    """The labels of a mask file on a case's reference channel, never resampled; notes on what was united.
 
     A DICOM segmentation may hold some slices of the image's, in any order. Raises GeometryError, naming both
-    grids, when a file with a grid of its own lies on another one.
+    grids, when a file with a grid of its own lies on another one, and for another frame of reference.
     """
+    image = case.channels[case.reference]
     if not path.name.lower().endswith(WITH_GRID):
-        drawn, notes = read_mask(path, Target(image.geometry))
+        header = case.facts.channels.get(case.reference, ChannelFacts()).header
+        frame = str(header.get("FrameOfReferenceUID") or "")
+        drawn, notes = read_mask(path, Target(image.geometry, frame))
         from lesionlab.read.dicom_slices import read_header  # pydicom, slow to load
 
-        header = read_header(path)
-        if header is not None and header.get("Modality") != "RTSTRUCT":
+        own = read_header(path)
+        if own is not None and own.get("Modality") != "RTSTRUCT":
             notes = _notes_on_its_voxels(path, drawn, notes)
         return drawn, notes
     mask, notes = read_mask(path, None)

@@ -126,7 +126,7 @@ def findings_of_mask(
         source, bundle.recipe, truth=truth, case_id=case_id, watch=watch, progress=opened
     )
     with watch.stage("read"):
-        drawn, notes = mask_on(case.channels[case.reference], Path(mask))
+        drawn, notes = mask_on(case, Path(mask))
     given = Prediction(drawn, notes=(f"mask as given in the file {Path(mask).name}", *notes))
     paths = Paths(Path(source), _path(truth), Path(mask), _path(specimen))
     return _measured(case, given, bundle, watch, paths, "cpu", progress)

@@ -60,7 +60,7 @@ def _varied(pair: Drawn, recipe: Recipe, seed: int) -> Varied:
     if pair.image is None:
         raise DatasetError(f"case {pair.case_id}", f"no scan beside {pair.mask}", "a scan")
     case = open_standardised(pair.image, recipe, case_id=pair.case_id)
-    mask = case.truth if pair.mask is None else mask_on(case.channels[case.reference], pair.mask)[0]
+    mask = case.truth if pair.mask is None else mask_on(case, pair.mask)[0]
     if mask is None:
         raise DatasetError(f"case {pair.case_id}", "no mask and no contours", "lesions that are drawn")
     name = recipe.biomarkers.channel or case.reference

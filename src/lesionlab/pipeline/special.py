@@ -36,7 +36,7 @@ def with_special(
         phases = phases_of(case, recipe.kinetics)
         table = join(table, kinetics(phases, table.labels, recipe.kinetics))
     if specimen is not None:
-        drawn, notes = mask_on(case.channels[case.reference], Path(specimen))
+        drawn, notes = mask_on(case, Path(specimen))
         added = margin(case.id, table.labels, drawn, recipe.margin)[0]
         stated = f"specimen as given in the file {Path(specimen).name}"
         table = join(table, replace(added, notes=(stated, *notes, *added.notes)))
@@ -56,7 +56,7 @@ def special_maps(findings: Findings, recipe: Recipe, specimen: str | Path | None
         phases = phases_of(case, recipe.kinetics)
         maps |= kinetic_maps(phases, table.labels, recipe.kinetics)
     if specimen is not None:
-        drawn, _ = mask_on(case.channels[case.reference], Path(specimen))
+        drawn, _ = mask_on(case, Path(specimen))
         maps["margin"] = margin(case.id, table.labels, drawn, recipe.margin)[1]
     return maps
 
