@@ -96,6 +96,16 @@ def test_busi_merges_masks_and_has_normal_images(tmp_path):
     assert listed("busi", tmp_path).missing == ("normal (1): found no normal (1)_mask.png",)
 
 
+def test_busi_images_of_one_number_are_refused(tmp_path):
+    root = dataset_phantoms.busi(tmp_path)
+    image = min((root / "benign").glob("*).png"))
+    for file in (image, image.with_name(f"{image.stem}_mask.png")):
+        copied = file.name.replace(image.stem, f"{image.stem} copy")
+        file.with_name(copied).write_bytes(file.read_bytes())
+    with pytest.raises(ReadError, match=r"two cases called benign-0001: .* and .* copy\.png"):
+        listed("busi", root)
+
+
 def test_busi_masks_of_two_sizes_are_refused(tmp_path):
     root = dataset_phantoms.busi(tmp_path)
     mask = dataset_phantoms.disc((20, 20)).astype(np.uint8)

@@ -187,6 +187,15 @@ def test_stacks_keep_every_reader_and_the_specimen_together(tmp_path):
     assert found.items[0].peek() == {1}
 
 
+def test_two_cases_of_one_name_are_refused(tmp_path):
+    root = dataset_phantoms.stacks(tmp_path)
+    shutil.copytree(root / "S2", root / "S1-first")
+    with pytest.raises(
+        ReadError, match=r"two cases called S1-first: .*us.tif and .*us.tif; needed names that"
+    ):
+        listed("stacks", root)
+
+
 def test_stacks_without_spacing_say_so_and_faults_are_named(tmp_path):
     root = dataset_phantoms.stacks(tmp_path, spacing=False)
     items = listed("stacks", root).items

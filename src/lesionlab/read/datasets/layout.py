@@ -45,13 +45,24 @@ class Item:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a data set's folder holds: cases, names of labels, one line per missing file, folds, notes."""
+    """What a data set's folder holds: cases, names of labels, one line per missing file, folds, notes.
+
+    Raises ReadError for two cases of one name, of which the second would be written over the first.
+    """
 
     items: tuple[Item, ...]
     labels: Mapping[str, int]
     missing: tuple[str, ...] = ()
     folds: OfficialFolds | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known: dict[str, Item] = {}
+        for item in self.items:
+            twin = known.setdefault(item.id, item)
+            if twin is not item:
+                found = f"two cases called {item.id}: {twin.files[0]} and {item.files[0]}"
+                raise ReadError(item.files[0].parent, found, "names that tell cases apart")
 
 
 @dataclass(frozen=True)
