@@ -54,6 +54,14 @@ def test_the_way_in_and_out_is_that_of_nnunet(target, spacing, transpose, masked
         np.testing.assert_array_equal(alone, ours)
 
 
+def test_a_blank_scan_stays_blank_where_the_body_is_scaled():
+    plans, configuration = plan_of((2.0, 2.0, 2.0), masked=True)
+    data = scan((6, 9, 7)) * 0
+    found = Space(plans, configuration, "case", (3.0, 2.5, 4.0)).enter(data)
+    np.testing.assert_array_equal(found[0], 0)
+    assert np.isfinite(found).all()
+
+
 @pytest.mark.parametrize("threshold", [1.5, 10.0])
 def test_which_slices_are_thick_is_for_the_plans_to_say(threshold):
     how = {"is_seg": False, "order_z": 0, "force_separate_z": None}

@@ -171,14 +171,14 @@ def _extremes(channel: Channel) -> tuple[Any, Any]:
 
 
 def _moments_inside(channel: Channel, inside: BoolArray) -> tuple[Any, Any]:
-    """Mean and standard deviation where `inside` is true."""
+    """Mean and standard deviation where `inside` is true; 0 and 1 where nothing is, as in a blank scan."""
     values = np.concatenate(
         [
             channel[first : first + ROWS][inside[first : first + ROWS]]
             for first in range(0, channel.shape[0], ROWS)
         ]
     )
-    return values.mean(), values.std()
+    return (values.mean(), values.std()) if values.size else (0.0, 1.0)
 
 
 def _moments(channel: Channel) -> tuple[Any, Any]:
