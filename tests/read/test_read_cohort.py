@@ -43,6 +43,16 @@ def test_one_patient_is_one_case(tmp_path: Path) -> None:
     assert find_cases(str(tmp_path / "two")) == [tmp_path / "two"]
 
 
+def test_dicom_among_many_other_files_is_found(tmp_path: Path) -> None:
+    patients = [_dicom_patient(tmp_path / f"p{number}", number) for number in (1, 2)]
+    for folder in (patients[0] / name for name in ("PT", "CT", "RS")):
+        for number in range(12):
+            (folder / f"{number:02d}.txt").write_text("notes of a reader")
+        (folder / "zz.log").write_text("and of a machine")
+    assert find_cases(patients[0] / "PT") == [patients[0] / "PT"]
+    assert find_cases(tmp_path) == patients
+
+
 def test_a_mixture_of_patients(tmp_path: Path) -> None:
     dicom = [_dicom_patient(tmp_path / f"dicom{n}", n) for n in (1, 2)]
     flat = tmp_path / "flat"

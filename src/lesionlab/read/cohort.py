@@ -46,7 +46,7 @@ def _cases(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
     if any(not n.is_mask for n in named):
         below = [case for sub in folders for case in _cases(sub, around)] if _many(named) else []
         return _flat_cases(folder, named) + below
-    if any(_mark(p) for p in files[:8] + files[-1:] if not is_image(p)):
+    if any(_mark(p) for p in files if not is_image(p)):
         return [folder]
     marks = {sub: _marks(sub) for sub in folders}
     if _one_study([m for m in marks.values() if m]) and all(
@@ -98,7 +98,7 @@ def _marks(folder: Path) -> list[_Mark]:
     """One mark per leaf folder of DICOM below, from one file each."""
     found = []
     for place in sorted({p.parent for p in files_below(folder)}):
-        for path in sorted(p for p in place.iterdir() if p.is_file() and not is_image(p))[:8]:
+        for path in sorted(p for p in place.iterdir() if p.is_file() and not is_image(p)):
             mark = _mark(path, len(place.relative_to(folder).parts))
             if mark is not None:
                 found.append(mark)
