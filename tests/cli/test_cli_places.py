@@ -134,6 +134,39 @@ def test_scores_do_not_replace_the_lesions_of_examined_patients(run, cohort: Pat
         assert files_in(out) == before
 
 
+def test_measuring_many_does_not_replace_the_tables_of_examined_patients(
+    run, cohort: Path, tmp_path: Path
+) -> None:
+    out, own = tmp_path / "out", tmp_path / "own"
+    run("examine", cohort, "-o", out)
+    table = tmp_path / "cases.csv"
+    table.write_text(f"image,mask\n{cohort / 'berta'},{out / 'berta' / 'mask.nii.gz'}\n")
+    for folder, record in ((out, "report.html"), (out / "berta", "run.json")):
+        before = files_in(out)
+        result = run("measure", table, "-o", folder)
+        assert result.exit_code == 1
+        assert f"{folder}: found {record} of other results; needed a folder of its own" in result.stderr
+        assert files_in(out) == before
+    for _ in range(2):  # its own tables are written anew
+        result = run("measure", table, "-o", own)
+        assert result.exit_code == 0, result.output
+
+
+def test_scores_do_not_replace_the_summary_of_another_program(run, patient: Path, tmp_path: Path) -> None:
+    sides, out = (patient / "truth.nii.gz", patient / "truth.nii.gz"), tmp_path / "validation"
+    out.mkdir()
+    for text in ('{"foreground_mean": {"Dice": 0.7}}', "not finished {", "[]"):
+        (out / "summary.json").write_text(text)
+        result = run("evaluate", *sides, "-o", out)
+        assert result.exit_code == 1
+        assert "found a summary of another program; needed another folder (-o)" in result.stderr
+        assert [path.name for path in out.iterdir()] == ["summary.json"]
+        assert (out / "summary.json").read_text() == text
+    (out / "summary.json").unlink()
+    for _ in range(2):
+        assert run("evaluate", *sides, "-o", out).exit_code == 0
+
+
 def test_what_an_earlier_run_exported_is_named_when_it_is_not_written_anew(
     run, patient: Path, tmp_path: Path
 ) -> None:

@@ -149,6 +149,7 @@ def measure(
         _refuse_for_many(specimen is not None or maps is not None or bool(liver or blood))
         if out is not None:
             pipeline.require_spared(out, MEASURED, image)
+            pipeline.require_none_of(out, ("run.json", "report.html"))
         measure_many(image.name, pairs, chosen, (out, long, as_json))
         return
     drawn = _mask_of_one(mask, long)

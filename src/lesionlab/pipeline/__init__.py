@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         write_dicom,
         write_exports,
     )
-    from lesionlab.pipeline.files import require_apart, require_spared
+    from lesionlab.pipeline.files import require_apart, require_none_of, require_spared
     from lesionlab.pipeline.kept import take_up
     from lesionlab.pipeline.marks import recipe_of, refine_file, write_lesions
     from lesionlab.pipeline.measured import listed, measure_cohort, named, paired, write_cohort_measurements
@@ -77,6 +77,7 @@ __all__ = [
     "require_apart",
     "require_exportable",
     "require_no_results",
+    "require_none_of",
     "require_spared",
     "scores_of",
     "summary_of",
@@ -122,6 +123,7 @@ _HOMES = {
     "require_apart": "lesionlab.pipeline.files",
     "require_exportable": "lesionlab.pipeline.exports",
     "require_no_results": "lesionlab.pipeline.evaluation",
+    "require_none_of": "lesionlab.pipeline.files",
     "require_spared": "lesionlab.pipeline.files",
     "scores_of": "lesionlab.pipeline.evaluation",
     "summary_of": "lesionlab.pipeline.evaluation",

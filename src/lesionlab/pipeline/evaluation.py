@@ -6,6 +6,7 @@ them `loaded_pairs.py`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -40,6 +41,7 @@ from lesionlab.evaluate import (
     write_scores,
 )
 from lesionlab.pipeline.checklists import checklists_of
+from lesionlab.pipeline.files import require_none_of
 from lesionlab.pipeline.loaded_pairs import Label, load_image, load_pair, load_probabilities
 from lesionlab.pipeline.pairs import NAMES, Pair, pairs_of
 from lesionlab.report import (
@@ -203,10 +205,18 @@ def _probabilities(probed: Sequence[Probed]) -> dict[str, Any]:
 
 
 def require_no_results(folder: Path) -> None:
-    """Raise WriteError for a folder with results of `examine` or `measure`, whose tables or page would go."""
-    there = [name for name in ("run.json", "cohort.json") if (folder / name).is_file()]
-    if there:
-        raise WriteError(folder, f"{there[0]} of other results", "a folder of its own")
+    """Raise WriteError for a folder with results of `examine` or `measure`, whose tables or page would go.
+
+    So would a summary.json of another program, such as nnU-Net's beside the masks of its validation.
+    """
+    require_none_of(folder, ("run.json", "cohort.json"))
+    file = folder / "summary.json"
+    try:
+        ours = not file.exists() or "metrics" in json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise WriteError(file, "a summary of another program", "another folder (-o)")
 
 
 def write_evaluation(

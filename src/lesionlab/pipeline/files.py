@@ -93,6 +93,13 @@ def require_spared(folder: Path, names: Collection[str], *given: Path | None) ->
             raise WriteError(path, "the table that was given, under a result's name", "another folder (-o)")
 
 
+def require_none_of(folder: Path, names: Collection[str]) -> None:
+    """Raise WriteError for a folder with a file of these names: another command's results, which would go."""
+    there = [name for name in names if (folder / name).is_file()]
+    if there:
+        raise WriteError(folder, f"{there[0]} of other results", "a folder of its own")
+
+
 def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> None:
     """Write a standardised case as NIfTI files with case.json beside them, the folder whole or not at all.
 
