@@ -64,6 +64,10 @@ def evaluate(
     images: Images = None,
     probabilities: Probabilities = None,
     label: ChosenLabel = None,
+    ignore: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="The truth's label of voxels that are not scored."),
+    ] = None,
     rule: Rule = "any",
     iou: Annotated[
         float | None,
@@ -92,7 +96,7 @@ def evaluate(
     if kind == "any" and iou is not None:
         raise typer.BadParameter("the rule any asks for none; --rule iou or one-to-one", param_hint="--iou")
     matching = MatchRule(kind, 0.5 if iou is None else iou)  # type: ignore[arg-type]
-    settings = pipeline.Settings(chosen_label(label), matching, resample)
+    settings = pipeline.Settings(chosen_label(label), matching, resample, ignore)
     if out is not None:
         pipeline.require_no_results(out)
         pipeline.require_spared(out, ("cases.csv", "lesions.csv"), predictions)

@@ -53,7 +53,7 @@ class NetworkArrays(Sequence[FloatArray]):
     def __init__(self, case: Case, recipe: Recipe) -> None:
         self._chosen, self._size = _chosen(case, recipe), recipe.standardise.size
         self._shape, self.grid = case.geometry.shape, network_grid(case, recipe)
-        self._threshold, self._one_label = recipe.prediction.cut, len(recipe.labels) == 1
+        self._threshold, self._one_label = recipe.prediction.cut, len(recipe.predicted_labels) == 1
 
     def __len__(self) -> int:
         return len(self._chosen)

@@ -216,8 +216,8 @@ class RadiomicsSettings(Settings):
 class Recipe(Settings):
     """Everything that decides a result besides data and weights.
 
-    `channels` are named in network order; `labels` map names to the integers of the truth. A case may
-    hold more channels than these; the others are dropped by `standardise`.
+    `channels` are named in network order; `labels` map names to the integers of the truth, the highest of
+    which may be called `ignore`. A case may hold more channels; the others are dropped by `standardise`.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -250,13 +250,15 @@ class Recipe(Settings):
             raise ValueError(f"reference {self.reference!r} is not among the channels {list(self.channels)}")
         if sorted(self.labels.values()) != list(range(1, len(self.labels) + 1)):
             raise ValueError(f"labels must be numbered 1, 2, ...; found {self.labels}")
+        if self.ignored not in (None, len(self.labels)):
+            raise ValueError(f"labels: 'ignore' needs the highest number, found {self.labels}")
         if not set(self.optional_channels).isdisjoint(self.channels):
             raise ValueError("optional_channels repeats a channel")
         if self.locate.spacing_mm is not None and self.network.configuration != "3d_fullres":
             raise ValueError(
                 f"[locate] needs network.configuration '3d_fullres', found {self.network.configuration!r}"
             )
-        if self.prediction.threshold != 0.5 and len(self.labels) > 1:
+        if self.prediction.threshold != 0.5 and len(self.predicted_labels) > 1:
             found = f"{self.prediction.threshold} with labels {list(self.labels)}"
             raise ValueError(f"prediction.threshold needs a single label, found {found}")
         if self.prediction.scales != (1.0,) and self.standardise.size is None:
@@ -265,6 +267,16 @@ class Recipe(Settings):
             size = self.standardise.size
             raise ValueError(f"two steps need scans as they are, found standardise.size {size}")
         return self
+
+    @property
+    def ignored(self) -> int | None:
+        """The label of voxels that nobody judged: neither trained on nor scored, as nnU-Net has it."""
+        return self.labels.get("ignore")
+
+    @property
+    def predicted_labels(self) -> dict[str, int]:
+        """What a method draws: every label but the ignored one."""
+        return {name: number for name, number in self.labels.items() if number != self.ignored}
 
     @property
     def steps(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from lesionlab.evaluate.detection import (
     sensitivity_by_size,
 )
 from lesionlab.evaluate.empty import METRICS
-from lesionlab.evaluate.labels import score_labels
+from lesionlab.evaluate.labels import score_labels, without_ignored
 from lesionlab.evaluate.lesions import lesion_records, lesions_csv, sensitivity_of_records
 from lesionlab.evaluate.overlap import (
     merge_scores,
@@ -69,5 +69,6 @@ __all__ = [
     "sensitivity_of_records",
     "summarise",
     "surface_scores",
+    "without_ignored",
     "write_scores",
 ]

@@ -1,4 +1,4 @@
-"""Agreement label by label, where a recipe has several: tumour types, or tumour and breast.
+"""Agreement label by label, where there are several (tumour types, tumour and breast), and an ignored label.
 
 What each metric means is `overlap.py`'s; that of all labels together stands beside these.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+
+import numpy as np
 
 from lesionlab.core.results import Scores
 from lesionlab.core.volume import Volume
@@ -40,3 +42,16 @@ def score_labels(case_id: str, mask: Volume, truth: Volume, labels: Mapping[str,
         values |= {f"{name.replace(' ', '_')}_{metric}": scores.values[metric] for metric in OF_EACH}
         notes += [f"{name}: {note}" for note in scores.notes]
     return Scores(case_id, values, tuple(notes))
+
+
+def without_ignored(mask: Volume, truth: Volume, ignored: int | None) -> tuple[Volume, Volume]:
+    """Mask and truth on one grid with nothing where the truth has the label `ignored`.
+
+    What nobody judged is then neither right nor wrong, as in nnU-Net's own evaluation. None, and a truth
+    without that label, give both volumes back.
+    """
+    hidden = np.zeros(0, bool) if ignored is None else truth.array == ignored
+    if not hidden.any():
+        return mask, truth
+    kept = ~hidden
+    return mask.with_array(mask.array * kept), truth.with_array(truth.array * kept)

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lesionlab.core.errors import DatasetError, LesionLabError, WriteError
 from lesionlab.core.files import write_text
 from lesionlab.core.results import Scores
@@ -59,11 +61,15 @@ PICTURED = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """How pairs are read and scored: which label, which matching rule, and whether grids may differ."""
+    """How pairs are read and scored: which label, by which matching rule, whether grids may differ.
+
+    Where the truth has the label `ignored`, nothing is scored.
+    """
 
     label: Label = None
     rule: MatchRule = field(default_factory=MatchRule)
     resampled: bool = False
+    ignored: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +133,7 @@ def evaluate_pairs(
 
 def evaluate_pair(pair: Pair, settings: Settings) -> CaseResult:
     """Score one case. Raises what `load_pair` and the metrics raise."""
-    loaded = load_pair(pair, label=settings.label, resampled=settings.resampled)
+    loaded = load_pair(pair, label=settings.label, resampled=settings.resampled, ignored=settings.ignored)
     missing = loaded.mask is None
     mask = loaded.truth.with_array(loaded.truth.array * 0) if loaded.mask is None else loaded.mask
     scores, matching = score_lesions(pair.case_id, mask, loaded.truth, rule=settings.rule)
@@ -138,6 +144,8 @@ def evaluate_pair(pair: Pair, settings: Settings) -> CaseResult:
     scores = replace(scores, notes=notes)
     records = lesion_records(pair.case_id, matching, loaded.truth.geometry)
     volume = load_probabilities(pair, loaded.truth.geometry)
+    if volume is not None and loaded.counted is not None:
+        volume = volume.with_array(np.where(loaded.counted, volume.array, 0))  # as sure background
     probed = None if volume is None else _probed(pair, volume, loaded.truth, matching)
     return CaseResult(scores, tuple(records), probed, loaded.labels)
 
@@ -166,6 +174,7 @@ def _facts(outcomes: Sequence[Outcome[CaseResult]], settings: Settings) -> dict[
         "failed": failures(outcomes),
         "label": settings.label,
         "matching": settings.rule.words,
+        "ignored": "nothing" if settings.ignored is None else f"where the truth has label {settings.ignored}",
         "resampling": "nearest neighbour where grids differ" if settings.resampled else "none",
         "sensitivity_by_size": bins,
     }
@@ -238,6 +247,7 @@ def write_evaluation(
         "lesions": "18-connected components (a report's lesions join corners too, 26 neighbours); "
         f"{chosen.rule.words}",
         "grids": f"resampling: {summary['resampling']}",
+        "ignored": str(summary["ignored"]),
         "label": "the only one there is" if chosen.label is None else str(chosen.label),
         "files": "cases.csv, lesions.csv and summary.json beside this page",
     }
@@ -280,7 +290,7 @@ def model_results(
 
 
 def _picture(pair: Pair, worst: Worst, settings: Settings) -> Pictured:
-    loaded = load_pair(pair, label=settings.label, resampled=settings.resampled)
+    loaded = load_pair(pair, label=settings.label, resampled=settings.resampled, ignored=settings.ignored)
     mask = loaded.truth.with_array(loaded.truth.array * 0) if loaded.mask is None else loaded.mask
     note = ""
     try:

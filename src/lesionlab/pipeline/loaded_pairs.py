@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionlab.core.errors import DatasetError, GeometryError, LesionLabError, ReadError
 from lesionlab.core.grid import overlaps, resample
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.evaluate import refuse_probabilities
+from lesionlab.evaluate import refuse_probabilities, without_ignored
 from lesionlab.pipeline.files import WITH_GRID, restored
 from lesionlab.pipeline.pairs import Pair
 from lesionlab.read import load_mask, load_volume, open_case
@@ -28,23 +29,26 @@ Label = int | Literal["all"] | None
 class LoadedPair:
     """Truth and prediction (None: missing) as masks of 0 and 1 on the truth's grid, with what was changed.
 
-    `labels` are those of both files, where one of them was asked for.
+    `labels` are those of both files, where one of them was asked for; `counted` is False where nothing is
+    scored, None where every voxel is.
     """
 
     truth: Volume
     mask: Volume | None
     notes: tuple[str, ...] = ()
     labels: frozenset[int] = frozenset()
+    counted: NDArray[np.bool_] | None = None
 
 
-def load_pair(pair: Pair, *, label: Label = None, resampled: bool = False) -> LoadedPair:
-    """Read both masks of a case onto the truth's grid.
+def load_pair(
+    pair: Pair, *, label: Label = None, resampled: bool = False, ignored: int | None = None
+) -> LoadedPair:
+    """Read both masks of a case onto the truth's grid, empty where the truth has the label `ignored`.
 
     Contours are drawn onto the grid of the other side, or of the image where neither has one that holds them
     all. Raises GeometryError, naming both grids, for two grids unless `resampled` asks for nearest neighbour,
-    and for contours that no grid holds,
-    DatasetError for a missing truth, a probability map, or several labels without `label`; ReadError for
-    what is no mask.
+    and for contours that no grid holds; DatasetError for a missing truth, a probability map, or several
+    labels without `label`; ReadError for what is no mask.
     """
     if pair.truth is None:
         where = "a truth" if pair.sides is None else f"a truth of that name in {pair.sides[1]}"
@@ -52,12 +56,15 @@ def load_pair(pair: Pair, *, label: Label = None, resampled: bool = False) -> Lo
     truth = _truth(pair, pair.truth)
     notes: list[str] = []
     mask = None
-    labels = _labels(truth) if isinstance(label, int) else frozenset()
+    judged = without_ignored(truth, truth, ignored)[1]
+    labels = _labels(judged) if isinstance(label, int) else frozenset()
     if pair.prediction is not None:
         mask, notes = _onto(pair.prediction, truth.geometry, resampled)
+        mask = without_ignored(mask, truth, ignored)[0]
         labels |= _labels(mask) if isinstance(label, int) else frozenset()
         mask = _binary(pair.prediction, mask, label)
-    return LoadedPair(_binary(pair.truth, truth, label), mask, tuple(notes), labels)
+    counted = None if judged is truth else truth.array != ignored
+    return LoadedPair(_binary(pair.truth, judged, label), mask, tuple(notes), labels, counted)
 
 
 def load_image(pair: Pair, geometry: Geometry) -> Volume | None:

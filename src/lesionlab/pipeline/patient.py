@@ -18,7 +18,7 @@ from lesionlab.core.memory import available_memory
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.results import Findings, Prediction
 from lesionlab.core.tasks import Progress, silent
-from lesionlab.evaluate import merge_scores, score_biomarkers, score_case, score_labels
+from lesionlab.evaluate import merge_scores, score_biomarkers, score_case, score_labels, without_ignored
 from lesionlab.measure import measure
 from lesionlab.pipeline.files import mask_on, restored
 from lesionlab.pipeline.record import Stopwatch, device_of, part, provenance
@@ -200,11 +200,13 @@ def _measured(
     if case.truth is not None:
         with watch.stage("evaluate"):
             progress("comparing with the truth", 0.95)
-            true = measure(case, case.truth, bundle.recipe.biomarkers)
+            drawn, truth = without_ignored(prediction.mask, case.truth, bundle.recipe.ignored)
+            case = replace(case, truth=truth)
+            ours = lesions if drawn is prediction.mask else measure(case, drawn, bundle.recipe.biomarkers)
             scores = merge_scores(
-                score_case(case.id, prediction.mask, case.truth),
-                score_biomarkers(lesions, true),
-                score_labels(case.id, prediction.mask, case.truth, bundle.recipe.labels),
+                score_case(case.id, drawn, truth),
+                score_biomarkers(ours, measure(case, truth, bundle.recipe.biomarkers)),
+                score_labels(case.id, drawn, truth, bundle.recipe.predicted_labels),
             )
     given = (paths.scan, paths.truth)
     record = provenance(case, bundle, watch, device=device_of(bundle, device), paths=given, mask=paths.mask)

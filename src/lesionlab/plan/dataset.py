@@ -41,8 +41,6 @@ from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
 SaveVolume = Callable[[Volume, Path], None]
 DRAWN = "drawn by patient"
 """What cases.json says of folds that are not a data set's own."""
-IGNORED = "ignore"
-"""nnU-Net's name of the label whose voxels are neither trained on nor predicted."""
 CHANNEL_NAMES = {"fixed": "noNorm", "none": "noNorm", "ct": "CT"}
 """What nnU-Net's dataset.json calls a channel decides how stock planning would normalise it."""
 
@@ -202,7 +200,7 @@ def _gathered(
         patients = {name: one.patient for name, one in seen.items() if name not in settled.dropped}
         if trained is not None and trained.patients != patients:
             raise _other_training(root)
-        lesions = {label for name, label in recipe.labels.items() if name != IGNORED}
+        lesions = set(recipe.predicted_labels.values())
         with_lesion = {name: not lesions.isdisjoint(seen[name].labels) for name in patients}
         _require_labels([seen[name].labels for name in patients], recipe, root)
         folds = _folds({name: settled.patients[name] for name in patients}, with_lesion, recipe, official)
@@ -301,7 +299,7 @@ def _record(
 def _require_labels(labels: Sequence[frozenset[int]], recipe: Recipe, root: Path) -> None:
     """Raise DatasetError for a data set without any lesion, or with a label of the recipe in no case."""
     found = frozenset[int]().union(*labels)
-    if not found - {recipe.labels.get(IGNORED)}:
+    if not found - {recipe.ignored}:
         raise DatasetError(root, f"{len(labels)} cases without any lesion", "at least one with a lesion")
     for name, label in recipe.labels.items():
         if label not in found:

@@ -49,7 +49,7 @@ def predict_parts(
     if not parts:
         return predict_steps(case, bundle, device=device, progress=progress, probability=probability)
     count, notes = len(parts), [_words(bundle, parts)]
-    mean = np.zeros((len(bundle.recipe.labels), *case.geometry.shape), np.float32)
+    mean = np.zeros((len(bundle.recipe.predicted_labels), *case.geometry.shape), np.float32)
     for number, part in enumerate(parts):
 
         def told(message: str, share: float, number: int = number) -> None:

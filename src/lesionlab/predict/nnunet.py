@@ -111,7 +111,7 @@ def predict_network(
     inputs = NetworkArrays(case, bundle.recipe)
     settings = bundle.recipe.prediction
     own = settings.threshold == "expected_dice"
-    labels = len(bundle.recipe.labels)
+    labels = len(bundle.recipe.predicted_labels)
     wanted = labels if probability == "every" else int(probability)
     # of a single label the probability is resized and cut
     cut = own or (labels == 1 and inputs.grid != case.geometry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -28,6 +29,10 @@ REVIEWS = "reviews.json"
 WHEN_ACCEPTED = "when accepted"
 DICOM_FOLDER = "dicom"
 REPORT = "sr.dcm"
+REJECTED = "its result was rejected"
+"""Why a delivery was cancelled that goes on where the result is accepted again."""
+writing_reviews = threading.Lock()
+"""Held by whoever writes reviews or does what they ask for."""
 
 log = logging.getLogger(__name__)
 
@@ -97,35 +102,65 @@ def follow(
     reviews: Sequence[dict[str, Any]],
     who: str = "service",
 ) -> None:
-    """Do what the last review of a result asks for: queue what is to be sent, or take it back in time."""
-    order = order_of(job, reviews, settings)
-    if order is not None:
-        queue.submit(order, who=who)
-    elif reviews and reviews[-1]["verdict"] != "accepted":
-        withdraw(store, queue, job.id, who)
+    """Do what the last review of a result asks for: queue what is to be sent, or take it back in time.
 
-
-def withdraw(store: Store, queue: Queue, job_id: str, who: str) -> None:
-    """Take the acceptance of a result back as far as it still waits; what was sent stays sent.
-
-    Where nothing was sent the acceptance is forgotten: the next one is a new job with its own reviewer.
+    What a rejection stopped on its way goes on when the result is accepted again.
     """
-    made = queue.by_key(key_of(job_id))
-    if made is None:
+    if not reviews:
         return
-    # what was done in between cannot be cancelled any more, and need not be
-    with suppress(ServeError):
-        queue.cancel(made.id, who)
-    sends = [queue.by_key(f"{made.key}>{name}") for name in made.payload["send_to"]]
-    known = [send for send in sends if send is not None]
-    for send in known:
+    if reviews[-1]["verdict"] != "accepted":
+        withdraw(store, queue, job, who)
+        return
+    order = order_of(job, reviews, settings)
+    made = job if order is None else queue.submit(order, who=who)
+    for send in _sends(queue, made):
+        if send.state == "cancelled" and send.error == REJECTED:
+            with suppress(ServeError):
+                queue.retry(send.id, who)
+
+
+def withdraw(store: Store, queue: Queue, job: Job, who: str) -> None:
+    """Stop what still waits to be sent of a result; what was sent stays sent, what is just sent goes on.
+
+    Where nothing was sent its acceptance is forgotten: the next one is a new job with its own reviewer.
+    """
+    made = queue.by_key(key_of(job.id))
+    if made is not None:
+        # what was done in between cannot be cancelled any more, and need not be
+        with suppress(ServeError):
+            queue.cancel(made.id, who)
+    for send in _sends(queue, made or job):
         if send.state == "waiting":
             with suppress(ServeError):
-                queue.cancel(send.id, who)
-    left = [send.id for send in known if (queue.job(send.id) or send).state != "cancelled"]
-    if not left:
-        queue.forget([made.id, *(send.id for send in known)])
+                queue.cancel(send.id, who, reason=REJECTED, running=False)
+    if made is None:
+        return
+    sends = _sends(queue, made)
+    if all(send.state == "cancelled" for send in sends):
+        queue.forget([made.id, *(send.id for send in sends)])
         store.discard(store.result_folder(made.id))
+
+
+def call_off(store: Store, queue: Queue, delivery: Job) -> bool:
+    """Put a running delivery back and withdraw it where its result was rejected meanwhile; True then.
+
+    A rejection leaves a delivery alone that is under way; one that did not succeed is not tried again.
+    """
+    with writing_reviews:
+        made = queue.job(str(delivery.payload["examined"]))
+        result = None if made is None else queue.job(str(made.payload.get("accepted", made.id)))
+        reviews = [] if result is None else reviews_in(store.result_folder(result.id))
+        if result is None or not reviews or reviews[-1]["verdict"] == "accepted":
+            return False
+        queue.postpone(delivery, REJECTED, 0.0)
+        withdraw(store, queue, result, "service")
+        return True
+
+
+def _sends(queue: Queue, made: Job) -> list[Job]:
+    """The deliveries of a job's results that are queued."""
+    found = [queue.by_key(f"{made.key}>{name}") for name in made.payload.get("send_to", [])]
+    return [send for send in found if send is not None]
 
 
 def make_up(settings: ServeSettings, store: Store, queue: Queue) -> int:

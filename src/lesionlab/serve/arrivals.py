@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from lesionlab.core.errors import LesionLabError
 from lesionlab.serve.headers import file_values
@@ -132,13 +133,26 @@ def facts_of(study: Received) -> StudyFacts:
     for file in study.files:
         try:
             with file.open("rb") as content:
-                values = file_values(content.read(HEAD_BYTES), (MODALITY, DESCRIPTION))
+                values = _facts_in(content)
         except (OSError, ValueError) as error:
             log.debug("%s: %s", file.name, error)
             continue
         modalities.add(values.get(MODALITY, ""))
         descriptions[values.get(DESCRIPTION, "")] = None
     return StudyFacts(frozenset(modalities - {""}), tuple(descriptions), study.sender)
+
+
+def _facts_in(content: IO[bytes]) -> dict[int, str]:
+    """Modality and series description, from the beginning of a file where that can be read by itself."""
+    head = content.read(HEAD_BYTES)
+    try:
+        return file_values(head, (MODALITY, DESCRIPTION))
+    except ValueError:
+        # compressed as a whole, say: the beginning alone cannot be unpacked
+        rest = content.read()
+        if not rest:
+            raise
+        return file_values(head + rest, (MODALITY, DESCRIPTION))
 
 
 def fits(route: Route, facts: StudyFacts) -> bool:

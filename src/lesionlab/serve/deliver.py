@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lesionlab.core.errors import LesionLabError, ServeError
+from lesionlab.serve.accepting import call_off
 from lesionlab.serve.dicomweb import stow
 from lesionlab.serve.jobs import Job, Queue
 from lesionlab.serve.settings import Destination, ServeSettings
@@ -64,12 +65,18 @@ class Deliverer:
         job = self.queue.claim("deliverer", ("deliver",), LEASE_S)
         if job is None:
             return False
+        if not job.error:
+            # new, or somebody wants it tried again: what was before does not count
+            self._forget(job)
         name = str(job.payload["destination"])
         destination = self.settings.destinations.get(name)
         if destination is None:
             self.queue.fail(job, f"{name}: found no such destination any more; needed it in the settings")
             return True
         try:
+            if call_off(self.store, self.queue, job):
+                self._forget(job)
+                return True
             files = self._files(job)
             if files:
                 self.way(files, destination, self.settings)

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection
 from io import BytesIO
 
-import pydicom
+from pydicom.filereader import read_partial
 
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -59,9 +59,10 @@ def _plain(value: bytes) -> bool:
 
 
 def _decoded(content: bytes, tags: Collection[int]) -> dict[int, str]:
-    """What pydicom reads there."""
+    """What pydicom reads there, up to the last wanted tag: what follows may be cut short."""
+    last = max(tags)
     try:
-        header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=list(tags))
+        header = read_partial(BytesIO(content), lambda tag, _vr, _length: tag > last, specific_tags=list(tags))
         return {tag: str(header[tag].value) for tag in tags if tag in header}
     except Exception as error:
         # a header from elsewhere can break a decoder in more ways than can be listed

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -222,10 +222,13 @@ class Queue:
         fresh = {"state": "waiting", "attempts": 0, "not_before": 0.0, "error": "", "worker": ""}
         return self._turn(job_id, ("failed", "cancelled"), fresh, "retried", who)
 
-    def cancel(self, job_id: str, who: str = "service") -> Job:
-        """Cancel a waiting or running job; its worker notices when it next renews the lease."""
-        changes = {"state": "cancelled", "worker": "", "error": "cancelled"}
-        return self._turn(job_id, ("waiting", "running"), changes, "cancelled", who)
+    def cancel(
+        self, job_id: str, who: str = "service", *, reason: str = "cancelled", running: bool = True
+    ) -> Job:
+        """Cancel a job that waits or, if `running`, runs: its worker notices when it next renews the lease."""
+        changes = {"state": "cancelled", "worker": "", "error": reason}
+        states: tuple[State, ...] = ("waiting", "running") if running else ("waiting",)
+        return self._turn(job_id, states, changes, "cancelled", who)
 
     def supersede(self, job: Job, study_uid: str) -> int:
         """Cancel the other waiting examinations of a study, when this is of more of it; returns how many."""
@@ -285,9 +288,9 @@ class Queue:
                     gone.append(job_id)
         return gone
 
-    def counts(self) -> dict[str, int]:
-        """How many jobs are in each state; states without a job are left out."""
-        wanted = select(JOBS.c.state, func.count()).group_by(JOBS.c.state)
+    def counts(self, kinds: Sequence[Kind] = get_args(Kind)) -> dict[str, int]:
+        """How many jobs of these kinds are in each state; states without a job are left out."""
+        wanted = select(JOBS.c.state, func.count()).where(JOBS.c.kind.in_(kinds)).group_by(JOBS.c.state)
         with self.engine.begin() as connection:
             return {str(state): int(count) for state, count in connection.execute(wanted)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lesionlab.serve.jobs import Queue
+from lesionlab.serve.jobs import WORKERS_KINDS, Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 
@@ -13,7 +13,8 @@ def no_room(settings: ServeSettings, store: Store, queue: Queue) -> str:
     free = store.free_gb()
     if free < limits.free_disk_gb:
         return f"{free:.1f} GB of disk free; needed {limits.free_disk_gb:g}"
-    waiting = queue.counts().get("waiting", 0)
+    # deliveries that wait for a destination that is away are no work to be done
+    waiting = queue.counts((*WORKERS_KINDS, "fetch")).get("waiting", 0)
     if waiting >= limits.waiting_jobs:
         return f"{waiting} jobs waiting; needed fewer than {limits.waiting_jobs}"
     return ""

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lesionlab.core.errors import ServeError
 from lesionlab.core.settings import Count, NonNegative, Positive, Settings, needed_words
@@ -24,7 +24,13 @@ Object = Literal["seg", "sr", "rtstruct", "sc"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class NodeSettings(Settings):
+class ServiceSettings(Settings):
+    """Base of all sections here: every number is finite, for JSON takes them to workers and receivers."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class NodeSettings(ServiceSettings):
     """The DICOM node; `ae_titles` empty = any caller, which is allowed on loopback only."""
 
     enabled: bool = True
@@ -44,7 +50,7 @@ class NodeSettings(Settings):
     """Certificates accepted from callers; None = callers are not asked for one."""
 
 
-class WebSettings(Settings):
+class WebSettings(ServiceSettings):
     """The page and the REST interface. Beyond loopback `tokens` is required."""
 
     enabled: bool = True
@@ -60,7 +66,7 @@ class WebSettings(Settings):
     tls_key: Path | None = None
 
 
-class LimitSettings(Settings):
+class LimitSettings(ServiceSettings):
     """What one service takes on; beyond it, it refuses and says so."""
 
     workers: Count = 1
@@ -79,7 +85,7 @@ class LimitSettings(Settings):
     """A job whose worker dies is tried again, so often in all."""
 
 
-class Peer(Settings):
+class Peer(ServiceSettings):
     """Another system: a DICOM node, or a DICOMweb server."""
 
     kind: Literal["dicom", "dicomweb"]
@@ -109,7 +115,7 @@ class Source(Peer):
     """Where studies are fetched from: by C-FIND and C-MOVE to our node, or by QIDO-RS and WADO-RS."""
 
 
-class Route(Settings):
+class Route(ServiceSettings):
     """Which studies go to which bundle; the first route whose conditions all hold is taken.
 
     Conditions: `modalities` all present in the study, `calling_ae` the sender's AE title, `description` a
@@ -137,7 +143,7 @@ class Route(Settings):
         return value
 
 
-class ServeSettings(Settings):
+class ServeSettings(ServiceSettings):
     """Everything about a service. `data` holds studies, results and, by default, the database."""
 
     data: Path = Path("lesionlab-data")

@@ -86,9 +86,10 @@ class Worker:
             log.exception("job %s failed", job.id)
             self.queue.fail(job, f"{type(error).__name__}: {error}"[:500])
         else:
-            self.queue.finish(
-                job, deliveries(job), f"{DONE_WORDS[job.kind]} in {time.monotonic() - began:.1f} s"
-            )
+            told = f"{DONE_WORDS[job.kind]} in {time.monotonic() - began:.1f} s"
+            if not self.queue.finish(job, deliveries(job), told) and self.queue.job(job.id) is None:
+                # an acceptance that was taken back: no job names its results, so nothing would delete them
+                self.store.discard(self.store.result_folder(job.id))
         return True
 
     def _examine(self, job: Job, progress: Progress) -> None:

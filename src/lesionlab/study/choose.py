@@ -47,12 +47,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A held-out case, cut to the box that holds all that any choice could draw, and the truth."""
+    """A held-out case, cut to the box that holds all that any choice could draw, and the truth.
+
+    `counted` is False where voxels are not scored; None where all are.
+    """
 
     mask: NDArray[np.uint8]
     probability: NDArray[np.uint8] | None
     truth: NDArray[Any]
     voxel_ml: float
+    counted: NDArray[np.bool_] | None = None
 
     def lesions_ml(self) -> list[float]:
         """Volumes of the true lesions."""
@@ -66,14 +70,17 @@ def cut(
     truth: NDArray[Any],
     voxel_ml: float,
     lowest: float,
+    counted: NDArray[np.bool_] | None = None,
 ) -> HeldOut:
     """A case cut to its mask, truth and every voxel of a probability of at least `lowest`."""
+    truth = truth if counted is None else np.where(counted, truth, 0)
     wide = (mask > 0) | (truth > 0)
     if probability is not None:
         wide |= probability >= lowest * LEVELS
     box = foreground_box(wide, margin=1) or (slice(0, 1),) * 3
     kept = None if probability is None else probability[box].copy()
-    return HeldOut(mask[box].copy(), kept, truth[box].copy(), voxel_ml)
+    scored = None if counted is None else counted[box].copy()
+    return HeldOut(mask[box].copy(), kept, truth[box].copy(), voxel_ml, scored)
 
 
 def drawn(mask: Any, probability: Any, choice: Choice, voxel_ml: float) -> Any:
@@ -89,6 +96,7 @@ def case_score(case: HeldOut, choice: Choice) -> float:
     With several labels, the mean over those that are in the truth or drawn.
     """
     labels = drawn(case.mask, case.probability, choice, case.voxel_ml)
+    labels = labels if case.counted is None else np.where(case.counted, labels, 0)
     present = sorted(set(np.unique(labels).tolist()) | set(np.unique(case.truth).tolist()) - {0})
     dice = []
     for label in (number for number in present if number):

@@ -21,7 +21,7 @@ from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
 from lesionlab.core.volume import Volume
-from lesionlab.evaluate import score_case, score_missing
+from lesionlab.evaluate import score_case, score_missing, without_ignored
 from lesionlab.pipeline.record import part
 from lesionlab.study.bench import Bench, Run
 from lesionlab.study.choose import Choice, Chooser, HeldOut, cut, drawn, lowest
@@ -32,7 +32,7 @@ SCORED = "scored"
 """Folder of scores, by content address."""
 ALL = "all"
 """What the foreground of all labels together is called beside the labels."""
-RULES = 2
+RULES = 3
 """To be raised when the same predictions are to be scored by other rules, so that they are scored again."""
 
 
@@ -123,15 +123,16 @@ def _chooser(bench: Bench, run: Run, owners: Mapping[str, Run], known: dict[str,
 def chooser_of(bench: Bench, run: Run, owners: Mapping[str, Run]) -> Chooser:
     """A chooser on the held-out predictions of cases, each with the run that made it."""
     settings, cases = bench.study.settings.post_processing, bench.cases(run.recipe)
-    least = lowest(settings.thresholds)
+    least, ignored = lowest(settings.thresholds), run.recipe.ignored
 
     def load(name: str) -> HeldOut:
         truth = _truth(cases.get(name))
         mask, probability = load_held_out(_file(bench, owners[name], name))
-        return cut(mask, probability, truth.array, truth.geometry.voxel_ml, least)
+        counted = None if ignored is None else truth.array != ignored
+        return cut(mask, probability, truth.array, truth.geometry.voxel_ml, least, counted)
 
     kept = Kept(load, lambda case: case.mask.nbytes + case.truth.nbytes)
-    return Chooser(kept.get, settings, len(run.recipe.labels))
+    return Chooser(kept.get, settings, len(run.recipe.predicted_labels))
 
 
 def score_held_out(case: Case, file: Path, choice: Choice, recipe: Recipe) -> dict[str, dict[str, float]]:
@@ -141,9 +142,10 @@ def score_held_out(case: Case, file: Path, choice: Choice, recipe: Recipe) -> di
         labels = drawn(*load_held_out(file), choice, truth.geometry.voxel_ml)
     else:
         labels = np.zeros(truth.array.shape, dtype=np.uint8)
-    numbers = {ALL: None} | (recipe.labels if len(recipe.labels) > 1 else {})
+    predicted = recipe.predicted_labels
+    numbers = {ALL: None} | (predicted if len(predicted) > 1 else {})
     score = score_case if file.is_file() else _missing
-    mask = truth.with_array(labels)
+    mask, truth = without_ignored(truth.with_array(labels), truth, recipe.ignored)
     return {name: dict(score(case.id, mask, truth, label=n).values) for name, n in numbers.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pynetdicom import AE
@@ -20,7 +21,8 @@ CONNECT_S, ANSWER_S = 10.0, 60.0
 def send_dicom(files: Sequence[Path], destination: Destination, node: NodeSettings) -> None:
     """Store every file at a DICOM node. Sending the same files again does no harm.
 
-    Raises ServeError, naming node or file, when it does not answer, takes no association or refuses a file.
+    Raises ServeError, naming node or file, when it does not answer, takes no association or refuses a file;
+    what it refuses keeps none of the others from being stored.
     """
     ae = AE(ae_title=node.ae_title)
     ae.connection_timeout, ae.acse_timeout = CONNECT_S, CONNECT_S
@@ -37,23 +39,28 @@ def send_dicom(files: Sequence[Path], destination: Destination, node: NodeSettin
         found = "the association rejected" if association.is_rejected else "no answer"
         raise ServeError(subject, found, "a DICOM node that accepts us")
     try:
-        for file in files:
-            status = _store(association, file, subject)
-            # B000, B006, B007: stored, with elements coerced or dropped (PS3.4 table B.2-1)
-            if status != 0 and not 0xB000 <= status <= 0xBFFF:
-                raise ServeError(subject, f"status {status:04X}H for {file.name}", "the file accepted")
+        # one that is refused keeps none of the others from being stored
+        refused = [told for file in files if (told := _refusal(association, file, subject))]
     finally:
         association.release()
+    if refused:
+        raise ServeError(subject, ", ".join(refused), "every file accepted")
 
 
-def _store(association: object, file: Path, subject: str) -> int:
+def _refusal(association: Any, file: Path, subject: str) -> str:
+    """Store one file; why it was refused, empty where it was not. ServeError where nobody answers any more."""
     try:
-        answer = association.send_c_store(file)  # type: ignore[attr-defined]
-    except (ValueError, RuntimeError, OSError) as error:
+        answer = association.send_c_store(file)
+    except ValueError as error:
+        # no presentation context for its class, say
+        return f"{file.name}: {str(error).splitlines()[0]}"
+    except (RuntimeError, OSError) as error:
         raise ServeError(subject, str(error).splitlines()[0], f"{file.name} accepted") from None
     if "Status" not in answer:
         raise ServeError(subject, f"no answer to {file.name}", "an acknowledgement")
-    return int(answer.Status)
+    status = int(answer.Status)
+    # B000, B006, B007: stored, with elements coerced or dropped (PS3.4 table B.2-1)
+    return "" if status == 0 or 0xB000 <= status <= 0xBFFF else f"status {status:04X}H for {file.name}"
 
 
 def _kind(file: Path) -> tuple[str, str]:

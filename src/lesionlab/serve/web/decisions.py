@@ -6,7 +6,6 @@ and a comparison become jobs of their own, and what they came from stays as it w
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from lesionlab.core.errors import LesionLabError, ServeError, WriteError
 from lesionlab.core.grid import require_same_grid
 from lesionlab.read import load_mask
-from lesionlab.serve.accepting import WHEN_ACCEPTED, follow, keep_reviews, person_of, reviews_in
+from lesionlab.serve.accepting import (
+    WHEN_ACCEPTED,
+    follow,
+    keep_reviews,
+    person_of,
+    reviews_in,
+    writing_reviews,
+)
 from lesionlab.serve.jobs import Job, Order
 from lesionlab.serve.room import no_room
 from lesionlab.serve.uploads import keep_upload
@@ -43,7 +49,6 @@ CARRIED = ("source", "route", "bundle", "objects", "send_to")
 CORRECTED = ", corrected"
 Note = Annotated[str, Field(max_length=LONGEST_NOTE)]
 Verdict = Literal["accepted", "rejected"]
-writing_reviews = threading.Lock()
 decisions = APIRouter(prefix="/api", responses=REFUSED)
 UNUSABLE: dict[int | str, dict[str, Any]] = {**CONFLICT, 413: {"model": Problem}, 422: {"model": Problem}}
 
