@@ -127,6 +127,21 @@ def test_bounds_of_size_number_and_unpacked_size(
     assert list((settings.data / "uploads").iterdir()) == []
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_zip_is_the_senders_fault_however_it_is_packed(client: TestClient, method: int) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method) as out:
+        out.writestr("\u00e9.dcm", bytes(128) + b"DICM" + b"hello" * 100)
+    whole = content.getvalue()
+    name = whole.index("\u00e9".encode())
+    data = name + len("\u00e9.dcm".encode())
+    damages = [whole[:name] + b"\xff" + whole[name + 1 :], whole[:data] + b"\xaa" * 40 + whole[data + 40 :]]
+    for damaged in damages:
+        answer = client.post("/api/jobs", files={"file": ("a.zip", damaged)})
+        assert answer.status_code == 422, answer.text
+        assert "a ZIP that cannot be read" in answer.json()["detail"]
+
+
 def test_names_within_a_zip_lead_nowhere_else(client: TestClient, settings: ServeSettings) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as out:

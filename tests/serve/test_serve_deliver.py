@@ -214,3 +214,18 @@ def test_passwords_within_an_address_are_not_told(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match=r"^http://127\.0\.0\.1:9/dicom-web: ") as fetched:
         fetch_dicomweb("1", Source(kind="dicomweb", url=nobody), Store(tmp_path / "data"), 100)
     assert "secret" not in f"{stored.value}{fetched.value}"
+
+
+def test_a_delivery_that_is_tried_again_on_request_has_its_whole_time(
+    setting: ServeSettings, queue: Queue, clock: Clock
+) -> None:
+    pacs = Pacs()
+    pacs.away = OSError("cable cut")
+    deliverer = Deliverer(setting, Store(setting.data), queue, way=pacs)
+    job = ordered(setting, queue)
+    assert deliverer.deliver_one()
+    queue.cancel(job.id)
+    clock.now += 100_000
+    queue.retry(job.id)
+    assert deliverer.deliver_one()
+    assert now(queue, job).state == "waiting"

@@ -6,6 +6,7 @@ import re
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -18,7 +19,9 @@ from pydicom.uid import (
 )
 
 from lesionlab.serve import headers
+from lesionlab.serve.arrivals import HEAD_BYTES, facts_of
 from lesionlab.serve.headers import data_values, file_values
+from lesionlab.serve.store import Store
 
 TAGS = {0x00080060: "Modality", 0x0008103E: "SeriesDescription", 0x0020000D: "StudyInstanceUID"}
 UNBOUNDED = b"\x08\0\5\0SQ\0\0\xff\xff\xff\xff" + b"junk" * 8
@@ -105,3 +108,29 @@ def test_text_that_switches_its_character_set_is_left_to_pydicom(pet_study: Path
     source = sorted(pet_study.iterdir())[0]
     content = written(source, ExplicitVRLittleEndian, SpecificCharacterSet=sets, SeriesDescription=words)
     assert file_values(content, (0x0008103E,)) == {0x0008103E: words}
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_a_long_header_is_asked_as_a_short_one(pet_study: Path, tmp_path: Path, syntax: str) -> None:
+    """Sequences without a length before and after the wanted values, and more than is read at first."""
+    source = pydicom.dcmread(sorted(pet_study.iterdir())[0])
+    code = Dataset()
+    code.CodeValue = "x"
+    source.ProcedureCodeSequence = [code]
+    frames = [Dataset() for _ in range(400)]
+    for number, frame in enumerate(frames):
+        # noise, so that it stays long when it is deflated
+        frame.PatientComments = np.random.default_rng(number).bytes(200).hex()
+    source.PerFrameFunctionalGroupsSequence = frames
+    for name in ("ProcedureCodeSequence", "PerFrameFunctionalGroupsSequence"):
+        source[name].is_undefined_length = True
+    source.SeriesDescription = "whole body"
+    source.save_as(tmp_path / "plain.dcm")
+    content = written(tmp_path / "plain.dcm", syntax)
+    assert len(content) > HEAD_BYTES
+    store = Store(tmp_path / "store")
+    store.put_instance("1.2", "1.2.3", content)
+    study = store.study("1.2")
+    assert study is not None
+    facts = facts_of(study)
+    assert (facts.modalities, facts.descriptions) == ({"PT"}, ("whole body",))

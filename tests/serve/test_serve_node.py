@@ -134,6 +134,17 @@ def test_without_room_nothing_is_acknowledged(settings: ServeSettings, queue: Qu
     assert list(receiver.store.all_studies()) == []
 
 
+def test_results_that_wait_for_a_pacs_that_is_away_keep_nothing_from_being_received(
+    settings: ServeSettings, queue: Queue, pet_study: Path
+) -> None:
+    for number in range(3):
+        queue.submit(Order("deliver", f"d{number}"))
+    busy = settings.model_copy(update={"limits": LimitSettings(free_disk_gb=0.0, waiting_jobs=1)})
+    receiver = Receiver(busy)
+    assert store_files(receiver.start(), sorted(pet_study.iterdir())[:1]) == [0]
+    receiver.stop()
+
+
 def test_a_disk_that_refuses_is_told_to_the_sender(
     receiver: Receiver, pet_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,8 +238,27 @@ def test_a_refused_file_is_named(settings: ServeSettings, pet_study: Path, tmp_p
     )
     receiver = Receiver(full)
     there = Destination(kind="dicom", port=receiver.start(), ae_title="PACS")
-    with pytest.raises(ServeError, match=r"status A700H for .*dcm; needed the file accepted"):
+    with pytest.raises(ServeError, match=r"status A700H for .*dcm; needed every file accepted"):
         send_dicom(sorted(pet_study.iterdir())[:1], there, settings.node)
+    receiver.stop()
+
+
+def test_a_refused_file_keeps_none_of_the_others_from_being_stored(
+    settings: ServeSettings, pet_study: Path, tmp_path: Path
+) -> None:
+    class Picky(Receiver):
+        def take(self, instance: Instance) -> int:
+            return 0xA900 if instance.sop_uid == unwanted else super().take(instance)
+
+    files = sorted(pet_study.iterdir())[:3]
+    unwanted = str(pydicom.dcmread(files[0], stop_before_pixels=True).SOPInstanceUID)
+    receiver = Picky(ServeSettings(data=tmp_path / "pacs", node=NodeSettings(ae_title="PACS", port=0)))
+    there = Destination(kind="dicom", port=receiver.start(), ae_title="PACS")
+    with pytest.raises(ServeError, match=rf"found status A900H for {files[0].name}; needed every file"):
+        send_dicom(files, there, settings.node)
+    study = receiver.store.study(study_uid(pet_study))
+    assert study is not None
+    assert len(study.files) == 2
     receiver.stop()
 
 

@@ -62,7 +62,9 @@ def _decoded(content: bytes, tags: Collection[int]) -> dict[int, str]:
     """What pydicom reads there, up to the last wanted tag: what follows may be cut short."""
     last = max(tags)
     try:
-        header = read_partial(BytesIO(content), lambda tag, _vr, _length: tag > last, specific_tags=list(tags))
+        header = read_partial(
+            BytesIO(content), lambda tag, _vr, _length: tag > last, specific_tags=list(tags)
+        )
         return {tag: str(header[tag].value) for tag in tags if tag in header}
     except Exception as error:
         # a header from elsewhere can break a decoder in more ways than can be listed

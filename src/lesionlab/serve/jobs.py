@@ -225,7 +225,7 @@ class Queue:
     def cancel(
         self, job_id: str, who: str = "service", *, reason: str = "cancelled", running: bool = True
     ) -> Job:
-        """Cancel a job that waits or, if `running`, runs: its worker notices when it next renews the lease."""
+        """Cancel a job that waits or, if `running`, runs: its worker notices when it renews the lease."""
         changes = {"state": "cancelled", "worker": "", "error": reason}
         states: tuple[State, ...] = ("waiting", "running") if running else ("waiting",)
         return self._turn(job_id, states, changes, "cancelled", who)

@@ -5,7 +5,10 @@ An upload is a ZIP of DICOM files, or a single image file. Nothing is decoded he
 
 from __future__ import annotations
 
+import errno
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -35,6 +38,14 @@ HEAD = 132
 ZIP_START, DICOM_MARK = b"PK\x03\x04", b"DICM"
 NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 LONGEST_NAME = 100
+BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, UnicodeDecodeError),
+)
+NOT_THE_DISK = (None, errno.EINVAL)
+"""What a broken ZIP raises: its own errors and those of its decompressors, and of an OSError the numbers that
+bzip2 data and places outside the file give.
+"""
 UNPACKED = "files"
 """The folder of what a ZIP holds."""
 
@@ -113,7 +124,9 @@ def _unpack(archive: Path, target: Path, limits: LimitSettings) -> None:
             for number, item in enumerate(members):
                 with content.open(item) as source, (target / _numbered(number, item)).open("wb") as out:
                     left = _copy(source, out, left, archive.name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NOT_THE_DISK:
+            raise
         found = f"a ZIP that cannot be read ({error})"
         raise ServeError(archive.name, found, "a whole ZIP without a password") from None
     files = list(target.iterdir())

@@ -48,7 +48,7 @@ def send_dicom(files: Sequence[Path], destination: Destination, node: NodeSettin
 
 
 def _refusal(association: Any, file: Path, subject: str) -> str:
-    """Store one file; why it was refused, empty where it was not. ServeError where nobody answers any more."""
+    """Store one file; why it was refused, empty where it was not. ServeError where nobody answers."""
     try:
         answer = association.send_c_store(file)
     except ValueError as error:
