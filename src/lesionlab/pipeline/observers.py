@@ -135,7 +135,10 @@ def pair_means(
 def write_observers(
     outcomes: Sequence[Outcome[Read]], folder: str | Path, settings: Bootstrap = STANDARD
 ) -> Path:
-    """Write observers.json and pairs.csv (a row per case and pair); returns the first."""
+    """Write observers.json and pairs.csv (a row per case and pair); returns the first.
+
+    The model is called "model" there, or "(model)" where a reader is called so.
+    """
     folder = Path(folder)
     rows: list[list[object]] = []
     for one in (o.value for o in outcomes if o.value is not None):
@@ -144,8 +147,9 @@ def write_observers(
             rows.append(
                 [one.case_id, pair.first, pair.second, *(one.pairs[s].readers[k].value for s in SCORES)]
             )
+        own = f"({MODEL})" if MODEL in first.model else MODEL
         rows += [
-            [one.case_id, MODEL, name, *(one.pairs[s].model[name] for s in SCORES)] for name in first.model
+            [one.case_id, own, name, *(one.pairs[s].model[name] for s in SCORES)] for name in first.model
         ]
     with writing(folder / "pairs.csv") as temporary:
         write_csv(temporary, ["case", "first", "second", *SCORES], rows)
@@ -165,13 +169,13 @@ def _read(
         raise DatasetError(f"case {case}", f"no mask by {', '.join(lacking)}", "a mask by every reader")
     volumes = {name: _mask(found[case]) for name, found in files.items()}
     grid = next(iter(volumes.values()))
-    notes: list[str] = []
-    if drawn is not None and case in drawn:
-        volumes[MODEL] = _mask(drawn[case])
-    for name, volume in volumes.items():
+    # apart from the readers, one of whom may be called "model"
+    found = None if drawn is None or case not in drawn else _mask(drawn[case])
+    for name, volume in (*volumes.items(), *([] if found is None else [(MODEL, found)])):
         require_same_grid(f"case {case}: {name}", grid, volume)
-    masks = {name: volume.array > 0 for name, volume in volumes.items() if name != MODEL}
-    model = volumes[MODEL].array > 0 if MODEL in volumes else None
+    masks = {name: volume.array > 0 for name, volume in volumes.items()}
+    model = None if found is None else found.array > 0
+    notes: list[str] = []
     if drawn is not None and model is None:
         model = np.zeros(grid.array.shape, dtype=bool)
         notes.append("no prediction: taken as an empty one")
