@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,22 @@ def test_measured_folders_bring_suvpeak_and_units(run, tmp_path: Path) -> None:
     peak = next(row for row in alike["biomarkers"] if row["biomarker"] == "SUVpeak")
     assert (peak["n"], peak["bias"], peak["icc"]) == (2, 0.0, 1.0)
     assert alike["units"]["SUVpeak"] == found.units["SUVpeak"]
+
+
+def test_lesions_beside_a_table_are_those_of_patients_csv_alone(run, tmp_path: Path) -> None:
+    own = totals(tmp_path / "patients.csv", FOUND)
+    rows = ["p0,1,9.5", "p0,2,4", "p1,1,7", "p1,2,"]
+    (tmp_path / "lesions.csv").write_text("\n".join(["case_id,lesion,SUVpeak", *rows]) + "\n")
+    (tmp_path / "columns.csv").write_text("table,name,unit\nlesions,SUVpeak,g/ml{SUVbw}\n")
+    found = measured(own)
+    assert found.cases["p0"]["SUVpeak"] == 9.5
+    assert math.isnan(found.cases["p1"]["SUVpeak"])  # one lesion has none, and it might be the hottest
+    assert found.units == {"SUVpeak": "g/ml{SUVbw}"}
+    expert = tmp_path / "expert.csv"
+    expert.write_text("case_id,TMTV,SUVpeak\n" + "".join(f"p{k},{v},{3 + k}\n" for k, v in enumerate(TRUE)))
+    other = measured(expert)
+    assert [other.cases[f"p{k}"]["SUVpeak"] for k in range(6)] == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    assert other.units == {}
 
 
 def test_tables_without_anything_in_common_are_told(run, tmp_path: Path) -> None:
@@ -176,6 +193,23 @@ def test_cases_that_cannot_be_compared_are_listed_and_the_rest_goes_on(run, read
     assert "case p2: cora: found grid" in result.stderr
     answer = json.loads(result.stdout)
     assert (answer["cases"], answer["model"], list(answer["failed"])) == (4, {}, ["p1", "p2"])
+
+
+def test_a_reader_may_be_called_model(run, readings: Path) -> None:
+    names = [readings / name for name in ("anna", "bert", "model")]
+    draw(readings / "model" / "p5.nii.gz", 115)
+    alone = json.loads(run("observers", *names, "-o", readings / "out", "--json").stdout)
+    pairs = {(p["first"], p["second"]) for p in alone["pairs"]}
+    assert pairs == {("anna", "bert"), ("anna", "model"), ("bert", "model")}
+    assert (alone["cases"], alone["model"]) == (6, {})
+    given = (*names, "-m", readings / "cora", "-o", readings / "out")
+    assert set(json.loads(run("observers", *given, "--json").stdout)["model"]["dice"]["by_reader"]) == {
+        *("anna", "bert", "model")
+    }
+    with (readings / "out" / "pairs.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["case"] == "p0"]
+    assert [row["first"] for row in rows] == [*("anna", "anna", "bert"), *["(model)"] * 3]
+    assert [row["second"] for row in rows[3:]] == ["anna", "bert", "model"]
 
 
 def test_one_reader_and_an_unknown_consensus_are_refused(run, readings: Path) -> None:

@@ -46,9 +46,10 @@ class Agreed:
 def measured(path: str | Path) -> Measured:
     """Patient totals from patients.csv, or from a folder of `measure` or `examine` that holds one.
 
-    lesions.csv beside it adds the highest SUVpeak of each patient's lesions, columns.csv the units. Any CSV
-    file with a column case_id (or case) and numbers will do; patients that failed are left out.
-    Raises ReadError for what is no such table and DatasetError for a case twice.
+    lesions.csv beside it adds the highest SUVpeak of each patient's lesions (undefined where it is for one of
+    them), columns.csv the units. Any CSV file with a column case_id (or case) and numbers will do, for what
+    is in it alone; patients that failed are left out. Raises ReadError for what is no such table and
+    DatasetError for a case twice.
     """
     given = Path(path)
     file = given / PATIENTS if given.is_dir() else given
@@ -58,6 +59,9 @@ def measured(path: str | Path) -> Measured:
         for row in rows
         if not row.get("error")
     }
+    if file.name != PATIENTS:
+        # what lies beside a table of another name may be of other measurements
+        return Measured(cases, {})
     _add_highest(cases, file.with_name(LESIONS))
     return Measured(cases, _units(file.with_name(COLUMNS)))
 
@@ -127,10 +131,11 @@ def _add_highest(cases: Mapping[str, dict[str, float]], path: Path) -> None:
     rows, key = case_rows(path, once=False)
     for name in HIGHEST:
         for row in rows:
-            value = number_of(row.get(name, ""))
             values = cases.get(row[key])
-            if values is not None and not math.isnan(value):
-                values[name] = max(value, values.get(name, -math.inf))
+            if values is not None and name in row:
+                # NaN must win over every number: what one lesion lacks may have been the highest
+                one, others = number_of(row[name]), values.get(name, -math.inf)
+                values[name] = math.nan if math.isnan(one + others) else max(one, others)
 
 
 def _units(path: Path) -> dict[str, str]:
