@@ -103,7 +103,18 @@ def test_livers_must_agree(liver, comparable):
     assert found.assessable == comparable
     assert found.category == "SMD"
     assert any("cannot be compared" in note for note in found.notes) != comparable
-    # 20 % counts too, where it is less than 0.3 units
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "comparable"),
+    [(2.0, 2.3, False), (1.5, 1.8, False), (1.1, 1.32, True), (1.0, 1.2, True), (1.4, 1.12, True)],
+)
+def test_livers_at_the_limits_are_told_apart_whatever_the_last_digit(before, after, comparable):
+    found = percist(uptake(10.0, liver=before), uptake(9.0, liver=after), (change(),), 0.0)
+    assert found.assessable == comparable
+
+
+def test_20_percent_counts_where_it_is_less_than_0_3_units():
     pale = percist(uptake(10.0, liver=1.0), uptake(9.0, liver=1.21), (change(),), 0.0)
     assert not pale.assessable
 
