@@ -56,6 +56,14 @@ def test_cases_of_one_patient_are_drawn_together() -> None:
     assert apart.high - apart.low < 0.8 * (twice.high - twice.low)
 
 
+def test_resamples_are_drawn_in_parts_so_that_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = np.random.default_rng(6).normal(size=(2, 12))
+    names = [f"{k // 2}" for k in range(12)]
+    whole = [spearman(first, second, who, settings=FAST) for who in (None, names)]
+    monkeypatch.setattr("lesionlab.evaluate.correlation.CHUNK", 30)
+    assert [spearman(first, second, who, settings=FAST) for who in (None, names)] == whole
+
+
 def test_nothing_that_varies_has_no_correlation() -> None:
     flat = spearman([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], settings=FAST)
     assert math.isnan(flat.estimate)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from lesionlab.evaluate.bootstrap import STANDARD, Bootstrap, Floats, Interval, check, group_numbers
+from lesionlab.evaluate.bootstrap import CHUNK, STANDARD, Bootstrap, Floats, Interval, check, group_numbers
 
 
 def spearman(
@@ -56,15 +56,19 @@ def _resampled(values: Floats, groups: np.ndarray, people: int, settings: Bootst
     """The correlation in every resample of patients."""
     random = np.random.default_rng(settings.seed)
     members = [np.flatnonzero(groups == patient) for patient in range(people)]
-    drawn = random.integers(0, people, (settings.resamples, people))
-    if len(values) == people:  # every case its own patient: all resamples at once
-        order = np.concatenate(members)
-        rows = order[drawn]
-        return _rho(values[rows, 0], values[rows, 1])
+    order = np.concatenate(members)
     found = np.empty(settings.resamples)
-    for number, patients in enumerate(drawn):
-        rows = np.concatenate([members[patient] for patient in patients])
-        found[number] = _rho(values[None, rows, 0], values[None, rows, 1])[0]
+    step = max(1, CHUNK // people)
+    for start in range(0, settings.resamples, step):
+        part = found[start : start + step]
+        drawn = random.integers(0, people, (len(part), people))
+        if len(values) == people:  # every case its own patient: many resamples at once
+            rows = order[drawn]
+            part[:] = _rho(values[rows, 0], values[rows, 1])
+            continue
+        for number, patients in enumerate(drawn):
+            rows = np.concatenate([members[patient] for patient in patients])
+            part[number] = _rho(values[None, rows, 0], values[None, rows, 1])[0]
     return found
 
 
