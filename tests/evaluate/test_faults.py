@@ -118,6 +118,13 @@ def test_low_resolution_touches_only_finer_axes() -> None:
     assert np.allclose(found, array, atol=1e-5)
 
 
+def test_voxels_wider_than_a_thin_scan_make_its_slices_one() -> None:
+    ramp = np.broadcast_to(np.arange(3.0, dtype=np.float32)[:, None, None], (3, 32, 30))
+    for step in (1.0, 3.0, 6.0):
+        thin = Volume(ramp, Geometry((3, 32, 30), (step, 2.0, 2.5), (0, 0, 0), phantoms.OBLIQUE), SUVBW)
+        assert np.allclose(low_resolution(thin, 20.0).array, 1.0, atol=1e-5)
+
+
 def test_a_picture_of_one_slice_stays_one() -> None:
     flat = hot_ball(Geometry((1, 32, 30), (1.0, 2.0, 2.5)))
     for fault in FAULTS:

@@ -73,8 +73,9 @@ def blur(volume: Volume, strength: float, seed: int = 0) -> Volume:
 def low_resolution(volume: Volume, strength: float, seed: int = 0) -> Volume:
     """As if the voxels had been `strength` mm wide, brought back to the grid by linear interpolation.
 
-    Axes whose voxels are as wide already, and axes of one voxel, are left alone. Before the coarse grid is
-    sampled, the image is smoothed with a Gaussian as wide (FWHM) as its voxels, against aliasing.
+    Axes whose voxels are as wide already, and axes of one voxel, are left alone; along an axis shorter than
+    `strength` the values become one. Before the coarse grid is sampled, the image is smoothed with a Gaussian
+    as wide (FWHM) as its voxels, against aliasing.
     """
     geometry, wanted = volume.geometry, _at_least_0("low resolution", strength)
     coarse = [
@@ -87,8 +88,12 @@ def low_resolution(volume: Volume, strength: float, seed: int = 0) -> Volume:
         max(1, math.ceil(n * fine / wide))
         for n, fine, wide in zip(geometry.shape, geometry.spacing, coarse, strict=True)
     ]
-    # the first coarse voxel covers the image from its outer face on
-    first = [(wide - fine) / 2.0 / fine for fine, wide in zip(geometry.spacing, coarse, strict=True)]
+    # the first coarse voxel covers the image from its outer face on; one that covers all of it lies around
+    # its middle, as its own could be outside
+    first = [
+        (wide - fine) / 2.0 / fine if count > 1 else (n - 1) / 2.0
+        for fine, wide, count, n in zip(geometry.spacing, coarse, shape, geometry.shape, strict=True)
+    ]
     grid = Geometry(
         (shape[0], shape[1], shape[2]),
         (coarse[0], coarse[1], coarse[2]),
