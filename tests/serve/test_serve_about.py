@@ -94,6 +94,15 @@ def test_lists_tell_whose_scan_and_offer_the_same_patient_alone(
         assert "Patient P1" in page
 
 
+def test_scans_that_name_nobody_are_not_those_of_one_patient(settings: ServeSettings, queue: Queue) -> None:
+    unnamed = [done(settings, queue, key, case_of("c", SeriesInstanceUID="1.2")) for key in ("a", "b")]
+    older = [done(settings, queue, key) for key in ("c", "d")]
+    with TestClient(make_app(settings, Store(settings.data), queue), base_url=LOCAL) as client:
+        assert {item["patient"] for item in client.get("/api/jobs").json()} == {""}
+        for job in (*unnamed, *older):
+            assert 'id="compare"' not in client.get(f"/jobs/{job.id}").text
+
+
 def test_a_comparison_is_headed_by_whom_it_compares(settings: ServeSettings, queue: Queue) -> None:
     first = done(settings, queue, "first", case_of("P1", StudyDate="20260301"))
     second = done(settings, queue, "second", case_of("P1", StudyDate="20260401"))

@@ -142,6 +142,22 @@ def test_a_damaged_zip_is_the_senders_fault_however_it_is_packed(client: TestCli
         assert "a ZIP that cannot be read" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("body", [b'{"verdict": "\\ud800"}', b'{"verdict": NaN}', b'{"\\ud800": 1}'])
+def test_what_no_answer_could_repeat_is_refused_like_anything_else(client: TestClient, body: bytes) -> None:
+    head = {"Content-Type": "application/json"}
+    answer = client.post(f"/api/jobs/{'0' * 32}/reviews", content=body, headers=head)
+    assert answer.status_code == 422
+    assert all({"type", "loc", "msg"} == set(item) for item in answer.json()["detail"])
+
+
+def test_a_fetch_has_no_results_of_its_own(client: TestClient, queue: Queue) -> None:
+    job = queue.submit(Order("fetch", "f"))
+    claimed = queue.claim("fetcher", ("fetch",), 60)
+    assert claimed is not None and queue.finish(claimed)
+    for what in ("results", "archive"):
+        assert client.get(f"/api/jobs/{job.id}/{what}").status_code == 409
+
+
 def test_names_within_a_zip_lead_nowhere_else(client: TestClient, settings: ServeSettings) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as out:

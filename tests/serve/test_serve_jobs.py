@@ -106,6 +106,23 @@ def test_a_worker_that_lost_its_job_can_neither_finish_nor_queue_what_follows(
     assert queue.finish(second)
 
 
+def test_a_clock_that_is_set_back_makes_no_job_wait(queue: Queue, clock: Clock) -> None:
+    for key in ("killed", "put back"):
+        queue.submit(Order("examine", key))
+        claimed(queue)
+    clock.now += 7200
+    [killed, other] = queue.jobs(state="running")
+    queue.release(3, everyone=True)
+    clock.now -= 7200
+    assert {claimed(queue, "w2").id, claimed(queue, "w2").id} == {killed.id, other.id}
+    clock.now += 7200
+    job = queue.jobs(state="running")[0]
+    assert queue.postpone(job, "away", 300)
+    assert queue.claim("w3", ("examine",), 60) is None
+    clock.now -= 7200
+    assert claimed(queue, "w3").id == job.id
+
+
 def test_a_renewed_lease_is_kept(queue: Queue, clock: Clock) -> None:
     queue.submit(Order("examine", "a"))
     job = claimed(queue, lease=10)

@@ -30,12 +30,16 @@ class About:
 
 
 def write_about(case: Case, folder: Path) -> None:
-    """Write about.json into a folder of results."""
+    """Write about.json into a folder of results.
+
+    A DICOM scan without PatientID goes by the name of its folder, which says nothing about whose it is.
+    """
     facts = case.facts.channels.get(case.reference)
     header = {} if facts is None else facts.header
+    nameless = bool(header.get("SeriesInstanceUID")) and case.patient_id == case.id
     stated = next((str(header[key]) for key in DATES if header.get(key)), "")
     day = f"{stated[:4]}-{stated[4:6]}-{stated[6:8]}" if len(stated) == 8 and stated.isdigit() else ""
-    write_json(folder / ABOUT, asdict(About(case.patient_id, day)))
+    write_json(folder / ABOUT, asdict(About("" if nameless else case.patient_id, day)))
 
 
 def subject_of(job: Job) -> str:

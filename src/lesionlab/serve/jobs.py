@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lesionlab.core.errors import ServeError
@@ -107,10 +107,12 @@ class Queue:
     def claim(self, worker: str, kinds: Sequence[Kind], lease_s: float) -> Job | None:
         """The oldest waiting job of these kinds, now this worker's for `lease_s`; None when there is none."""
         now = self.clock()
+        # changed later than now: the clock was set back, and the end of its pause may be far away
+        due = or_(JOBS.c.not_before <= now, JOBS.c.changed > now)
         with self.engine.begin() as connection:
             wanted = (
                 select(JOBS.c.id)
-                .where(JOBS.c.state == "waiting", JOBS.c.kind.in_(kinds), JOBS.c.not_before <= now)
+                .where(JOBS.c.state == "waiting", JOBS.c.kind.in_(kinds), due)
                 .order_by(JOBS.c.not_before, JOBS.c.created, JOBS.c.id)
                 .limit(1)
                 .with_for_update(skip_locked=True)

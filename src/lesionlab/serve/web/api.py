@@ -237,9 +237,9 @@ def known(queue: Queue, job_id: str) -> Job:
 
 
 def done(queue: Queue, job_id: str) -> Job:
-    """A finished examination or comparison; HTTPException 404 or 409 for anything else."""
+    """A finished job with results of its own; HTTPException 404 or 409 for anything else."""
     job = known(queue, job_id)
-    if job.state != "done" or job.kind == "deliver":
+    if job.state != "done" or job.kind in ("deliver", "fetch"):
         raise HTTPException(409, f"the job is {job.state}; results come with a finished examination")
     return job
 

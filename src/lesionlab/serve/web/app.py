@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -73,6 +75,12 @@ def make_app(settings: ServeSettings, store: Store, queue: Queue) -> FastAPI:
     @app.exception_handler(LesionLabError)
     def told(_: Request, error: LesionLabError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=503)
+
+    @app.exception_handler(RequestValidationError)
+    def unusable(_: Request, error: RequestValidationError) -> Response:
+        # without the input, which may hold what JSON or UTF-8 cannot
+        detail = [{key: item[key] for key in ("type", "loc", "msg")} for item in error.errors()]
+        return Response(json.dumps({"detail": detail}), status_code=422, media_type="application/json")
 
     return app
 

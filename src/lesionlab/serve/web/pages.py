@@ -131,7 +131,7 @@ def _of_examination(here: Parts, job: Job) -> dict[str, Any]:
     choices = [
         {"id": other.id, "title": title_of(other), "when": whose.scanned or _when(other.created)}
         for other in others
-        if (whose := about(here.store, other)).patient == mine.patient
+        if mine.patient and (whose := about(here.store, other)).patient == mine.patient
     ]
     files = {
         "report": "report.html",
