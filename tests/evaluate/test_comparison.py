@@ -82,6 +82,8 @@ def test_numbers_of_many_kinds_become_thirds():
     assert named[9] == "(unknown)"
     assert thirds(["3", "1", "2", "3"]) == ["3", "1", "2", "3"]
     assert thirds([*map(str, range(9)), "benign"]) == [*map(str, range(9)), "benign"]
+    months = [f"2021_{month:02}" for month in range(1, 9)]
+    assert thirds(months) == months  # which Python would read as numbers
 
 
 def test_the_record_is_json_and_says_its_rule():

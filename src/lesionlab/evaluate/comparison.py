@@ -132,13 +132,15 @@ def thirds(entries: Sequence[str]) -> list[str]:
     Thirds are cut at the 33rd and 67th percentile and named by their number and bounds. An entry that is
     empty becomes "(unknown)".
     """
-    numbers = [_number(entry) for entry in entries]
-    known = [n for n in numbers if n is not None]
-    if len(set(known)) <= 6 or any(n is None and entry for n, entry in zip(numbers, entries, strict=True)):
+    numbers = [number_of(entry) for entry in entries]
+    known = [n for n in numbers if not math.isnan(n)]
+    if len(set(known)) <= 6 or any(
+        math.isnan(n) and entry for n, entry in zip(numbers, entries, strict=True)
+    ):
         return [entry or UNKNOWN for entry in entries]
     low, high = (float(q) for q in np.quantile(known, (1 / 3, 2 / 3)))
     names = (f"1: up to {low:.4g}", f"2: {low:.4g} to {high:.4g}", f"3: above {high:.4g}")
-    return [UNKNOWN if n is None else names[(n > low) + (n > high)] for n in numbers]
+    return [UNKNOWN if math.isnan(n) else names[(n > low) + (n > high)] for n in numbers]
 
 
 def mean_rows(found: ModelComparison) -> list[dict[str, Any]]:
@@ -214,12 +216,14 @@ def _missing(by_case: Mapping[str, Scores]) -> int:
     return sum(one.values.get("prediction_missing", 0.0) == 1.0 for one in by_case.values())
 
 
-def _number(entry: str) -> float | None:
+def number_of(cell: str) -> float:
+    """A cell's number; NaN where it holds none, or infinity, as other tools write of an empty mask."""
     try:
-        value = float(entry)
+        # Python reads 2021_03 as 202103, but in a table it is a code
+        value = math.nan if "_" in cell else float(cell)
     except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+        return math.nan
+    return value if math.isfinite(value) else math.nan
 
 
 def _interval(name: str, one: Interval) -> dict[str, Any]:

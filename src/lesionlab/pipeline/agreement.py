@@ -15,8 +15,9 @@ from typing import Any, Final
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.files import write_json, writing
 from lesionlab.evaluate.agreement import Agreement, agreement_record, agreement_table
+from lesionlab.evaluate.comparison import number_of
 from lesionlab.pipeline.cohort import plain_id
-from lesionlab.pipeline.comparison import case_rows, number_of
+from lesionlab.pipeline.comparison import case_rows
 from lesionlab.report.agreement_plots import Limits, Paired, bland_altman_png, identity_png
 from lesionlab.report.tables import write_csv
 

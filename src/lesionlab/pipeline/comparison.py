@@ -28,6 +28,7 @@ from lesionlab.evaluate.comparison import (
     difference_rows,
     group_rows,
     mean_rows,
+    number_of,
 )
 from lesionlab.evaluate.statistics import UNKNOWN
 from lesionlab.pipeline.evaluation import evaluate_files, split
@@ -343,15 +344,6 @@ def case_rows(path: Path, *, once: bool = True) -> tuple[list[dict[str, str]], s
     if twins:
         raise DatasetError(path, f"case {', '.join(twins)} more than once", "a row per case")
     return rows, key
-
-
-def number_of(cell: str) -> float:
-    """A cell's number; NaN where it holds none, or infinity, as other tools write of an empty mask."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return math.nan
-    return value if math.isfinite(value) else math.nan
 
 
 def _short(path: Path, others: Sequence[Path]) -> str:
