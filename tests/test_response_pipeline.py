@@ -22,6 +22,7 @@ from lesionlab.core.volume import Geometry, Volume
 from lesionlab.pipeline import Places, findings_of_mask, with_references
 from lesionlab.pipeline.response import Rules, Scan, compare, sul_factor
 from lesionlab.predict import load_bundle
+from lesionlab.read import load_volume
 from lesionlab.report.response import write_comparison
 
 RECIPE = find_recipe("pet-threshold")
@@ -94,6 +95,23 @@ def test_a_moved_follow_up_is_laid_onto_the_baseline(scans, tmp_path):
     rows = (tmp_path / "out" / "changes.csv").read_text().splitlines()
     assert rows[0].startswith("baseline_lesions,followup_lesions,kind,overlap_ml,distance_mm,SUVmax_baseline")
     assert [row.split(",")[:3] for row in rows[1:]] == [["1", "1", "matched"], ["2", "2", "matched"]]
+
+
+def test_a_place_that_the_follow_up_does_not_show_is_unknown_there(scans):
+    for name in ("suv", "truth"):  # without the right third, where the liver is
+        whole = load_volume(scans[1] / f"{name}.nii.gz")
+        origin = tuple(GRID.to_world((0, 0, 22)))
+        part = Geometry((48, 44, 28), GRID.spacing, origin)
+        save_volume(Volume(whole.array[:, :, 22:], part, whole.unit), scans[1] / f"{name}.nii.gz")
+    before = Scan(scans[0], places=Places(liver="-45,5,0"), body=BODY)
+    found = compare(before, Scan(scans[1], body=BODY), RECIPE, Rules(align="none", within_mm=40.0))
+    assert found.baseline.lesions.totals["liver_SUVmean"] == pytest.approx(2.0, abs=0.02)
+    assert "liver_SUVmean" not in found.followup.lesions.totals
+    assert "warning: the place of the liver, carried over, is outside the follow-up scan" in found.notes
+    assert found.response.percist.category == "PMR"
+    assert any("whether they are comparable is open" in note for note in found.notes)
+    with pytest.raises(GeometryError, match="outside the image"):  # said of the follow-up itself
+        compare(before, Scan(scans[1], places=before.places), RECIPE, Rules(align="none"))
 
 
 def test_lesions_may_come_from_examine_from_masks_and_from_a_method(scans, tmp_path):

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+
 from lesionlab.core.case import Case
 from lesionlab.core.errors import DatasetError, RecipeError, SuvError
 from lesionlab.core.recipe import Recipe
@@ -22,7 +24,7 @@ from lesionlab.core.results import Findings, Prediction
 from lesionlab.core.rigid import Rigid
 from lesionlab.core.suv import SUV_KINDS
 from lesionlab.core.tasks import Progress, silent
-from lesionlab.core.volume import Volume
+from lesionlab.core.volume import Geometry, Volume
 from lesionlab.measure import measure
 from lesionlab.measure.matching import WITHIN_MM
 from lesionlab.measure.references import References
@@ -82,14 +84,15 @@ def compare(
 
     `method` draws the lesions where it is a bundle, and otherwise only says what is measured: the lesions are
     then the scans' masks or contours. A reference point given for the baseline alone is carried to the
-    follow-up by the alignment. Raises LesionLabError, naming the file, for input that cannot be used.
+    follow-up by the alignment, or told where that scan does not show it. Raises LesionLabError, naming the
+    file, for input that cannot be used.
     """
     first = _findings(baseline, method, part(progress, 0.0, 0.4))
     second = _findings(followup, method, part(progress, 0.4, 0.7))
     recipe = method.recipe if isinstance(method, Bundle) else method
     progress("aligning", 0.7)
     aligned, channel = _aligned(first.case, second.case, rules.align)
-    places = _carried(baseline.places, followup.places, aligned.motion.inverse())
+    places, lost = _carried(baseline.places, followup.places, aligned.motion.inverse(), second.case.geometry)
     first, regions = _measured(first, baseline.places, recipe)
     second, other_regions = _measured(second, places, recipe)
     factors, notes = _factors((first.case, second.case), (baseline.body, followup.body), rules.formula)
@@ -112,7 +115,7 @@ def compare(
             "matching": response.rule,
             "SUL": f"SUVbw x lean body mass / weight; lean body mass after {FORMULAS[rules.formula]}",
         },
-        notes=(*_doubts(first.case, second.case), *notes, *response.notes),
+        notes=(*_doubts(first.case, second.case), *lost, *notes, *response.notes),
     )
 
 
@@ -146,15 +149,23 @@ def _aligned(first: Case, second: Case, wanted: str) -> tuple[Alignment, str]:
     return align_rigid(second.id, first.channels[name], second.channels[name]), name
 
 
-def _carried(baseline: Places, followup: Places, back: Rigid) -> Places:
-    """The follow-up's places; points that only the baseline has are carried over by the motion `back`."""
-    found = {}
-    for region in ("liver", "blood"):
+def _carried(baseline: Places, followup: Places, back: Rigid, grid: Geometry) -> tuple[Places, list[str]]:
+    """The follow-up's places; points that only the baseline has are carried over by the motion `back`.
+
+    One that is then outside the follow-up's grid is unknown there, with a warning.
+    """
+    found, lost = {}, []
+    for region, words in (("liver", "liver"), ("blood", "blood pool")):
         here, there = getattr(baseline, region), getattr(followup, region)
         if here and not there and not LABEL.fullmatch(here.strip()):
-            there = ",".join(f"{v:.2f}" for v in back.apply(numbers(f"{region} reference", here)))
+            point = back.apply(numbers(f"{region} reference", here))
+            index = np.round(grid.to_index(point))
+            if ((index >= 0) & (index < grid.shape)).all():
+                there = ",".join(f"{v:.2f}" for v in point)
+            else:
+                lost.append(f"warning: the place of the {words}, carried over, is outside the follow-up scan")
         found[region] = there
-    return Places(**found)
+    return Places(**found), lost
 
 
 def _measured(findings: Findings, places: Places, recipe: Recipe) -> tuple[Findings, References]:
