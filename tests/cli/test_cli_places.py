@@ -28,11 +28,32 @@ def test_results_are_not_written_into_a_scan(run, patient: Path, tmp_path: Path,
         ("report", patient, "--mask", mask, "-o", place),
         ("predict", patient, "-o", place / "mask.nii.gz"),
         ("measure", patient, mask, "--maps", place),
+        ("suv", patient, "-o", place / "pet.nii.gz"),
     ):
         result = run(*words)
         assert result.exit_code == 1, words
         assert f"found a place in the scan {patient}; needed" in result.stderr
         assert files_in(patient) == before
+
+
+def test_a_table_replaces_no_mask_and_no_scan(run, patient: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    mask, pet = masks / "drawn.nii.gz", patient / "suv.nii.gz"
+    mask.write_bytes((patient / "truth.nii.gz").read_bytes())
+    before = files_in(tmp_path)
+    for words in (
+        ("measure", patient, mask, "-o", mask),
+        ("measure", patient, mask, "-o", pet),
+        ("measure", pet, mask, "-o", pet),
+        ("quality", mask, "-o", mask),
+        ("quality", masks, "-o", mask),
+    ):
+        result = run(*words)
+        assert result.exit_code == 1, words
+        assert "which was given; needed another name for the table (-o)" in result.stderr
+        assert files_in(tmp_path) == before
+    assert run("quality", masks, "-o", masks / "quality.csv").exit_code == 0
 
 
 def test_a_cohort_is_not_examined_or_converted_into_itself(run, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from lesionlab.cli.exporting import (
     tell_stale,
 )
 from lesionlab.cli.scans import cohort_table, list_failures, tell_findings
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, spare
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
@@ -153,6 +153,8 @@ def measure(
         measure_many(image.name, pairs, chosen, (out, long, as_json))
         return
     drawn = _mask_of_one(mask, long)
+    if out is not None:
+        spare(out, image, drawn, specimen)
     if maps is not None:
         pipeline.require_apart(maps, image)
     with progress_bar() as progress:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lesionlab.cli.scans import list_failures
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, table
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, spare, table
 
 Masks = Annotated[
     Path,
@@ -55,6 +55,8 @@ def quality(
     """
     from lesionlab.pipeline import quality as work
 
+    if out is not None:
+        spare(out, masks, probabilities, *(members or ()))
     training = None if model is None else work.training_of(model)
     with progress_bar() as progress:
         outcomes = work.judge_files(

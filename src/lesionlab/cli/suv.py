@@ -57,6 +57,7 @@ def suv(
     if out is None:
         result = pipeline.suv_of(source, kind, settings)
     else:
+        pipeline.require_apart(out, source)
         result = pipeline.suv_file(source, out, kind, settings)
     if as_json:
         answer_json({**result.record(), "file": None if out is None else str(out)})
