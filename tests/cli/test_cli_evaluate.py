@@ -241,6 +241,16 @@ def test_pictures_lie_on_the_scans(run, folders, tmp_path: Path) -> None:
     assert "The scan could not be read" in (tmp_path / "broken" / "evaluation.html").read_text()
 
 
+def test_a_method_gains_nothing_in_froc_by_failing_on_a_case(run, folders, tmp_path: Path) -> None:
+    """p4 has no prediction and no map, and its lesion is missed all the same; p2 lacks the map alone."""
+    write(tmp_path / "maps" / "p1.nii.gz", ball(BIG).astype(np.float32) * np.float32(0.8))
+    run("evaluate", *folders, "-o", tmp_path / "out", "--probabilities", tmp_path / "maps")
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())["probabilities"]
+    assert (found["cases"], found["froc_cases"]) == (1, 3)
+    assert set(found["froc_sensitivity"].values()) == {0.5}
+    assert "FROC over 3 cases" in (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
+
+
 def test_probabilities_add_calibration_and_curves(run, folders, tmp_path: Path) -> None:
     pred, truth = folders
     (truth / "p4.nii.gz").unlink()
@@ -256,6 +266,7 @@ def test_probabilities_add_calibration_and_curves(run, folders, tmp_path: Path) 
     assert found["cases"] == 2
     # p1 is found at 0.8, p2's at 0.6 and its false one at 0.4; p2's second lesion is missed
     assert found["froc_sensitivity"]["0.125"] == pytest.approx(2 / 3)
+    assert found["froc_cases"] == 3  # p3, in which nothing was predicted, needs no map
     assert 0 < found["brier_all_voxels"] < found["brier_near"] < 1
     assert "Reliability" in (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
     write(maps / "p1.nii.gz", ball(BIG).astype(np.float32))

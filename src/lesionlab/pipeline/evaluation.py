@@ -74,24 +74,25 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """What a case's probability map adds: calibration near the lesions and overall, Dice curve, FROC."""
+    """What a case's probability map adds: calibration near the lesions and overall, Dice curve."""
 
     near: Calibration
     everywhere: Calibration
     dice: DiceCurve
-    froc: FrocCase
 
 
 @dataclass(frozen=True, eq=False)
 class CaseResult:
     """One case: its scores, a record per lesion, and what its probabilities add where it has some.
 
-    `labels` are those of both masks, where one of them was asked for.
+    `froc` is None for predicted lesions without a probability; a case without any needs none. `labels` are
+    those of both masks, where one of them was asked for.
     """
 
     scores: Scores
     lesions: tuple[Mapping[str, Any], ...]
     probed: Probed | None = None
+    froc: FrocCase | None = None
     labels: frozenset[int] = frozenset()
 
 
@@ -146,18 +147,24 @@ def evaluate_pair(pair: Pair, settings: Settings) -> CaseResult:
     volume = load_probabilities(pair, loaded.truth.geometry)
     if volume is not None and loaded.counted is not None:
         volume = volume.with_array(np.where(loaded.counted, volume.array, 0))  # as sure background
-    probed = None if volume is None else _probed(pair, volume, loaded.truth, matching)
-    return CaseResult(scores, tuple(records), probed, loaded.labels)
+    probed = None if volume is None else _probed(pair, volume, loaded.truth)
+    return CaseResult(scores, tuple(records), probed, _froc_case(matching, volume), loaded.labels)
 
 
-def _probed(pair: Pair, volume: Volume, truth: Volume, matching: Matching) -> Probed:
+def _probed(pair: Pair, volume: Volume, truth: Volume) -> Probed:
     probability, true = probabilities_of(str(pair.probability), volume), truth.array > 0
     return Probed(
         near=calibration(probability, true, box=near_box(probability, true)),
         everywhere=calibration(probability, true),
         dice=dice_by_threshold(probability, true),
-        froc=froc_case(matching, probability),
     )
+
+
+def _froc_case(matching: Matching, probability: Volume | None) -> FrocCase | None:
+    """The case for FROC; where nothing was predicted all lesions are missed, whatever a map would say."""
+    if probability is not None:
+        return froc_case(matching, probability.array)
+    return None if len(matching.false) else FrocCase((-math.inf,) * len(matching.found), ())
 
 
 def summary_of(outcomes: Sequence[Outcome[CaseResult]], settings: Settings) -> dict[str, Any]:
@@ -178,9 +185,8 @@ def _facts(outcomes: Sequence[Outcome[CaseResult]], settings: Settings) -> dict[
         "resampling": "nearest neighbour where grids differ" if settings.resampled else "none",
         "sensitivity_by_size": bins,
     }
-    probed = [one.probed for one in done if one.probed is not None]
-    if probed:
-        facts["probabilities"] = _probabilities(probed)
+    if any(one.probed is not None for one in done):
+        facts["probabilities"] = _probabilities(done)
     return facts
 
 
@@ -194,9 +200,10 @@ def failures(outcomes: Sequence[Outcome[Any]]) -> dict[str, str]:
     return {outcome.name: outcome.error for outcome in outcomes if outcome.error is not None}
 
 
-def _probabilities(probed: Sequence[Probed]) -> dict[str, Any]:
+def _probabilities(done: Sequence[CaseResult]) -> dict[str, Any]:
+    probed, scans = _with_probabilities(done)
     near, everywhere = pooled(p.near for p in probed), pooled(p.everywhere for p in probed)
-    curve = froc(p.froc for p in probed)
+    curve = froc(scans)
     dice = mean_curve([p.dice for p in probed])
     threshold, best = dice.best
     return {
@@ -208,9 +215,16 @@ def _probabilities(probed: Sequence[Probed]) -> dict[str, Any]:
         "brier_all_voxels": everywhere.brier,
         "best_threshold": threshold,
         "best_mean_dice": best,
+        "froc_cases": len(scans),
         "froc_sensitivity": curve.at,
         "froc_mean_sensitivity": curve.mean,
     }
+
+
+def _with_probabilities(done: Sequence[CaseResult]) -> tuple[list[Probed], list[FrocCase]]:
+    """What the cases' maps add, and the cases of which FROC can tell."""
+    probed = [one.probed for one in done if one.probed is not None]
+    return probed, [one.froc for one in done if one.froc is not None]
 
 
 def require_no_results(folder: Path) -> None:
@@ -284,7 +298,7 @@ def model_results(
         scores=scores,
         summary=summary,
         failed=failures(outcomes),
-        probabilities=_curves([one.probed for one in done if one.probed is not None]),
+        probabilities=_curves(done),
         gallery=[_picture(by_id[one.case_id], one, settings) for one in worst],
     )
 
@@ -302,19 +316,20 @@ def _picture(pair: Pair, worst: Worst, settings: Settings) -> Pictured:
     return Pictured(worst, png, words + note)
 
 
-def _curves(probed: Sequence[Probed]) -> dict[str, Any]:
+def _curves(done: Sequence[CaseResult]) -> dict[str, Any]:
+    probed, scans = _with_probabilities(done)
     if not probed:
         return {}
-    facts = _probabilities(probed)
-    near, curve = pooled(p.near for p in probed), froc(p.froc for p in probed)
+    facts = _probabilities(done)
+    near, curve = pooled(p.near for p in probed), froc(scans)
     dice = mean_curve([p.dice for p in probed])
     x, y = near.reliability
     text = (
         f"{facts['cases']} cases. Near lesions: ECE {facts['ece_near']:.4f} ({facts['bins']} bins), Brier "
         f"{facts['brier_near']:.4f}; over all voxels: {facts['ece_all_voxels']:.5f} and "
         f"{facts['brier_all_voxels']:.5f}. Mean Dice is highest, {_three(facts['best_mean_dice'])}, at a "
-        f"threshold of {_three(facts['best_threshold'])}. FROC: a predicted lesion's score is the highest "
-        "probability in it."
+        f"threshold of {_three(facts['best_threshold'])}. FROC over {facts['froc_cases']} cases: a predicted "
+        "lesion's score is the highest probability in it."
     )
     points = list(zip(curve.false_per_scan.tolist(), curve.sensitivity.tolist(), strict=True))
     return {
