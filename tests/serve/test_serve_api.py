@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 import phantoms
+from lesionlab.core.errors import ServeError
 from lesionlab.serve.jobs import Order, Queue
 from lesionlab.serve.settings import LimitSettings, ServeSettings, WebSettings
 from lesionlab.serve.store import Store
@@ -320,3 +321,19 @@ def test_a_caller_that_never_ends_does_not_keep_the_server_from_stopping(
 def test_an_upload_may_have_any_name(client: TestClient, pet_study: Path, name: str) -> None:
     answer = client.post("/api/jobs", files={"file": (name, zipped(pet_study))})
     assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_certificate_that_cannot_be_read_is_named(
+    settings: ServeSettings, queue: Queue, tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "web.pem"
+    if content is not None:
+        file.write_text(content)
+    web = WebSettings(port=0, tls_certificate=file)
+    secure = settings.model_copy(update={"web": web})
+    with (
+        pytest.raises(ServeError, match="needed PEM files of a certificate and its key"),
+        WebServer(secure, Store(settings.data), queue),
+    ):
+        pass

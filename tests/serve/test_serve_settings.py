@@ -80,6 +80,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ({"routes": [{"name": "a", "bundle": "b"}] * 2}, "routes need names that differ"),
         ({"routes": [{"name": "a", "bundle": "b", "description": "("}]}, "no regular expression"),
         ({"destinations": {"w": {"kind": "dicomweb"}}}, "needs url"),
+        ({"device": "gpu"}, "device: 'gpu' is none of auto, cpu"),
         ({"limits": {"job_minutes": float("inf")}}, "limits.job_minutes = 'inf'; needed a finite number"),
     ],
 )

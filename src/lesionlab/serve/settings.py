@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lesionlab.core.errors import ServeError
+from lesionlab.core.devices import DEVICES, require_device
+from lesionlab.core.errors import ServeError, TrainingError
 from lesionlab.core.settings import Count, NonNegative, Positive, Settings, needed_words
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e]+$")]
@@ -156,6 +157,15 @@ class ServeSettings(ServiceSettings):
     destinations: dict[Name, Destination] = Field(default_factory=dict)
     sources: dict[Name, Source] = Field(default_factory=dict)
     routes: tuple[Route, ...] = (Route(name="pet", bundle="pet-threshold", modalities=("PT",)),)
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            require_device(value)
+        except TrainingError:
+            raise ValueError(f"{value!r} is none of {', '.join(DEVICES)}") from None
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> ServeSettings:

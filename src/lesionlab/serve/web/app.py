@@ -117,6 +117,12 @@ class WebServer:
         self.where = f"{web.host}:{web.port}"
 
     def __enter__(self) -> WebServer:
+        try:
+            self.server.config.load()
+        except OSError as error:
+            # of the certificate or its key: here, for the thread would print a traceback
+            found = error.strerror or str(error)
+            raise ServeError(self.where, found, "PEM files of a certificate and its key") from None
         self.thread.start()
         while not self.server.started:
             self.thread.join(0.05)
