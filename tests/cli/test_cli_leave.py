@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,32 @@ def test_output_that_nobody_reads_is_told_by_the_exit_code() -> None:
     found = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, env=buffered)
     os.close(writer)
     assert found.returncode == 120
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's redirection")
+def test_output_that_was_closed_before_the_process_began_is_no_error() -> None:
+    code = "from lesionlab.cli.leave import run_and_leave; run_and_leave(lambda: None)"
+    command = ["sh", "-c", f'"{sys.executable}" -c "{code}" >&-']
+    found = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_terminal_without_a_letter_gets_a_question_mark() -> None:
+    code = "from lesionlab import cli; cli.run_and_leave = lambda app: print('1 \u2192 2'); cli.main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+    assert (found.returncode, found.stdout.split()) == (0, [b"1", b"?", b"2"])
+
+
+def test_the_end_does_not_wait_for_modules_that_are_loaded_ahead(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text("import time\ntime.sleep(600)\n")
+    code = (
+        "from lesionlab.cli.leave import run_and_leave; from lesionlab.core.lazy import imports_from\n"
+        "run_and_leave(lambda: imports_from(lambda message, share: None, 0.5, ['endless'])('', 1.0))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False)
+    assert found.returncode == 0
 
 
 def test_a_process_that_only_imports_it_ends_as_ever() -> None:

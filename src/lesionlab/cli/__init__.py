@@ -6,6 +6,9 @@ Verbs import what they need when they run, so that `lesionlab --help` answers at
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 import typer
 
 from lesionlab.cli import (
@@ -84,5 +87,8 @@ app.add_typer(study.study, name="study", short_help="Compare many recipes on one
 
 
 def main() -> None:
-    """Entry point of the `lesionlab` command."""
+    """Entry point of `lesionlab`; what the encoding of a terminal lacks is printed as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     run_and_leave(app)

@@ -42,7 +42,8 @@ def _leave() -> None:
     status = _asked[0]
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            if stream is not None:  # closed before the process began
+                stream.flush()
         except (OSError, ValueError):
             status = status or FLUSH_FAILED
     os._exit(status)

@@ -38,7 +38,8 @@ def imports_from(progress: Progress, share: float, modules: Sequence[str]) -> Pr
     """A progress callback that also imports `modules` in a thread, once `share` is reached.
 
     For what is needed after a stage in which the interpreter mostly waits. A module that cannot be imported
-    is left to those who need it.
+    is left to those who need it. The end of the process does not wait for the thread: an interruption can
+    leave it waiting for ever for a module that the main thread was importing.
     """
     begun: list[Thread] = []
 
@@ -49,7 +50,7 @@ def imports_from(progress: Progress, share: float, modules: Sequence[str]) -> Pr
 
     def told(message: str, done: float) -> None:
         if done >= share and not begun:
-            begun.append(Thread(target=load, name="imports"))
+            begun.append(Thread(target=load, name="imports", daemon=True))
             begun[0].start()
         progress(message, done)
 
