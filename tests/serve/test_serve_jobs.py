@@ -164,6 +164,18 @@ def test_a_failed_job_keeps_its_reason_and_can_be_retried(queue: Queue) -> None:
     assert [(e.who, e.what) for e in queue.audit(1)] == [("anna", "retried")]
 
 
+def test_a_reason_may_quote_any_header(queue: Queue) -> None:
+    queue.submit(Order("examine", "a"))
+    job = claimed(queue)
+    assert queue.renew(job, 60.0, 0.5, "reading BQ\0ML")
+    assert queue.fail(job, "found units BQ\0ML\udcff; needed BQML")
+    kept = queue.job(job.id)
+    assert kept is not None and kept.message == "reading BQML"
+    assert kept.error == "found units BQML?; needed BQML"
+    queue.note("anna\udc80", "looked", "M\0LLER^\udcfc")
+    assert [(e.who, e.subject) for e in queue.audit(1)] == [("anna?", "MLLER^?")]
+
+
 def test_a_postponed_delivery_waits_and_does_not_use_up_attempts(queue: Queue, clock: Clock) -> None:
     queue.submit(Order("deliver", "d"))
     for _ in range(5):

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     create_engine,
     event,
     insert,
@@ -28,6 +29,18 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from lesionlab.core.errors import ServeError
 
 METADATA = MetaData()
+
+
+class Words(TypeDecorator[str]):
+    """Text for people that may quote a header, without NUL and lone surrogates, which PostgreSQL refuses."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """What is stored of a text."""
+        return None if value is None else value.replace("\0", "").encode("utf-8", "replace").decode()
+
 
 JOBS = Table(
     "jobs",
@@ -45,8 +58,8 @@ JOBS = Table(
     Column("created", Float, nullable=False),
     Column("changed", Float, nullable=False),
     Column("progress", Float, nullable=False, default=0.0),
-    Column("message", Text, nullable=False, default=""),
-    Column("error", Text, nullable=False, default=""),
+    Column("message", Words, nullable=False, default=""),
+    Column("error", Words, nullable=False, default=""),
     Index("jobs_by_state", "state", "kind", "not_before", "created"),
 )
 
@@ -55,9 +68,9 @@ AUDIT = Table(
     METADATA,
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("time", Float, nullable=False),
-    Column("who", String(128), nullable=False),
+    Column("who", Words(128), nullable=False),
     Column("what", String(64), nullable=False),
-    Column("subject", String(256), nullable=False),
+    Column("subject", Words(256), nullable=False),
 )
 
 
