@@ -51,7 +51,7 @@ def test_a_table_replaces_no_mask_and_no_scan(run, patient: Path, tmp_path: Path
     ):
         result = run(*words)
         assert result.exit_code == 1, words
-        assert "which was given; needed another name for the table (-o)" in result.stderr
+        assert "found a file that was given; needed another place for the result (-o)" in result.stderr
         assert files_in(tmp_path) == before
     assert run("quality", masks, "-o", masks / "quality.csv").exit_code == 0
 
@@ -267,7 +267,7 @@ def test_a_table_that_was_given_is_not_replaced_by_a_result_of_its_name(run, tmp
     for name, (text, words) in tables.items():
         result = run(*words, tmp_path / name, "-o", tmp_path / "p1" / "..")
         assert result.exit_code == 1, name
-        assert "found the table that was given, under a result's name" in result.stderr
+        assert "found a file that was given" in result.stderr
         assert (tmp_path / name).read_text() == text
         assert run(*words, tmp_path / name, "-o", tmp_path / "out" / name).exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*tables, "out", "p1"])

@@ -97,14 +97,20 @@ def test_a_destination_that_is_away_is_tried_again_ever_more_rarely(
     assert now(queue, job).state == "done"
 
 
-def test_after_its_time_a_delivery_is_kept_as_failed_and_can_be_retried(
-    setting: ServeSettings, queue: Queue, clock: Clock
-) -> None:
+def put_off(setting: ServeSettings, queue: Queue) -> tuple[Pacs, Deliverer, Job]:
+    """A delivery that was tried once, to a destination that is away."""
     pacs = Pacs()
     pacs.away = OSError("cable cut")
     deliverer = Deliverer(setting, Store(setting.data), queue, way=pacs)
     job = ordered(setting, queue)
     assert deliverer.deliver_one()
+    return pacs, deliverer, job
+
+
+def test_after_its_time_a_delivery_is_kept_as_failed_and_can_be_retried(
+    setting: ServeSettings, queue: Queue, clock: Clock
+) -> None:
+    pacs, deliverer, job = put_off(setting, queue)
     clock.now += 601
     assert deliverer.deliver_one()
     failed = now(queue, job)
@@ -219,11 +225,7 @@ def test_passwords_within_an_address_are_not_told(tmp_path: Path) -> None:
 def test_a_delivery_that_is_tried_again_on_request_has_its_whole_time(
     setting: ServeSettings, queue: Queue, clock: Clock
 ) -> None:
-    pacs = Pacs()
-    pacs.away = OSError("cable cut")
-    deliverer = Deliverer(setting, Store(setting.data), queue, way=pacs)
-    job = ordered(setting, queue)
-    assert deliverer.deliver_one()
+    _, deliverer, job = put_off(setting, queue)
     queue.cancel(job.id)
     clock.now += 100_000
     queue.retry(job.id)

@@ -61,7 +61,7 @@ def compare(
     from lesionlab.pipeline import comparison as work
 
     named = work.model_names(models)
-    pipeline.require_spared(out, work.TABLES, cases, *named.values())
+    pipeline.require_spared((out / name for name in work.TABLES), cases, *named.values())
     known = work.NOTHING_KNOWN if cases is None else work.case_table(cases)
     tested = [name.strip() for name in metrics.split(",") if name.strip()] or None
     with progress_bar() as progress:

@@ -99,7 +99,7 @@ def evaluate(
     settings = pipeline.Settings(chosen_label(label), matching, resample, ignore)
     if out is not None:
         pipeline.require_no_results(out)
-        pipeline.require_spared(out, ("cases.csv", "lesions.csv"), predictions)
+        pipeline.require_spared((out / name for name in ("cases.csv", "lesions.csv")), predictions)
     pairs = chosen_pairs(predictions, truths, images, probabilities)
     with progress_bar() as progress:
         outcomes = pipeline.evaluate_pairs(pairs, settings, progress=progress)

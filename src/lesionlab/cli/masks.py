@@ -22,7 +22,7 @@ from lesionlab.cli.exporting import (
     tell_stale,
 )
 from lesionlab.cli.scans import cohort_table, list_failures, tell_findings
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, spare
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
@@ -148,13 +148,13 @@ def measure(
     if pairs is not None:
         _refuse_for_many(specimen is not None or maps is not None or bool(liver or blood))
         if out is not None:
-            pipeline.require_spared(out, MEASURED, image)
+            pipeline.require_spared((out / name for name in MEASURED), image)
             pipeline.require_none_of(out, ("run.json", "report.html"))
         measure_many(image.name, pairs, chosen, (out, long, as_json))
         return
     drawn = _mask_of_one(mask, long)
     if out is not None:
-        spare(out, image, drawn, specimen)
+        pipeline.require_spared([out], image, drawn, specimen)
     if maps is not None:
         pipeline.require_apart(maps, image)
     with progress_bar() as progress:

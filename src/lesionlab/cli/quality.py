@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lesionlab.cli.scans import list_failures
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, spare, table
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, table
 
 Masks = Annotated[
     Path,
@@ -54,9 +54,10 @@ def quality(
     Example: `lesionlab quality out/ -m models/mine -o quality.csv`
     """
     from lesionlab.pipeline import quality as work
+    from lesionlab.pipeline import require_spared
 
     if out is not None:
-        spare(out, masks, probabilities, *(members or ()))
+        require_spared([out], masks, probabilities, *(members or ()))
     training = None if model is None else work.training_of(model)
     with progress_bar() as progress:
         outcomes = work.judge_files(

@@ -11,14 +11,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from lesionlab.core.devices import require_device
-from lesionlab.core.errors import LesionLabError, WriteError
+from lesionlab.core.errors import LesionLabError
 
 if TYPE_CHECKING:
     from lesionlab.core.tasks import Progress
@@ -112,16 +111,6 @@ def answer_json(value: Any) -> None:
     from lesionlab.core.files import jsonable
 
     answer(json.dumps(jsonable(value), indent=2, allow_nan=False))
-
-
-def spare(table: Path, *given: Path | None) -> None:
-    """Raise WriteError for a table that would replace what was given, or an image in a given folder."""
-    place = table.resolve()
-    for path in given:
-        if path is None or not place.is_relative_to(path.resolve()):
-            continue
-        if place == path.resolve() or (place.is_file() and place.suffix.lower() != ".csv"):
-            raise WriteError(table, f"a file of {path}, which was given", "another name for the table (-o)")
 
 
 @contextmanager

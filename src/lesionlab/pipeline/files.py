@@ -10,8 +10,9 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,15 @@ def filled_rows(reader: csv.DictReader[str]) -> list[dict[str, str]]:
     return [row for row in reader if any(cell for name, cell in row.items() if name is not None)]
 
 
-def require_spared(folder: Path, names: Collection[str], *given: Path | None) -> None:
-    """Raise WriteError where writing tables of these names into a folder would replace one that was given."""
-    for path in given:
-        if path is not None and path.name in names and path.parent.resolve() == folder.resolve():
-            raise WriteError(path, "the table that was given, under a result's name", "another folder (-o)")
+def require_spared(tables: Iterable[Path], *given: Path | None) -> None:
+    """Raise WriteError for a table that would replace a given file, or an image in a given folder."""
+    for table, path in product(tables, given):
+        if path is None:
+            continue
+        place, own = table.resolve(), path.resolve()
+        image = place.is_file() and place.suffix.lower() != ".csv"
+        if place == own or (image and place.is_relative_to(own)):
+            raise WriteError(table, "a file that was given", "another place for the result (-o)")
 
 
 def require_none_of(folder: Path, names: Collection[str]) -> None:

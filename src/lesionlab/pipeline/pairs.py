@@ -17,8 +17,9 @@ from lesionlab.core.errors import DatasetError, ReadError, reason
 from lesionlab.pipeline.cohort import SUFFIXES, cases_by_name, plain_id, require_single
 from lesionlab.pipeline.files import filled_rows
 from lesionlab.read import find_cases, is_dicom_scan
+from lesionlab.report.corrected import MASK
 
-NAMES = ("mask.nii.gz", "truth.nii.gz")
+NAMES = (MASK, "truth.nii.gz")
 """What a case's own folder is searched for: results of `examine` and of `convert`."""
 RECORDS = ("patient.json", "case.json", "run.json")
 """What `examine` and `convert` write beside a patient's mask or truth, and what names the case."""
@@ -46,18 +47,18 @@ def pairs_of(
 
     One case is a file, the folder that `examine` or `convert` wrote for one patient, or as truth a DICOM scan
     that comes with contours. In pairs by id, the truth's, a side that lacks a case is None; names that differ
-    as `called_as` has it are one id. `images` (scans) and
-    `probabilities` (maps) are folders with the same ids, or a single file for a single case. Raises
-    ReadError when a folder holds nothing.
+    as `called_as` has it are one id. `images` (scans) and `probabilities` (maps) are folders with the same
+    ids, or a single file for a single case. Raises ReadError when a folder holds nothing.
     """
-    sides = (predictions, truths)
-    one, other = _one_mask(predictions, NAMES), _one_truth(truths)
+    sides, is_scan = (predictions, truths), is_dicom_scan(truths)
+    one = _one_mask(predictions, NAMES)
+    other = _one_mask(truths, NAMES[::-1]) or ((truths.resolve().name, truths) if is_scan else None)
     if one and other:
         name = case_id_of(predictions) if predictions.is_file() and truths.is_file() else one[0] or other[0]
         scan = images if images is None or find_cases(images) == [images] else scan_files(images).get(name)
         return [Pair(name, one[1], other[1], scan, _one_map(probabilities, name), sides)]
     found = mask_files(predictions, NAMES)
-    known = _named_scan(truths, found) if is_dicom_scan(truths) else truth_files(truths)
+    known = _named_scan(truths, found) if is_scan else truth_files(truths)
     found = called_as(known, found)
     both = {**found, **known}
     scans = {} if images is None else called_as(both, scan_files(images))
@@ -110,12 +111,6 @@ def _one_mask(path: Path, names: Sequence[str]) -> tuple[str, Path] | None:
         return "", path
     own = _own_id(path) if path.is_dir() else ""
     return (own, next(path / name for name in names if (path / name).is_file())) if own else None
-
-
-def _one_truth(path: Path) -> tuple[str, Path] | None:
-    """As `_one_mask`, or a DICOM scan under its folder's name."""
-    scan = (path.resolve().name, path) if is_dicom_scan(path) else None
-    return _one_mask(path, NAMES[::-1]) or scan
 
 
 def _one_map(path: Path | None, name: str) -> Path | None:

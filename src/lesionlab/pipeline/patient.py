@@ -26,6 +26,7 @@ from lesionlab.pipeline.special import with_special
 from lesionlab.predict import Bundle, load_bundle, predict
 from lesionlab.read import open_case
 from lesionlab.refine import refine
+from lesionlab.report.corrected import MASK
 from lesionlab.standardise import standardise
 
 AHEAD_BYTES = 4_000_000_000
@@ -153,7 +154,7 @@ def findings_again(folder: str | Path, *, progress: Progress = silent) -> Findin
     bundle = Bundle(names[1], parse_recipe(settings, str(file)), None, (), names[2])
     return findings_of_mask(
         source,
-        Path(folder) / "mask.nii.gz",
+        Path(folder) / MASK,
         bundle,
         truth=truth or None,
         case_id=names[0],

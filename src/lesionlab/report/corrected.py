@@ -19,27 +19,26 @@ MASK_WRITTEN = "mask_sha256"
 """In run.json: the hash of mask.nii.gz as it was written beside it."""
 
 
-def keep_corrected(findings: Findings, folder: Path) -> Path | None:
+def keep_corrected(findings: Findings, folder: Path) -> None:
     """Copy a corrected mask.nii.gz in `folder` to mask_corrected.nii.gz, before `findings` are written there.
 
-    Returns the copy, with a number where that name is taken by another mask; None where there is no mask, or
-    the program drew the one there, or the findings were measured from it. Corrected is a mask that is
-    not as it was written, or that a report was made of. Raises WriteError where no copy can be written.
+    The copy has a number where that name is taken by another mask. Corrected is a mask that is not as it was
+    written, or that a report was made of; one that the findings were measured from stays where it is. Raises
+    WriteError where no copy can be written.
     """
     mask = folder / MASK
     if not mask.is_file():
-        return None
+        return
     content = sha256_of([mask])
     if findings.provenance.inputs.get(MASK_GIVEN) == content or _own(folder, content):
-        return None
+        return
     number = 1
     while (copy := folder / f"mask_corrected{f'_{number}' if number > 1 else ''}.nii.gz").exists():
         if sha256_of([copy]) == content:
-            return copy
+            return
         number += 1
     with writing(copy) as temporary:
         shutil.copyfile(mask, temporary)
-    return copy
 
 
 def corrected_masks(folder: Path) -> list[Path]:

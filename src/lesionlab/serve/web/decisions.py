@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lesionlab.core.errors import LesionLabError, ServeError, WriteError
 from lesionlab.core.grid import require_same_grid
 from lesionlab.read import load_mask
+from lesionlab.report.corrected import MASK
 from lesionlab.serve.accepting import (
     WHEN_ACCEPTED,
     follow,
@@ -42,7 +43,6 @@ from lesionlab.serve.web.api import (
     view,
 )
 
-MASK = "mask.nii.gz"
 LONGEST_NOTE = 2000
 CARRIED = ("source", "route", "bundle", "objects", "send_to")
 """What a correction takes over from the job that it corrects."""
