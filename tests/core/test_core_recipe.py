@@ -34,12 +34,15 @@ recipes = st.builds(
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,10}", fullmatch=True),
     description=texts,
     channels=st.fixed_dictionaries(
-        {"suv": st.builds(ChannelSettings, divide_by=positive)},
+        {"suv": st.builds(ChannelSettings, normalisation=st.just("fixed"), divide_by=positive)},
         optional={
-            "ct": st.builds(
-                ChannelSettings,
-                normalisation=st.sampled_from(["ct", "none", "zscore"]),
-                clip=st.one_of(st.none(), st.tuples(positive, positive.map(lambda v: v + 1001))),
+            "ct": st.one_of(
+                st.builds(ChannelSettings, normalisation=st.sampled_from(["ct", "none", "zscore"])),
+                st.builds(
+                    ChannelSettings,
+                    normalisation=st.just("fixed"),
+                    clip=st.one_of(st.none(), st.tuples(positive, positive.map(lambda v: v + 1001))),
+                ),
             )
         },
     ),
@@ -129,7 +132,12 @@ def test_several_mistakes_are_told_at_once() -> None:
         ({"labels": {"a": 1, "b": 1}}, "labels must be numbered 1, 2"),
         ({"optional_channels": ["suv"]}, "repeats a channel"),
         ({"channels": {}}, "channels"),
-        ({"channels": {"suv": {"curve": "log"}}}, "curve 'log' needs normalisation 'fixed', found 'zscore'"),
+        ({"channels": {"suv": {"curve": "log"}}}, "curve need normalisation 'fixed', found 'zscore'"),
+        ({"channels": {"suv": {"clip": [0, 50]}}}, "curve need normalisation 'fixed', found 'zscore'"),
+        (
+            {"channels": {"suv": {"normalisation": "none", "divide_by": 5}}},
+            "curve need normalisation 'fixed', found 'none'",
+        ),
         (
             {"channels": {"suv": {"curve": "log", "normalisation": "fixed", "clip": [-2, 9]}}},
             "lower end is above -divide_by",
