@@ -517,6 +517,8 @@ def test_picture_masks_follow_their_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(case.truth.array[0], drawn > 0)
     Image.fromarray(drawn > 0).save(tmp_path / "mask_1.png")
     np.testing.assert_array_equal(open_case(tmp_path).truth.array[0], drawn > 0)  # type: ignore[union-attr]
+    Image.fromarray(drawn.astype(np.uint16) * 257).save(tmp_path / "mask_1.png")
+    np.testing.assert_array_equal(open_case(tmp_path).truth.array[0], drawn > 0)  # type: ignore[union-attr]
     Image.fromarray(drawn[:10]).save(tmp_path / "mask_1.png")
     with pytest.raises(GeometryError, match=r"mask_1.png: found shape \(1, 10, 30\)"):
         open_case(tmp_path)

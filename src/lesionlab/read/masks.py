@@ -86,17 +86,18 @@ def _placed(path: Path, loaded: Loaded, target: Target | None) -> Loaded:
 
 
 def _read_drawn(path: Path, like: Geometry | None) -> tuple[Volume, list[str]]:
-    """Pictures often write 255, or a colour, for 1; several colours do not tell which label is which."""
+    """Pictures often write white, or a colour, for 1; several colours do not tell which label is which."""
     loaded = read_stack(path, like)
     array = as_labels(path, loaded.volume.array)
     notes = [*loaded.notes]
     if path.suffix.lower() in LOSSY_SUFFIXES and COLOUR not in notes and (array >= NEARLY_WHITE).any():
         array = _black_and_white(path, array)
     values = np.unique(array)
-    if path.suffix.lower() in PICTURE_SUFFIXES + TIFF_SUFFIXES and values.tolist() in ([0, 255], [255]):
-        array, notes = (array == 255).astype(np.uint8), [*notes, "mask value 255 taken as label 1"]
+    drawn = values[values > 0].tolist()
+    if path.suffix.lower() in PICTURE_SUFFIXES + TIFF_SUFFIXES and drawn in ([255], [65535]):
+        array, notes = (array > 0).astype(np.uint8), [*notes, f"mask value {drawn[0]} taken as label 1"]
     if COLOUR in notes:
-        if len(set(values.tolist()) - {0}) > 1:
+        if len(drawn) > 1:
             raise ReadError(
                 path, "a mask in several colours", "grey values: 0 outside, labels 1, 2 and so on"
             )
