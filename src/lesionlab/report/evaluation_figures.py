@@ -110,19 +110,23 @@ def by_volume(names: Sequence[str], volumes_ml: ArrayLike, dice: ArrayLike, axes
     low, high = (float(f(volume[kept])) for f in (np.min, np.max)) if kept.any() else (1.0, 10.0)
     axes.set(xlim=(low / 1.6, high * 1.6), ylim=(-0.03, 1.03))
     worst = np.flatnonzero(kept)[np.argsort(score[kept], kind="stable")][:NAMED]
+    # Names of neighbours would run into each other: all stand on one side, the one farther out higher.
+    right = bool(kept.any() and np.median(volume[worst]) > math.sqrt(low * high))
+    worst = worst[np.argsort(volume[worst] if right else -volume[worst], kind="stable")]
     for position, i in enumerate(worst):
-        right = volume[i] > math.sqrt(low * high)
-        # Names of neighbours would run into each other: the later one stands higher.
         near = sum(abs(score[i] - score[j]) < 0.06 for j in worst[:position])
         axes.annotate(
             names[i],
             (volume[i], score[i]),
-            xytext=(-6 if right else 6, 10 * near),
+            xytext=(-14 if right else 14, 12 + 11 * near),
             textcoords="offset points",
             ha="right" if right else "left",
             va="center",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": canvas.REFINED},
         )
+    axes.plot(volume[worst], score[worst], "o", markersize=4, color=canvas.REFINED, markeredgewidth=0)
     axes.set_title("Dice by volume of the truth", fontsize=9.5, loc="left")
     axes.set_xlabel("volume of the truth, ml", fontsize=8.5)
     ticks = [10.0**n for n in range(-3, 6) if low / 1.6 <= 10.0**n <= high * 1.6]
