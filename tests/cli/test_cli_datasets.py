@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+import SimpleITK as sitk
 from typer.testing import Result
 
 import dataset_phantoms
@@ -110,6 +112,43 @@ def test_a_converted_data_set_is_planned_with_its_own_folds(run: Run, tmp_path: 
     result = run("plan", classes, "-r", recipe, "-w", tmp_path / "other")
     assert result.exit_code == 1
     assert "found labels benign = 1, malignant = 2; needed those of recipe us: {'lesion': 1}" in result.stderr
+
+
+def test_converted_anew_is_what_the_data_set_now_says(run: Run, tmp_path: Path) -> None:
+    root, out = dataset_phantoms.folder(tmp_path / "src"), tmp_path / "out"
+    table = (root / "cases.csv").read_text()
+    (root / "cases.csv").rename(tmp_path / "cases.csv")
+    assert run("convert", "folder", root, "-o", out).exit_code == 0
+    patients = [json.loads((out / f"c{n}" / "case.json").read_text())["patient_id"] for n in range(4)]
+    assert patients == ["c0", "c1", "c2", "c3"]
+    (root / "cases.csv").write_text(table)
+    assert run("convert", "folder", root, "-o", out).exit_code == 0
+    told = [json.loads((out / f"c{n}" / "case.json").read_text()) for n in range(4)]
+    assert [one["patient_id"] for one in told] == ["p1", "p1", "p2", "p3"]
+    assert [one["diagnosis"] for one in told] == ["benign", "benign", "malignant", "malignant"]
+    assert (out / "folds.json").is_file()
+    other = dataset_phantoms.busi(tmp_path / "busi")
+    assert run("convert", "busi", other, "-o", tmp_path / "both").exit_code == 0
+    assert run("convert", "folder", root, "-o", tmp_path / "both").exit_code == 0
+    assert (tmp_path / "both" / "benign-0001").is_dir() and (tmp_path / "both" / "c1").is_dir()
+    for folder in ("images", "masks"):
+        (root / folder / "c1.png").unlink()
+    lines = [line for line in table.splitlines() if not line.startswith("c1")]
+    (root / "cases.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in lines))
+    (out / "c1" / "notes.txt").write_text("mine")
+    refused = run("convert", "folder", root, "-o", out)
+    assert refused.exit_code == 1 and "found notes.txt in it; needed" in refused.stderr
+    (out / "c1" / "notes.txt").unlink()
+    assert run("convert", "folder", root, "-o", out).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["c0", "c2", "c3", "dataset.json"]
+
+
+def test_another_voxel_size_is_converted_anew(run: Run, tmp_path: Path) -> None:
+    root, out = dataset_phantoms.stacks(tmp_path / "src"), tmp_path / "out"
+    for size in (0.1, 0.4):
+        (root / "spacing.json").write_text(json.dumps({"spacing_mm": [0.5, size, size]}))
+        assert run("convert", "stacks", root, "-o", out).exit_code == 0
+        assert sitk.ReadImage(str(out / "S2" / "us.nii.gz")).GetSpacing() == pytest.approx((size, size, 0.5))
 
 
 def test_copies_stop_a_plan_until_told_how(run: Run, tmp_path: Path) -> None:

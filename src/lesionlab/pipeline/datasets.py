@@ -15,9 +15,9 @@ from typing import Any, Final
 from lesionlab.core.errors import DatasetError, LesionLabError
 from lesionlab.core.files import write_json
 from lesionlab.core.recipe import Recipe
-from lesionlab.core.splits import write_folds
+from lesionlab.core.splits import FOLDS_FILE, write_folds
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
-from lesionlab.pipeline.files import converted_from, stamp, write_converted
+from lesionlab.pipeline.files import converted_from, remove_converted, stamp, write_converted
 from lesionlab.read.datasets import DATASETS, Dataset, Item, Listing
 from lesionlab.standardise import with_suv
 
@@ -30,11 +30,12 @@ SHOWN: Final = 3
 class Checked:
     """What a data set holds, before anything is written.
 
-    `counts` are cases by diagnosis, `labels` cases by label name, `faults` one line for each file that is
-    missing and each mask that cannot be used.
+    `root` is its folder, `counts` are cases by diagnosis, `labels` cases by label name, `faults` one line for
+    each file that is missing and each mask that cannot be used.
     """
 
     dataset: Dataset
+    root: Path
     listing: Listing
     patients: int
     lesion_free: int
@@ -84,19 +85,21 @@ def check_dataset(
     people = len({item.patient_id for item in good})
     counts = Counter(item.diagnosis or "-" for item in good)
     labels = {label: known[label] for label in listing.labels}
-    return Checked(dataset, kept, people, free, counts, labels, tuple(faults))
+    return Checked(dataset, Path(source), kept, people, free, counts, labels, tuple(faults))
 
 
 def convert_dataset(checked: Checked, out: str | Path, *, progress: Progress = silent) -> list[Outcome[Path]]:
     """Write every case of a checked data set as NIfTI into `out/CASE/`, with its folds and dataset.json.
 
-    PET from DICOM becomes SUVbw. A case that was converted before from the same files is kept. Outcomes hold
-    the cases' folders. Raises DatasetError when there is nothing to write.
+    PET from DICOM becomes SUVbw. A case that was converted before from the same files is kept; one that came
+    from this folder and is no longer among its cases is removed. Outcomes hold the cases' folders. Raises
+    DatasetError when there is nothing to write, WriteError where other files lie in a folder to be removed.
     """
     if not checked.cases:
         found = f"no case ({'; '.join(checked.faults[:SHOWN]) or 'nothing in it'})"
         raise DatasetError(checked.dataset.title, found, "at least one case")
     out = Path(out)
+    _withdraw(checked, out)
     labels = dict(checked.listing.labels)
     tasks = [_task(item, checked.dataset, labels, out / item.id) for item in checked.listing.items]
     outcomes = run_tasks(tasks, progress=progress)
@@ -121,10 +124,36 @@ def require_labels(source: Path, recipe: Recipe) -> None:
         raise DatasetError(file, f"labels {told}", f"those of recipe {recipe.name}: {recipe.labels}")
 
 
+def _withdraw(checked: Checked, out: Path) -> None:
+    """Remove what an earlier conversion of this folder left and this one will not write: cases, folds."""
+    root, wanted = checked.root.absolute(), {item.id for item in checked.listing.items}
+    for folder in sorted(out.iterdir()) if out.is_dir() else ():
+        origin = (converted_from(folder) if folder.name not in wanted else None) or {}
+        if "dataset" in origin and Path(str(origin.get("source", ""))).absolute().is_relative_to(root):
+            remove_converted(folder)
+    if checked.listing.folds is None and _title(out) == checked.dataset.title:
+        (out / FOLDS_FILE).unlink(missing_ok=True)
+
+
+def _title(folder: Path) -> str:
+    """The name of the data set that a folder holds; "" where no dataset.json of ours tells."""
+    try:
+        return str(json.loads((folder / DATASET_FILE).read_text(encoding="utf-8"))["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def _task(item: Item, dataset: Dataset, labels: dict[str, int], folder: Path) -> Task[Path]:
     def run() -> Path:
         marks = [stamp(file) for file in item.files]
-        origin = {"dataset": dataset.title, "source": str(item.files[0]), "stamp": marks, "labels": labels}
+        origin = {
+            "dataset": dataset.title,
+            "source": str(item.files[0]),
+            "stamp": marks,
+            "labels": labels,
+            "patient": item.patient_id,
+            "diagnosis": item.diagnosis,
+        }
         if converted_from(folder) == origin:
             return folder
         case = item.read()

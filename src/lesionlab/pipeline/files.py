@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import product
@@ -133,6 +134,12 @@ def write_converted(case: Case, folder: Path, origin: Mapping[str, object]) -> N
             "origin": dict(origin),
         }
         write_json(temporary / CASE_FILE, record)
+
+
+def remove_converted(folder: Path) -> None:
+    """Remove a converted case; raises WriteError, and removes nothing, where other files lie with it."""
+    _require_own(folder)
+    shutil.rmtree(folder)
 
 
 def _require_own(folder: Path) -> None:

@@ -28,7 +28,7 @@ from lesionlab.read.datasets.layout import LESION, Dataset, Item, Listing, label
 from lesionlab.read.folders import is_image, read_image, stem_of
 from lesionlab.read.masks import load_mask
 from lesionlab.read.nifti import load_volume
-from lesionlab.read.stacks import PICTURE_SUFFIXES, STACK_SUFFIXES, decoded
+from lesionlab.read.stacks import PICTURE_SUFFIXES, STACK_SUFFIXES, decoded, sidecar_of
 
 TEST: Final = "test"
 
@@ -94,7 +94,8 @@ def _item(name: str, image: Path, masks: Mapping[str, Path], row: Mapping[str, s
         truth = drawn.pop("", None)
         return Case(name, patient, {channel: volume}, channel, truth, facts, drawn, diagnosis)
 
-    return Item(name, patient, (image, *masks.values()), peek, read, diagnosis)
+    told = [file for file in (sidecar_of(image),) if file.is_file()]
+    return Item(name, patient, (image, *masks.values(), *told), peek, read, diagnosis)
 
 
 def _mask(file: Path, geometry: Geometry) -> Volume:

@@ -50,7 +50,7 @@ def find(root: Path, classes: bool) -> Listing:
         drawn = _readers(stack)
         missing += [f"{name}: found no {MASK}{reader}.tif" for reader in readers if reader not in drawn]
         if drawn:
-            items.append(_item(name, stack.relative_to(root).parts[0], stack, spacing))
+            items.append(_item(name, stack, root, spacing))
         else:
             missing.append(f"{name}: found no {MASK}READER.tif")
     return Listing(tuple(items), LESION, tuple(missing))
@@ -70,8 +70,10 @@ def _is_tiff(file: Path) -> bool:
     return file.is_file() and file.name.lower().endswith(TIFF_SUFFIXES)
 
 
-def _item(name: str, specimen: str, stack: Path, spacing: tuple[float, float, float] | None) -> Item:
+def _item(name: str, stack: Path, root: Path, spacing: tuple[float, float, float] | None) -> Item:
     images, drawn = _files(stack, CHANNELS), _readers(stack)
+    specimen = stack.relative_to(root).parts[0]
+    told = [f for f in (*map(sidecar_of, images.values()), root / SPACING_FILE) if f.is_file()]
 
     def peek() -> frozenset[int]:
         return frozenset[int]().union(*(labels_in(binary(f, decoded(f))) for f in drawn.values()))
@@ -81,10 +83,10 @@ def _item(name: str, specimen: str, stack: Path, spacing: tuple[float, float, fl
         loaded = {channel: _beside(file, first) for channel, file in images.items()}
         observers = {reader: _mask(file, first.volume.geometry) for reader, file in drawn.items()}
         facts = {channel: ChannelFacts("", (str(f),), sha256_of([f])) for channel, f in images.items()}
-        told = AcquisitionFacts(facts, first.notes)
-        return Case(name, specimen, loaded, next(iter(loaded)), None, told, observers)
+        acquired = AcquisitionFacts(facts, first.notes)
+        return Case(name, specimen, loaded, next(iter(loaded)), None, acquired, observers)
 
-    return Item(name, specimen, (*images.values(), *drawn.values()), peek, read)
+    return Item(name, specimen, (*images.values(), *drawn.values(), *told), peek, read)
 
 
 def _image(file: Path, spacing: tuple[float, float, float] | None) -> Loaded:
