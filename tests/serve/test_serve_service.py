@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from sqlalchemy.exc import OperationalError
 
 from lesionlab.core.errors import ServeError
 from lesionlab.serve import service as service_module
+from lesionlab.serve import supervisor as supervisor_module
 from lesionlab.serve.jobs import Order, Queue
+from lesionlab.serve.node import port as port_module
+from lesionlab.serve.node.port import require_port
 from lesionlab.serve.service import Service, lock_folder
 from lesionlab.serve.settings import NodeSettings, Route, ServeSettings, load_settings
 from lesionlab.serve.store import Store
@@ -76,19 +80,53 @@ def test_a_service_starts_sweeps_and_stops(settings: ServeSettings) -> None:
     lock_folder(settings.data).close()
 
 
-def test_a_port_that_is_taken_stops_the_start(
+@pytest.mark.parametrize("sharing", [False, True])
+def test_a_port_that_somebody_listens_on_stops_the_start(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch, sharing: bool
+) -> None:
+    monkeypatch.setattr(port_module, "PATIENCE_S", 0.3)
+    with socket.socket() as taken:
+        # another program, or the receiver of a service on another folder, which would share its callers
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(sharing))
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        node = NodeSettings(port=taken.getsockname()[1])
+        with pytest.raises(ServeError, match=rf":{node.port}: found Address already in use"):
+            Service(settings.model_copy(update={"node": node}))
+    lock_folder(settings.data).close()
+
+
+def test_a_port_of_a_service_that_was_just_killed_is_waited_for(settings: ServeSettings) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    node = NodeSettings(port=taken.getsockname()[1])
+    timer = threading.Timer(0.5, taken.close)
+    timer.start()
+    require_port(node)
+    timer.join()
+
+
+def test_an_address_of_another_machine_is_refused_at_once() -> None:
+    with pytest.raises(ServeError, match=r"192\.0\.2\.1:11112: found Cannot assign requested address"):
+        require_port(NodeSettings(host="192.0.2.1", ae_titles=("PACS",)))
+
+
+def test_files_that_are_no_certificates_stop_the_start(settings: ServeSettings, tmp_path: Path) -> None:
+    node = NodeSettings(port=free_port(), tls_certificate=tmp_path / "none.pem")
+    with pytest.raises(ServeError, match=r"none\.pem: found .*; needed PEM files"):
+        Service(settings.model_copy(update={"node": node}))
+
+
+def test_a_node_that_does_not_come_up_stops_the_start(
     settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_module, "NODE_STARTS_S", 0.5)
-    with socket.socket() as taken:
-        # bound but not listening: nobody answers there, and nobody else may have it
-        taken.bind(("127.0.0.1", 0))
-        node = NodeSettings(port=taken.getsockname()[1])
-        with (
-            pytest.raises(ServeError, match="no DICOM node starting"),
-            Service(settings.model_copy(update={"node": node})),
-        ):
-            pytest.fail("started")
+    monkeypatch.setattr(supervisor_module, "RECEIVER", "lesionlab.serve.node.gone")
+    node = NodeSettings(port=free_port())
+    with (
+        pytest.raises(ServeError, match="no DICOM node starting"),
+        Service(settings.model_copy(update={"node": node})),
+    ):
+        pytest.fail("started")
     lock_folder(settings.data).close()
 
 

@@ -20,6 +20,8 @@ from lesionlab.serve.arrivals import Arrivals
 from lesionlab.serve.deliver import Deliverer
 from lesionlab.serve.fetching import Fetcher
 from lesionlab.serve.jobs import Queue
+from lesionlab.serve.node.port import require_port
+from lesionlab.serve.node.tls import require_certificates
 from lesionlab.serve.retention import Retention, sweep_uploads
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
@@ -36,11 +38,15 @@ class Service:
 
     def __init__(self, settings: ServeSettings) -> None:
         require_bundles(settings)
+        if settings.node.enabled:
+            require_certificates(settings.node)
         self.settings = settings
         self.store = Store(settings.data)
         self.lock = lock_folder(settings.data)
         with ExitStack() as opened:
             opened.callback(self.lock.close)
+            if settings.node.enabled:
+                require_port(settings.node)
             self.queue = Queue(settings.database_url)
             opened.callback(self.queue.close)
             require_owner(self.queue.engine, self.store.identity)

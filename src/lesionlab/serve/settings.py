@@ -178,6 +178,7 @@ class ServeSettings(ServiceSettings):
                 raise ValueError(f"route {route.name!r} sends to unknown {sorted(unknown)}")
             if route.send == "when accepted" and not self.web.enabled:
                 raise ValueError(f"route {route.name!r} sends when accepted and needs web.enabled")
+        self._require_keys_that_count()
         strangers = set(self.web.people) - set(self.web.tokens)
         if strangers:
             raise ValueError(f"web.people names {sorted(strangers)}, who have no web.tokens")
@@ -186,6 +187,18 @@ class ServeSettings(ServiceSettings):
         if self.node.enabled and self.node.host not in LOOPBACK and not self.node.ae_titles:
             raise ValueError(f"node.host {self.node.host!r} is beyond loopback and needs node.ae_titles")
         return self
+
+    def _require_keys_that_count(self) -> None:
+        """ValueError for keys that would be passed over: an open connection, a user taken for another."""
+        for name, part in (("node", self.node), ("web", self.web)):
+            if part.tls_key is not None and part.tls_certificate is None:
+                raise ValueError(f"{name}.tls_key without {name}.tls_certificate would encrypt nothing")
+        peers = (*self.destinations.values(), *self.sources.values())
+        open_node = self.node.tls_certificate is None and self.node.tls_authority is not None
+        if open_node and not any(peer.tls for peer in peers):
+            raise ValueError("node.tls_authority without node.tls_certificate would keep out nobody")
+        if len(set(self.web.tokens.values())) < len(self.web.tokens):
+            raise ValueError("web.tokens gives two users the same token")
 
     @property
     def database_url(self) -> str:

@@ -242,7 +242,11 @@ def main(arguments: list[str]) -> int:
     receiver, parent, stopped = Receiver(settings), os.getppid(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    receiver.start()
+    try:
+        receiver.start()
+    except LesionLabError as error:
+        log.error("%s", error)
+        return 1
     while not stopped.wait(0.5) and os.getppid() == parent:
         pass
     receiver.stop()

@@ -23,6 +23,12 @@ def server_context(node: NodeSettings) -> ssl.SSLContext | None:
     return context
 
 
+def require_certificates(node: NodeSettings) -> None:
+    """ServeError when the node's PEM files cannot be used: known now, not when somebody calls."""
+    server_context(node)
+    client_context(node)
+
+
 def client_context(node: NodeSettings) -> ssl.SSLContext:
     """The context for calling others: they must be known to `tls_authority`, else to the system."""
     context = ssl.create_default_context()
