@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,6 +150,31 @@ def test_another_voxel_size_is_converted_anew(run: Run, tmp_path: Path) -> None:
         (root / "spacing.json").write_text(json.dumps({"spacing_mm": [0.5, size, size]}))
         assert run("convert", "stacks", root, "-o", out).exit_code == 0
         assert sitk.ReadImage(str(out / "S2" / "us.nii.gz")).GetSpacing() == pytest.approx((size, size, 0.5))
+
+
+def test_patients_that_convert_noted_are_drawn_whole(run: Run, tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    assert run("convert", "folder", dataset_phantoms.folder(tmp_path / "src"), "-o", cases).exit_code == 0
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for file in cases.glob("*/truth.nii.gz"):
+            shutil.copy(file, tmp_path / name / f"{file.parent.name}.nii.gz")
+    scored = json.loads(run("evaluate", tmp_path / "one", cases, "--json", "--label", "all").stdout)
+    assert (scored["summary"]["cases"], scored["summary"]["intervals"]["patients"]) == (4, 3)
+    run("evaluate", tmp_path / "one", cases, "-o", tmp_path / "scores", "--label", "all")
+    assert json.loads((tmp_path / "scores" / "summary.json").read_text())["intervals"]["patients"] == 3
+    result = run("compare", tmp_path / "one", tmp_path / "two", "--truth", cases, "-o", tmp_path / "compared")
+    assert "4 cases of 3 patients" in result.stdout
+    table = tmp_path / "cases.csv"
+    table.write_text("case,patient\nc0,a\nc1,a\nc2,a\nc3,b\n")
+    told = run(
+        "compare", tmp_path / "one", tmp_path / "two", "-t", cases, "-o", tmp_path / "told", "--cases", table
+    )
+    assert "4 cases of 2 patients" in told.stdout
+    stacks = tmp_path / "stacks"
+    assert run("convert", "stacks", dataset_phantoms.stacks(tmp_path / "s"), "-o", stacks).exit_code == 0
+    answer = json.loads(run("observers", stacks, "-o", tmp_path / "readers", "--json").stdout)
+    assert (answer["cases"], {pair["patients"] for pair in answer["pairs"]}) == (3, {2})
 
 
 def test_copies_stop_a_plan_until_told_how(run: Run, tmp_path: Path) -> None:

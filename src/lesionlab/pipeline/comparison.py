@@ -33,6 +33,7 @@ from lesionlab.evaluate.comparison import (
 from lesionlab.evaluate.statistics import UNKNOWN
 from lesionlab.pipeline.evaluation import evaluate_files, split
 from lesionlab.pipeline.files import filled_rows
+from lesionlab.pipeline.pairs import pairs_of, patients_of
 from lesionlab.report import ExtraSection, ModelResults, write_evaluation_page
 from lesionlab.report.tables import write_csv
 
@@ -89,7 +90,8 @@ def compare_files(
     """Compare models by name: folders of masks, scored against `truth`, or CSV files of scores.
 
     A CSV file is cases.csv of `evaluate`, or any with a column `case` and numbers. `wanted.by` names
-    columns of `wanted.known` or metrics (truth_ml: by the size of the disease) for subgroups. Where a
+    columns of `wanted.known` or metrics (truth_ml: by the size of the disease) for subgroups. Patients are
+    those of `wanted.known`, else what `convert` or `examine` noted beside the masks. Where a
     folder lacks a mask for some truth, that is scored as an empty one; a case that a CSV file
     lacks is named as not scored. Raises DatasetError for unknown columns, a folder without truth, a single
     mask, a model with none of the metrics to test, and what `comparison` refuses.
@@ -100,12 +102,12 @@ def compare_files(
         scores[name], failed[name] = _scored(path, truth, _share(progress, number, len(models), name))
         _require_metrics(path, scores[name], wanted.tested or COMPARED)
     columns = {column: _column(column, wanted.known, scores) for column in wanted.by}
-    patients = wanted.known.patients
+    patients = wanted.known.patients or _noted(models, truth)
     result = comparison(scores, tested=wanted.tested, patients=patients, columns=columns, settings=settings)
     ordered = replace(
         result, groups=tuple(sorted(result.groups, key=lambda one: _place(result, columns, one)))
     )
-    return Compared(ordered, scores, failed, _notes(result.cases, patients))
+    return Compared(ordered, scores, failed, _notes(result.cases, wanted.known.patients))
 
 
 def model_names(given: Sequence[str]) -> dict[str, Path]:
@@ -268,6 +270,15 @@ def _scored(path: Path, truth: Path | None, progress: Progress) -> tuple[list[Sc
     if path.is_file():
         raise DatasetError(path, "a single file", "a folder of masks; `evaluate` scores one")
     return split(evaluate_files(path, truth, progress=progress))
+
+
+def _noted(models: Mapping[str, Path], truth: Path | None) -> dict[str, str]:
+    """Case to patient, where masks or truths lie beside a record of it."""
+    found: dict[str, str] = {}
+    for path in models.values():
+        if truth is not None and path.is_dir():
+            found |= patients_of(pairs_of(path, truth))
+    return found
 
 
 def _require_metrics(path: Path, scores: Sequence[Scores], tested: Sequence[str]) -> None:

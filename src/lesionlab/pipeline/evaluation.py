@@ -45,7 +45,7 @@ from lesionlab.evaluate import (
 from lesionlab.pipeline.checklists import checklists_of
 from lesionlab.pipeline.files import require_none_of
 from lesionlab.pipeline.loaded_pairs import Label, load_image, load_pair, load_probabilities
-from lesionlab.pipeline.pairs import NAMES, Pair, pairs_of
+from lesionlab.pipeline.pairs import NAMES, Pair, pairs_of, patient_of
 from lesionlab.report import (
     ModelResults,
     Pictured,
@@ -86,7 +86,7 @@ class CaseResult:
     """One case: its scores, a record per lesion, and what its probabilities add where it has some.
 
     `froc` is None for predicted lesions without a probability; a case without any needs none. `labels` are
-    those of both masks, where one of them was asked for.
+    those of both masks, where one of them was asked for; `patient` is "" where nothing tells.
     """
 
     scores: Scores
@@ -94,6 +94,7 @@ class CaseResult:
     probed: Probed | None = None
     froc: FrocCase | None = None
     labels: frozenset[int] = frozenset()
+    patient: str = ""
 
 
 def evaluate_files(
@@ -148,7 +149,8 @@ def evaluate_pair(pair: Pair, settings: Settings) -> CaseResult:
     if volume is not None and loaded.counted is not None:
         volume = volume.with_array(np.where(loaded.counted, volume.array, 0))  # as sure background
     probed = None if volume is None else _probed(pair, volume, loaded.truth)
-    return CaseResult(scores, tuple(records), probed, _froc_case(matching, volume), loaded.labels)
+    whose = patient_of(pair.truth, pair.prediction)
+    return CaseResult(scores, tuple(records), probed, _froc_case(matching, volume), loaded.labels, whose)
 
 
 def _probed(pair: Pair, volume: Volume, truth: Volume) -> Probed:
@@ -170,7 +172,12 @@ def _froc_case(matching: Matching, probability: Volume | None) -> FrocCase | Non
 def summary_of(outcomes: Sequence[Outcome[CaseResult]], settings: Settings) -> dict[str, Any]:
     """What summary.json holds: how it was counted, metrics over cases, lesions by size, probabilities."""
     done = [outcome.value for outcome in outcomes if outcome.value is not None]
-    return {**_facts(outcomes, settings), **summarise([one.scores for one in done])}
+    return {**_facts(outcomes, settings), **summarise([one.scores for one in done], _patients(done))}
+
+
+def _patients(done: Sequence[CaseResult]) -> dict[str, str]:
+    """Case to patient, of the cases whose patient is known."""
+    return {one.scores.case_id: one.patient for one in done if one.patient}
 
 
 def _facts(outcomes: Sequence[Outcome[CaseResult]], settings: Settings) -> dict[str, Any]:
@@ -253,7 +260,7 @@ def write_evaluation(
     """Write cases.csv, lesions.csv, summary.json, evaluation.html and checklists; returns the summary."""
     chosen, out = settings or Settings(), Path(folder)
     done = [outcome.value for outcome in outcomes if outcome.value is not None]
-    summary = write_scores([one.scores for one in done], out, **_facts(outcomes, chosen))
+    summary = write_scores([one.scores for one in done], out, _patients(done), **_facts(outcomes, chosen))
     write_text(out / "lesions.csv", lesions_csv([record for one in done for record in one.lesions]))
     drawn = [pair.prediction for pair in pairs if pair.prediction is not None]
     checklists_of([path.parent for path in drawn if path.name == NAMES[0]], out, summary)

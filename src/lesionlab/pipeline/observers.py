@@ -29,7 +29,7 @@ from lesionlab.evaluate.observers import (
     pairwise,
 )
 from lesionlab.evaluate.surface import surface_scores
-from lesionlab.pipeline.pairs import NAMES, called_as, mask_files
+from lesionlab.pipeline.pairs import NAMES, called_as, mask_files, patient_of
 from lesionlab.read import OBSERVERS, load_mask
 from lesionlab.report import save_volume
 from lesionlab.report.tables import write_csv
@@ -41,9 +41,13 @@ MODEL: Final = "model"
 
 @dataclass(frozen=True)
 class Read:
-    """One case: agreement of every two readers by score, and of the model with each, where there is one."""
+    """One case: agreement of every two readers by score, and of the model with each, where there is one.
+
+    `patient` is the case itself where nothing tells.
+    """
 
     case_id: str
+    patient: str
     pairs: Mapping[str, CaseAgreement]
     notes: tuple[str, ...]
 
@@ -98,8 +102,10 @@ def standing(
     done = [o.value for o in outcomes if o.value is not None]
     if not done or not done[0].pairs[SCORES[0]].model:
         return {}
+    whose = [one.patient for one in done]
     return {
-        score: against_observers([one.pairs[score] for one in done], settings=settings) for score in SCORES
+        score: against_observers([one.pairs[score] for one in done], whose, settings=settings)
+        for score in SCORES
     }
 
 
@@ -129,7 +135,8 @@ def pair_means(
     for one in done:
         for pair in one.pairs[score].readers:
             found.setdefault((pair.first, pair.second), []).append(pair.value)
-    return {names: bootstrap_interval(values, settings=settings) for names, values in found.items()}
+    whose = [one.patient for one in done]
+    return {names: bootstrap_interval(values, whose, settings=settings) for names, values in found.items()}
 
 
 def write_observers(
@@ -191,7 +198,8 @@ def _read(
     if consensus != "none" and out is not None:
         agreed = majority(masks) if consensus == "majority" else staple(masks).mask
         save_volume(grid.with_array(agreed.astype(np.uint8)), out / "consensus" / f"{case}.nii.gz")
-    return Read(case, pairs, tuple(notes))
+    whose = patient_of(*(found[case] for found in files.values()), (drawn or {}).get(case))
+    return Read(case, whose or case, pairs, tuple(notes))
 
 
 def _one(model: BoolArray, mask: BoolArray, score: Score) -> float:

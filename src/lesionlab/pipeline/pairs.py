@@ -16,7 +16,7 @@ from pathlib import Path
 from lesionlab.core.errors import DatasetError, ReadError, reason
 from lesionlab.pipeline.cohort import SUFFIXES, cases_by_name, plain_id, require_single
 from lesionlab.pipeline.files import filled_rows
-from lesionlab.read import find_cases, is_dicom_scan
+from lesionlab.read import OBSERVERS, find_cases, is_dicom_scan
 from lesionlab.report.corrected import MASK
 
 NAMES = (MASK, "truth.nii.gz")
@@ -203,6 +203,28 @@ def _own_id(folder: Path) -> str:
         record = None
     found = record.get(CASE) if isinstance(record, dict) else None
     return str(found or folder.resolve().name)
+
+
+def patients_of(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Case to patient, of the cases whose truth or prediction lies where its patient is noted."""
+    found = {pair.case_id: patient_of(pair.truth, pair.prediction) for pair in pairs}
+    return {case: patient for case, patient in found.items() if patient}
+
+
+def patient_of(*masks: Path | None) -> str:
+    """The patient that `convert` or `examine` noted beside the first of some masks; "" where none tells."""
+    for mask in masks:
+        if mask is None:
+            continue
+        folder = mask.parent.parent if mask.parent.name == OBSERVERS else mask.parent
+        for name in RECORDS[:2]:
+            try:
+                record = json.loads((folder / name).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(record, dict) and record.get("patient_id"):
+                return str(record["patient_id"])
+    return ""
 
 
 def case_id_of(path: Path) -> str:
