@@ -199,6 +199,19 @@ def test_a_label_becomes_the_liver_and_is_no_lesion(scans):
     assert with_references(findings, RECIPE, Places()) is findings
 
 
+def test_what_a_reference_gives_is_no_longer_said_to_lack_one(scans):
+    recipe = RECIPE.changed(biomarkers={"delineations": ["percist", "liver"]})
+    findings = findings_of_mask(scans[0], scans[0] / "truth.nii.gz", recipe)
+    assert len([note for note in findings.lesions.notes if "none was given" in note]) == 2
+    place = ",".join(str(at) for at in LIVER)
+    both = with_references(findings, recipe, Places(liver=place)).lesions
+    assert both.totals["TMTV_percist"] > 0 and not any("none was given" in note for note in both.notes)
+    blood = with_references(findings, recipe, Places(blood=place)).lesions
+    assert [note for note in blood.notes if "none was given" in note] == [
+        "MTV_liver and TLG_liver need a liver reference; none was given"
+    ]
+
+
 def test_places_that_are_none(scans):
     findings = findings_of_mask(scans[0], scans[0] / "truth.nii.gz", RECIPE)
     with pytest.raises(RecipeError, match="liver reference: found 'there'; needed x,y,z in mm"):

@@ -92,7 +92,12 @@ def test_an_ultrasound_picture(tmp_path: Path) -> None:
     assert (lesion["area"], lesion["height"], lesion["volume"]) == (1200.0, 40.0, 1200.0)
     assert record["units"]["height"] == record["units"]["volume"] == "{pixels}"
     assert not any(unit in ("mm", "ml", "mm2") for unit in record["units"].values())
-    assert "taller_than_wide" in run(*words).output
+    told = run(*words, "-o", tmp_path / "sizes.csv")
+    assert "taller_than_wide" in told.stdout
+    assert "note: us: pixel spacing unknown: 1 mm assumed" in told.stderr
+    with (tmp_path / "sizes_columns.csv").open(encoding="utf-8") as file:
+        units = {row["name"]: row["unit"] for row in csv.DictReader(file)}
+    assert units["height"] == "{pixels}" and list(lesion)[1:] == list(units)[2:]
     (tmp_path / "image.json").write_text('{"spacing_mm": [1.0, 0.1, 0.1]}')
     record = json.loads(run(*words, "--json").stdout)
     assert record["lesions"][0]["height"] == pytest.approx(4.0)

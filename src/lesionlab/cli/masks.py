@@ -22,7 +22,7 @@ from lesionlab.cli.exporting import (
     tell_stale,
 )
 from lesionlab.cli.scans import cohort_table, list_failures, tell_findings
-from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar
+from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_bar, say
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
@@ -141,7 +141,7 @@ def measure(
     `lesionlab measure cases.csv -r pet-radiomics -o measured/`
     """
     from lesionlab import pipeline
-    from lesionlab.report.tables import patient_record
+    from lesionlab.report.tables import all_notes, patient_record
 
     pairs = drawn_pairs(image, mask)
     chosen = pipeline.named(pipeline.recipe_of(recipe), names)
@@ -168,6 +168,8 @@ def measure(
         answer_json(patient_record(findings))
     else:
         tell_findings(findings)
+        for note in all_notes(findings):  # there is no page that would hold them
+            say(f"note: {note}")
 
 
 def _refuse_for_many(given: bool) -> None:

@@ -17,7 +17,7 @@ from lesionlab.predict import load_bundle
 from lesionlab.read import load_mask
 from lesionlab.refine import refine
 from lesionlab.report import ibsi_checklist, require_volume_name, save_volume
-from lesionlab.report.tables import lesion_head, lesion_rows, write_csv
+from lesionlab.report.tables import COLUMNS_HEAD, column_rows, lesion_head, lesion_rows, write_csv
 
 
 def refine_file(mask: str | Path, recipe: Recipe, out: str | Path) -> tuple[Path, tuple[str, ...]]:
@@ -32,7 +32,10 @@ def refine_file(mask: str | Path, recipe: Recipe, out: str | Path) -> tuple[Path
 
 
 def write_lesions(findings: Findings, path: str | Path) -> Path:
-    """Write the lesion table alone as CSV; with radiomics, NAME_ibsi_checklist.csv beside it."""
+    """Write the lesion table as CSV and, beside it, NAME_columns.csv: unit, meaning and code of each column.
+
+    With radiomics, NAME_ibsi_checklist.csv too.
+    """
     lesions, path = findings.lesions, Path(path)
     with writing(path) as temporary:
         write_csv(
@@ -40,10 +43,16 @@ def write_lesions(findings: Findings, path: str | Path) -> Path:
             lesion_head(lesions.columns),
             lesion_rows(findings.case.id, lesions.columns, lesions.rows),
         )
+    with writing(_beside(path, "columns")) as temporary:
+        write_csv(temporary, COLUMNS_HEAD, column_rows({"lesions": lesions.columns}))
     if ibsi_checklist.wanted(findings):
-        with writing(path.with_name(f"{path.stem}_ibsi_checklist.csv")) as temporary:
+        with writing(_beside(path, "ibsi_checklist")) as temporary:
             ibsi_checklist.write_table(ibsi_checklist.checklist(findings), temporary)
     return path
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.stem}_{what}.csv")
 
 
 def recipe_of(name: str | Path) -> Recipe:

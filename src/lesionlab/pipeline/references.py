@@ -14,7 +14,7 @@ from lesionlab.core.errors import RecipeError
 from lesionlab.core.recipe import BiomarkerSettings, Recipe
 from lesionlab.core.results import Findings
 from lesionlab.core.volume import Volume
-from lesionlab.measure import measure
+from lesionlab.measure import clinic, measure
 from lesionlab.measure.references import Reference, References, blood_cylinder, labelled, liver_sphere
 
 LABEL = re.compile(r"label:([1-9][0-9]*)")
@@ -79,13 +79,14 @@ def with_references(findings: Findings, recipe: Recipe, places: Places) -> Findi
         new = measure(case, mask, recipe.biomarkers, references=references)
         names = {column.name for column in new.columns}
         totals = {column.name for column in new.total_columns}
+        lacking = clinic.totals(old.rows, recipe.biomarkers, References())[1]  # what they no longer lack
         new = replace(
             new,
             columns=(*new.columns, *(c for c in old.columns if c.name not in names)),
             rows=tuple({**before, **row} for before, row in zip(old.rows, new.rows, strict=True)),
             total_columns=(*new.total_columns, *(c for c in old.total_columns if c.name not in totals)),
             totals={**old.totals, **new.totals},
-            notes=tuple(dict.fromkeys((*new.notes, *old.notes))),
+            notes=tuple(dict.fromkeys((*new.notes, *(note for note in old.notes if note not in lacking)))),
         )
     return replace(findings, lesions=new, prediction=replace(findings.prediction, mask=mask))
 
