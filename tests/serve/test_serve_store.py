@@ -19,13 +19,41 @@ def store(tmp_path: Path) -> Store:
 
 def test_instances_are_kept_once(store: Store) -> None:
     assert store.put_instance("1.2.3", "1.2.3.1", b"one")
-    assert not store.put_instance("1.2.3", "1.2.3.1", b"one again")
+    assert not store.put_instance("1.2.3", "1.2.3.1", bytearray(b"one"))
     assert store.put_instance("1.2.3", "1.2.3.2", b"two")
     study = store.study("1.2.3")
     assert study is not None
     assert [file.name for file in study.files] == ["1.2.3.1.dcm", "1.2.3.2.dcm"]
     assert study.files[0].read_bytes() == b"one"
     assert store.study("9.9") is None
+
+
+def test_another_content_replaces_the_first_and_is_news(store: Store) -> None:
+    store.put_instance("1.2.3", "1.2.3.1", b"cut short")
+    first = store.study("1.2.3")
+    assert store.put_instance("1.2.3", "1.2.3.1", memoryview(b"whole"))
+    second = store.study("1.2.3")
+    assert first is not None and second is not None
+    assert [file.read_bytes() for file in second.files] == [b"whole"]
+    assert first.digest != second.digest
+    assert not store.put_instance("1.2.3", "1.2.3.1", b"whole")
+    assert store.study("1.2.3") == second
+    assert not store.discard_study(first), "what was replaced meanwhile is not deleted with the first"
+    assert store.study("1.2.3").digest == second.digest
+
+
+def test_what_a_full_disk_keeps_from_being_replaced_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_instance("1.2", "1.2.1", b"first")
+    before = store.study("1.2")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(WriteError, match="No space left on device"):
+            store.put_instance("1.2", "1.2.1", b"second")
+    after = store.study("1.2")
+    assert before is not None and after is not None
+    assert (after.digest, after.files[0].read_bytes()) == (before.digest, b"first")
 
 
 def test_our_own_results_coming_back_are_no_news(store: Store) -> None:
@@ -67,10 +95,11 @@ def test_results_are_reached_only_within_their_folder(store: Store, tmp_path: Pa
         store.result_folder("../job1")
 
 
-def test_a_full_disk_leaves_no_half_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
+def full(_: int) -> None:
+    raise OSError(28, "No space left on device")
 
+
+def test_a_full_disk_leaves_no_half_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(WriteError, match="No space left on device"):
         store.put_instance("1.2", "1.2.1", b"x")

@@ -1,6 +1,7 @@
 """Studies on disk: what was received, file by file, and what came of it.
 
     DATA/studies/STUDY/SOP_INSTANCE.dcm     received by DICOM, sender.txt beside; STUDY is its UID
+    DATA/studies/STUDY/SOP_INSTANCE~ID      it came again with another content, which replaced the first
     DATA/uploads/ID/...                     received by REST or from the page
     DATA/results/JOB/                       what `examine` wrote, renamed here when complete
     DATA/own/SOP_INSTANCE                   objects that we made: when a PACS sends them back they are no news
@@ -24,24 +25,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesionlab.core.errors import ServeError, WriteError
+from lesionlab.serve.again import says_the_same
 
 UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")
 """A DICOM UID (PS3.5 section 9.1): digits and dots, 64 characters at most."""
 LONGEST_UID = 64
 SENDER = "sender.txt"
 ASIDE = "~"
-"""Between a study's UID and the digest of what is to be deleted of it."""
+"""Between a study's UID and the digest of what is to be deleted of it, and in the name of a change."""
 PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
 
 
 @dataclass(frozen=True)
 class Received:
-    """A study as it lies on disk: `files` in order of their names, `last` the time of its newest change."""
+    """A study as it lies on disk: `files` in order of their names, `last` the time of its newest change.
+
+    `changes` names what was replaced since it first came.
+    """
 
     study_uid: str
     folder: Path
     files: tuple[Path, ...]
     last: float
+    changes: tuple[str, ...] = ()
 
     @property
     def sender(self) -> str:
@@ -53,8 +59,8 @@ class Received:
 
     @property
     def digest(self) -> str:
-        """Which instances it holds: equal when the same ones were sent again, in whatever order."""
-        names = "\n".join(file.name for file in self.files)
+        """What it holds: equal when the same instances were sent again, in whatever order."""
+        names = "\n".join([*(file.name for file in self.files), *self.changes])
         return hashlib.sha256(names.encode()).hexdigest()[:32]
 
 
@@ -86,8 +92,9 @@ class Store:
     def put_instance(
         self, study_uid: str, sop_uid: str, content: bytes | bytearray | memoryview, *, sender: str = ""
     ) -> bool:
-        """Keep one DICOM file; True when it is new, False when it was there already or is one of our own.
+        """Keep one DICOM file; True when it is news, False when it was there already or is one of our own.
 
+        What came before with another content is replaced, which is news unless only traces of the way differ.
         `sender` is the AE title that it came from, kept with the study. Returns only when the content is on
         disk (synchronised): the sender may forget it then. Raises ServeError for UIDs that are none, and
         WriteError when the disk refuses.
@@ -96,17 +103,24 @@ class Store:
         target = folder / f"{_uid(sop_uid)}.dcm"
         if (self.own / sop_uid).exists():
             return False
-        if target.exists():
-            # it may have come a moment ago, and its name not be on disk yet
-            self._sync(folder)
-            return False
         temporary = folder / f".{uuid.uuid4().hex}.part"
         try:
+            kept = target.read_bytes() if target.exists() else None
+            if kept == content:
+                # it may have come a moment ago, and its name not be on disk yet
+                sync(folder)
+                return False
             if not (folder / SENDER).is_file():
                 folder.mkdir(exist_ok=True)
                 _keep(folder / SENDER, temporary, sender.encode())
                 sync(self.studies)
-            _keep(target, temporary, content)
+            known = kept is not None and says_the_same(kept, bytes(content))
+            _write(temporary, content)
+            if kept is not None and not known:
+                # before the content: a kill in between costs one examination too many, never one too few
+                (folder / f"{sop_uid}{ASIDE}{uuid.uuid4().hex}").touch()
+                sync(folder)
+            temporary.replace(target)
             # the name must survive a loss of power like the content
             sync(folder)
         except OSError as error:
@@ -114,13 +128,7 @@ class Store:
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        return True
-
-    def _sync(self, folder: Path) -> None:
-        try:
-            sync(folder)
-        except OSError as error:
-            raise WriteError(folder, error.strerror or str(error), "a disk with enough space") from error
+        return not known
 
     def mark_own(self, sop_uid: str) -> None:
         """Remember that we made an object, so that its return from a PACS is no new work."""
@@ -233,10 +241,11 @@ class Store:
 def _received(study_uid: str, folder: Path) -> Received | None:
     try:
         files = sorted(folder.glob("*.dcm"))
+        changes = sorted(file.name for file in folder.glob(f"*{ASIDE}*"))
         last = folder.stat().st_mtime
     except OSError:
         return None
-    return Received(study_uid, folder, tuple(files), last) if files else None
+    return Received(study_uid, folder, tuple(files), last, tuple(changes)) if files else None
 
 
 def sync(path: Path) -> None:
@@ -250,11 +259,16 @@ def sync(path: Path) -> None:
 
 def _keep(target: Path, temporary: Path, content: bytes | bytearray | memoryview) -> None:
     """Write a file that appears under its name when all of it is on disk. Raises OSError."""
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    _write(temporary, content)
     temporary.replace(target)
+
+
+def _write(file: Path, content: bytes | bytearray | memoryview) -> None:
+    """Write a file and return when it is on disk. Raises OSError."""
+    with file.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def _uid(text: str) -> str:
