@@ -16,6 +16,7 @@ from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
 from lesionlab.serve.store import Store
 from lesionlab.serve.web.app import make_app
+from lesionlab.serve.worker import deliveries
 
 LOCAL = "http://127.0.0.1"
 
@@ -73,6 +74,18 @@ def test_what_is_sent_or_accepted_is_about_its_examination(settings: ServeSettin
         assert about(Store(settings.data), made).patient == "P1"
         with TestClient(make_app(settings, Store(settings.data), queue), base_url=LOCAL) as client:
             assert f'href="/jobs/{job.id}"' in client.get(f"/jobs/{made.id}").text
+
+
+def test_a_delivery_of_what_was_accepted_is_about_the_examination(
+    settings: ServeSettings, queue: Queue
+) -> None:
+    job = done(settings, queue, "a", case_of("P1"))
+    acceptance = queue.submit(Order("accept", "b", {"accepted": job.id, "send_to": ["pacs"]}))
+    [order] = deliveries(acceptance)
+    delivery = queue.submit(order)
+    assert delivery.payload["examined"] == acceptance.id, "whose objects are sent"
+    assert subject_of(delivery) == job.id
+    assert about(Store(settings.data), delivery).patient == "P1"
 
 
 def test_lists_tell_whose_scan_and_offer_the_same_patient_alone(

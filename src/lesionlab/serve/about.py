@@ -17,8 +17,10 @@ from lesionlab.serve.store import Store
 
 ABOUT = "about.json"
 DATES = ("StudyDate", "SeriesDate", "AcquisitionDate")
-NAMED = ("examined", "accepted")
-"""Keys of a payload under which a job names the examination that it is about."""
+NAMED = ("accepted", "examined")
+"""Keys of a payload under which a job names the examination that it is about. A delivery of what was accepted
+has both: whose objects it sends, the acceptance's, is no examination.
+"""
 
 
 @dataclass(frozen=True)

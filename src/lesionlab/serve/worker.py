@@ -168,8 +168,9 @@ def deliveries(job: Job) -> list[Order]:
     """
     if job.payload.get("send") == WHEN_ACCEPTED:
         return []
+    whose = {"accepted": job.payload["accepted"]} if job.kind == "accept" else {}
     return [
-        Order("deliver", f"{job.key}>{name}", {"examined": job.id, "destination": name})
+        Order("deliver", f"{job.key}>{name}", {"examined": job.id, "destination": name, **whose})
         for name in job.payload.get("send_to", [])
     ]
 
