@@ -254,6 +254,32 @@ def test_an_ultrasound_picture_takes_its_calibration_or_says_so(tmp_path: Path) 
     assert open_case(tmp_path).geometry.spacing == pytest.approx((1.0, 0.2, 0.1))
 
 
+def test_two_ultrasound_views_of_different_scale_are_not_measured_with_the_first_ones(tmp_path: Path) -> None:
+    path = _ultrasound(write_mr(tmp_path / "scan")[0], PixelSpacing=None)
+    regions = [pydicom.Dataset() for _ in range(3)]
+    for region, unit, size in zip(regions, (3, 3, 4), (0.01, 0.004, 2.0), strict=True):
+        region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = unit
+        region.PhysicalDeltaX = region.PhysicalDeltaY = size
+    edit_all([path], SequenceOfUltrasoundRegions=pydicom.Sequence(regions))
+    with pytest.raises(ReadError, match=r"0\.1 x 0\.1 mm and 0\.04 x 0\.04 mm; needed one size: crop"):
+        open_case(path)
+    regions[1].PhysicalDeltaX = regions[1].PhysicalDeltaY = -0.010001
+    edit_all([path], SequenceOfUltrasoundRegions=pydicom.Sequence(regions))
+    assert open_case(path).geometry.spacing == pytest.approx((1.0, 0.1, 0.1))
+    edit_all([path], PixelSpacing=[0.3, 0.2], SequenceOfUltrasoundRegions=pydicom.Sequence(regions))
+    assert open_case(path).geometry.spacing == pytest.approx((1.0, 0.3, 0.2))
+
+
+def test_an_ultrasound_clip_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = _ultrasound(write_mr(tmp_path / "scan")[0], SOPClassUID="1.2.840.10008.5.1.4.1.1.3.1")
+    pixels = pydicom.dcmread(path).PixelData * 5
+    edit_all([path], NumberOfFrames=5, PixelData=pixels)
+    with pytest.raises(
+        ReadError, match=r"5 pictures, no ImagePositionPatient .*; measure one of them, saved"
+    ):
+        open_case(path)
+
+
 def test_several_ultrasound_pictures_are_refused(tmp_path: Path) -> None:
     files = write_mr(tmp_path)
     for number, path in enumerate(files):

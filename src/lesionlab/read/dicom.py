@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from pydicom import Dataset
+
 from lesionlab.core.case import SPACING_UNKNOWN, ChannelFacts
 from lesionlab.core.errors import ReadError
 from lesionlab.core.files import sha256_of
@@ -52,16 +55,18 @@ def read_dicom(subject: Path, paths: Sequence[Path]) -> DicomChannels | None:
             raise ReadError(subject, f"{len(found.patients)} patients", "the series of one patient")
         chosen = _choose(subject, found, notes)
         if not chosen:
-            raise ReadError(subject, _what(found), "an image series of PT, CT, MR or US")
+            raise ReadError(subject, _what(found, notes), "an image series of PT, CT, MR or US")
         channels = {name: read_series(subject, name, series) for name, series in chosen.items()}
     return DicomChannels(channels, found, next(iter(found.patients), ""), tuple(notes))
 
 
-def _what(found: Scan) -> str:
+def _what(found: Scan, notes: Sequence[str]) -> str:
+    """What a scan without an image holds, and why its series are none."""
     parts = [s.label for s in found.series]
     parts += [f"{len(found.structures)} RTSTRUCT"] * bool(found.structures)
     parts += [f"{len(found.segmentations)} SEG"] * bool(found.segmentations)
-    return "only " + (", ".join(parts) or "; ".join(found.notes))
+    ignored = [note for note in notes if note.startswith("ignored") and note not in found.notes]
+    return "only " + "; ".join([", ".join(parts) or "; ".join(found.notes), *ignored])
 
 
 def _choose(subject: Path, found: Scan, notes: list[str]) -> dict[str, Series]:
@@ -163,12 +168,27 @@ def _unit(series: Series) -> str:
 
 
 def _flat(item: Slice) -> tuple[list[Slice], Geometry, list[str]]:
-    """A single ultrasound picture: spacing from PixelSpacing or the first region calibrated in cm."""
+    """A single ultrasound picture: spacing from PixelSpacing or its regions that are calibrated in cm.
+
+    Raises ReadError where these regions differ by more than 1 %, as two views side by side may.
+    """
     spacing, notes = item.spacing, []
-    for region in item.header.get("SequenceOfUltrasoundRegions") or []:
-        in_cm = region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == 3
-        if spacing is None and in_cm and region.get("PhysicalDeltaX") and region.get("PhysicalDeltaY"):
-            spacing = (abs(region.PhysicalDeltaY) * 10.0, abs(region.PhysicalDeltaX) * 10.0)
+    if spacing is None:
+        sizes = [size for r in item.header.get("SequenceOfUltrasoundRegions") or [] if (size := _size(r))]
+        if sizes and not np.allclose(sizes, sizes[0], rtol=0.01, atol=0.0):
+            stated = " and ".join(dict.fromkeys(f"{y:.4g} x {x:.4g} mm" for y, x in sizes))
+            raise ReadError(
+                item.path, f"regions with pixels of {stated}", "one size: crop to the lesion's region"
+            )
+        spacing = sizes[0] if sizes else None
     if spacing is None:
         spacing, notes = (1.0, 1.0), [UNKNOWN_US_SPACING]
     return [item], Geometry((1, *item.shape), (1.0, *spacing)), notes
+
+
+def _size(region: Dataset) -> tuple[float, float] | None:
+    """The pixel of an ultrasound region in mm (y, x); None unless both of its axes are calibrated in cm."""
+    in_cm = region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == 3
+    if not (in_cm and region.get("PhysicalDeltaX") and region.get("PhysicalDeltaY")):
+        return None
+    return abs(region.PhysicalDeltaY) * 10.0, abs(region.PhysicalDeltaX) * 10.0

@@ -122,7 +122,9 @@ def volumes_of(series: Series, notes: list[str]) -> list[Series]:
     if any(s.position is None or s.axes is None for s in slices):
         if len(series.slices) == 1:
             normal_of(slices[0])
-        notes.append(f"ignored {series.label}: no ImagePositionPatient or ImageOrientationPatient")
+        lacks = "no ImagePositionPatient or ImageOrientationPatient"
+        clip = f"{len(slices)} pictures, {lacks}; measure one of them, saved as a picture of its own"
+        notes.append(f"ignored {series.label}: {clip if series.modality == 'US' else lacks}")
         return []
     groups: dict[tuple[Any, ...], list[Slice]] = defaultdict(list)
     for item in slices:
