@@ -120,10 +120,14 @@ def pictures(row: Agreement, unit: str) -> dict[str, bytes]:
         (found.upper, *found.upper_interval),
     )
     words = "\n".join(
-        f"{name} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        f"{name} {_three(one.value)} [{_three(one.low)}, {_three(one.high)}]"
         for name, one in (("ICC(2,1)", row.icc), ("CCC", row.concordance))
     )
     return {"bland_altman": bland_altman_png(pairs, limits), "identity": identity_png(pairs, words)}
+
+
+def _three(value: float) -> str:
+    return "\u2013" if math.isnan(value) else f"{value:z.3f}".replace("-", "\u2212")
 
 
 def _add_highest(cases: Mapping[str, dict[str, float]], path: Path) -> None:

@@ -14,10 +14,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lesionlab.report import canvas
+from lesionlab.report.html import number
 
 WIDTH, HEIGHT = 4.9, 3.9
 LABELLED = 3
 """Points that carry their case's name on a Bland-Altman plot: the largest differences."""
+NAME_POINTS = 10.0
+"""Room of a name from one to the next, in points."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def bland_altman_png(pairs: Paired, limits: Limits) -> bytes:
         if np.isfinite(value):
             axes.axhline(value, color=colour, linewidth=1.2, zorder=2)
             axes.annotate(
-                f"{words}\n{value:.3g}".replace("-", "\u2212"),
+                f"{words}\n{number(value, pairs.unit)}",
                 (1.0, value),
                 xycoords=("axes fraction", "data"),
                 xytext=(4, 0),
@@ -67,8 +70,8 @@ def bland_altman_png(pairs: Paired, limits: Limits) -> bytes:
             )
     axes.axhline(0.0, color=canvas.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
     axes.plot(mean, difference, "o", markersize=4, color=canvas.INK, alpha=0.75, zorder=3)
-    _name_outliers(axes, pairs.cases, mean, difference)
     axes.margins(x=0.08, y=0.12)
+    _name_outliers(axes, pairs.cases, mean, difference)
     axes.set_xlabel(_with_unit("mean of measured and reference", pairs.unit), fontsize=9)
     axes.set_ylabel(_with_unit("measured - reference", pairs.unit).replace(" - ", " \u2212 "), fontsize=9)
     return canvas.png(figure)
@@ -108,21 +111,27 @@ def _axes(pairs: Paired, title: str, room: float = 0.2) -> tuple[Figure, Axes]:
 def _name_outliers(
     axes: Axes, cases: Sequence[str], mean: NDArray[np.float64], off: NDArray[np.float64]
 ) -> None:
+    """Names of the cases furthest from the bias; those of neighbours stand one below the other."""
     if not len(cases):
         return
     furthest = np.argsort(-np.abs(off - off.mean()))[:LABELLED]
     middle = (mean.min() + mean.max()) / 2.0
-    for k in furthest:
-        left = mean[k] > middle
+    axes.autoscale_view()
+    high = axes.transData.transform(np.column_stack([mean, off]))[:, 1] * 72.0 / axes.figure.dpi
+    least = {True: np.inf, False: np.inf}
+    for k in furthest[np.argsort(-off[furthest], kind="stable")]:
+        left = bool(mean[k] > middle)
+        least[left] = min(high[k], least[left] - NAME_POINTS)
         axes.annotate(
             cases[k],
             (mean[k], off[k]),
-            xytext=(-5 if left else 5, 0),
+            xytext=(-12 if left else 12, least[left] - high[k]),
             textcoords="offset points",
             ha="right" if left else "left",
             va="center",
             fontsize=7.5,
             color=canvas.QUIET,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": canvas.QUIET},
         )
 
 
