@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
 from lesionlab.serve.arrivals import Arrivals
@@ -73,3 +76,22 @@ def test_what_runs_when_more_comes_is_let_be(settings: ServeSettings, store: Sto
     assert len(arrivals.look()) == 1
     assert claimed is not None and queue.finish(claimed)
     assert queue.job(job.id).state == "done"
+
+
+def test_a_clock_that_was_set_back_keeps_no_study_waiting(
+    settings: ServeSettings, store: Store, queue: Queue
+) -> None:
+    steady, uid = [100.0], "1.2"
+    arrivals = Arrivals(settings, store, queue, steady=lambda: steady[0])
+    store.put_instance(uid, "1.2.1", b"x")
+    hour = time.time() + 3600
+    os.utime(store.study_folder(uid), (hour, hour))
+    assert arrivals.look() == []
+    steady[0] += settings.node.quiet_s / 2
+    store.put_instance(uid, "1.2.2", b"x")
+    os.utime(store.study_folder(uid), (hour + 1, hour + 1))
+    assert arrivals.look() == []
+    steady[0] += settings.node.quiet_s - 0.01
+    assert arrivals.look() == [], "what came last counts"
+    steady[0] += 0.02
+    assert len(arrivals.look()) == 1

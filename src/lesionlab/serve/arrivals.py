@@ -49,9 +49,13 @@ class Arrivals:
         queue: Queue,
         *,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings, self.store, self.queue, self.clock = settings, store, queue, clock
+        self.settings, self.store, self.queue = settings, store, queue
+        self.clock, self.steady = clock, steady
         self.queued: dict[str, float] = {}
+        self.ahead: dict[str, tuple[float, float]] = {}
+        """Of studies that are younger than now: their last change, and since when it is seen."""
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="arrivals", daemon=True)
 
@@ -94,7 +98,19 @@ class Arrivals:
     def _complete(self, study: Received) -> bool:
         node = self.settings.node
         enough = node.instances is not None and len(study.files) >= node.instances
-        return enough or self.clock() - study.last >= node.quiet_s
+        return enough or self._quiet(study) >= node.quiet_s
+
+    def _quiet(self, study: Received) -> float:
+        """Seconds since a study's last change; since we saw it where the clock was set back behind it."""
+        since = self.clock() - study.last
+        if since >= 0:
+            self.ahead.pop(study.study_uid, None)
+            return since
+        seen, began = self.ahead.get(study.study_uid, (None, 0.0))
+        if seen != study.last:
+            began = self.steady()
+            self.ahead[study.study_uid] = (study.last, began)
+        return self.steady() - began
 
     def _watch(self) -> None:
         while not self.stopped.wait(LOOK_S):
