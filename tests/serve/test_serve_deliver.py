@@ -6,8 +6,10 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from lesionlab.core.errors import ServeError
@@ -16,6 +18,7 @@ from lesionlab.serve.dicomweb import fetch_dicomweb, stow
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import Destination, ServeSettings, Source
 from lesionlab.serve.store import Store
+from lesionlab.serve.worker import deliveries
 
 
 class Clock:
@@ -73,6 +76,37 @@ def test_all_objects_are_sent_once(setting: ServeSettings, queue: Queue) -> None
     assert not deliverer.deliver_one()
     assert pacs.taken == ["seg.dcm", "sr.dcm"]
     assert (now(queue, job).state, now(queue, job).message) == ("done", "2 objects sent to pacs")
+
+
+@pytest.mark.parametrize("patient", ["P1", "P2"])
+def test_a_scan_that_came_again_as_another_patients_sends_nothing_of_before(
+    setting: ServeSettings, queue: Queue, pet_study: Path, patient: str
+) -> None:
+    pacs, store = Pacs(), Store(setting.data)
+
+    def file_of(whose: str) -> bytes:
+        dataset, out = pydicom.dcmread(min(pet_study.iterdir())), BytesIO()
+        dataset.PatientID = whose
+        dataset.save_as(out)
+        return out.getvalue()
+
+    store.put_instance("1.2", "1.2.1", file_of("P1"))
+    queue.submit(Order("examine", "1.2:digest:pet", {"source": "studies/1.2", "send_to": ["pacs"]}))
+    job = queue.claim("w", ("examine",), 60)
+    assert job is not None
+    folder = store.result_folder(job.id) / DICOM_FOLDER
+    folder.mkdir(parents=True)
+    (folder / "seg.dcm").write_bytes(file_of("P1"))
+    assert queue.finish(job, deliveries(job))
+    store.put_instance("1.2", "1.2.1", file_of(patient))
+    assert Deliverer(setting, store, queue, way=pacs).deliver_one()
+    delivery = queue.by_key(f"{job.key}>pacs")
+    assert delivery is not None
+    if patient == "P1":
+        assert (delivery.state, pacs.taken) == ("done", ["seg.dcm"])
+    else:
+        assert (delivery.state, pacs.taken) == ("failed", [])
+        assert "come again as another patient's" in delivery.error
 
 
 def test_a_destination_that_is_away_is_tried_again_ever_more_rarely(

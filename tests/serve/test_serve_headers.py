@@ -19,8 +19,8 @@ from pydicom.uid import (
 )
 
 from lesionlab.serve import headers
-from lesionlab.serve.arrivals import HEAD_BYTES, facts_of
-from lesionlab.serve.headers import data_values, file_values
+from lesionlab.serve.arrivals import facts_of
+from lesionlab.serve.headers import HEAD_BYTES, data_values, file_values
 from lesionlab.serve.store import Store
 
 TAGS = {0x00080060: "Modality", 0x0008103E: "SeriesDescription", 0x0020000D: "StudyInstanceUID"}

@@ -14,17 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from lesionlab.core.errors import LesionLabError
-from lesionlab.serve.headers import file_values
+from lesionlab.serve.headers import head_values
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import Route, ServeSettings
 from lesionlab.serve.store import Received, Store
 
 LOOK_S = 0.5
-HEAD_BYTES = 1 << 16
-"""So much of a file is read for what routes ask about; it stands at the beginning."""
 MODALITY, DESCRIPTION = 0x00080060, 0x0008103E
 
 log = logging.getLogger(__name__)
@@ -149,26 +146,13 @@ def facts_of(study: Received) -> StudyFacts:
     for file in study.files:
         try:
             with file.open("rb") as content:
-                values = _facts_in(content)
+                values = head_values(content, (MODALITY, DESCRIPTION))
         except (OSError, ValueError) as error:
             log.debug("%s: %s", file.name, error)
             continue
         modalities.add(values.get(MODALITY, ""))
         descriptions[values.get(DESCRIPTION, "")] = None
     return StudyFacts(frozenset(modalities - {""}), tuple(descriptions), study.sender)
-
-
-def _facts_in(content: IO[bytes]) -> dict[int, str]:
-    """Modality and series description, from the beginning of a file where that can be read by itself."""
-    head = content.read(HEAD_BYTES)
-    try:
-        return file_values(head, (MODALITY, DESCRIPTION))
-    except ValueError:
-        # compressed as a whole, say: the beginning alone cannot be unpacked
-        rest = content.read()
-        if not rest:
-            raise
-        return file_values(head + rest, (MODALITY, DESCRIPTION))
 
 
 def fits(route: Route, facts: StudyFacts) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lesionlab.core.errors import LesionLabError, ServeError
 from lesionlab.serve.accepting import call_off
 from lesionlab.serve.dicomweb import stow
+from lesionlab.serve.headers import head_values
 from lesionlab.serve.jobs import Job, Queue
 from lesionlab.serve.settings import Destination, ServeSettings
 from lesionlab.serve.store import Store
@@ -24,6 +26,7 @@ POLL_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
 DICOM_FOLDER = "dicom"
 """Where among a job's results its DICOM objects lie."""
+PATIENT_ID = 0x00100020
 
 Send = Callable[[Sequence[Path], Destination, ServeSettings], None]
 
@@ -39,6 +42,15 @@ def send(files: Sequence[Path], destination: Destination, settings: ServeSetting
     from lesionlab.serve.node.sender import send_dicom
 
     send_dicom(files, destination, settings.node)
+
+
+def patients_of(files: Sequence[Path]) -> set[str]:
+    """Patient ids of DICOM files; those that cannot be read are passed over."""
+    found = set()
+    for file in files:
+        with suppress(OSError, ValueError), file.open("rb") as content:
+            found.add(head_values(content, (PATIENT_ID,)).get(PATIENT_ID, ""))
+    return found
 
 
 class Deliverer:
@@ -78,6 +90,11 @@ class Deliverer:
                 self._forget(job)
                 return True
             files = self._files(job)
+            others = self._another_patients(job, files)
+            if others:
+                self._forget(job)
+                self.queue.fail(job, others)
+                return True
             if files:
                 self.way(files, destination, self.settings)
         except LesionLabError as error:
@@ -95,6 +112,20 @@ class Deliverer:
         if not folder.is_dir():
             raise ServeError(job.id, "no results any more", "the results of the job that it delivers")
         return sorted((folder / DICOM_FOLDER).glob("*.dcm"))
+
+    def _another_patients(self, job: Job, files: Sequence[Path]) -> str:
+        """Why results must not be sent any more: their scan came again as another patient's; else empty.
+
+        What was examined since has results of its own. Scans that are gone say nothing.
+        """
+        examined = self.queue.job(str(job.payload["examined"]))
+        scan = None if examined is None else self.store.root / str(examined.payload.get("source", ""))
+        if scan is None or scan.parent != self.store.studies or not files:
+            return ""
+        study = self.store.study(scan.name)
+        if study is None or patients_of(files) <= patients_of(study.files):
+            return ""
+        return "found a scan that has come again as another patient's; needed results of that, examined since"
 
     def _again(self, job: Job, destination: Destination, reason: str) -> None:
         """Put a delivery back, each time for longer; give up when it has been tried for too long.

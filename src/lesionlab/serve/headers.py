@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from io import BytesIO
+from typing import IO
 
 from pydicom.filereader import read_partial
 
@@ -19,6 +20,8 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 """Value representations with a length of four bytes, PS3.5 section 7.1.2."""
 UNDEFINED = 0xFFFFFFFF
+HEAD_BYTES = 1 << 16
+"""So much of a file is read first: what is asked for stands at the beginning."""
 PREAMBLE = 132
 TRANSFER_SYNTAX = 0x00020010
 GROUP_LENGTH = b"\2\0\0\0"
@@ -38,6 +41,19 @@ def file_values(content: bytes, tags: Collection[int]) -> dict[int, str]:
         content, meta[TRANSFER_SYNTAX].decode().strip("\0 "), tags, start=_after_meta(content)
     )
     return found if found is not None else _decoded(content, tags)
+
+
+def head_values(content: IO[bytes], tags: Collection[int]) -> dict[int, str]:
+    """The same of an open file, read no further than needed. Raises OSError, too."""
+    head = content.read(HEAD_BYTES)
+    try:
+        return file_values(head, tags)
+    except ValueError:
+        # compressed as a whole, say: the beginning alone cannot be unpacked
+        rest = content.read()
+        if not rest:
+            raise
+        return file_values(head + rest, tags)
 
 
 def data_values(
