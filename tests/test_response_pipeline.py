@@ -196,6 +196,10 @@ def test_a_label_becomes_the_liver_and_is_no_lesion(scans):
     assert len(with_liver.lesions.rows) == 2
     assert with_liver.lesions.totals["liver_SUVmean"] == pytest.approx(2.0, abs=0.02)
     assert with_liver.prediction.mask.array.max() == 1
+    assert findings.scores is not None and with_liver.scores is None
+    assert any(note.startswith("not compared with the truth") for note in with_liver.lesions.notes)
+    point = ",".join(str(at) for at in LIVER)
+    assert with_references(findings, RECIPE, Places(liver=point)).scores is findings.scores
     assert with_references(findings, RECIPE, Places()) is findings
 
 

@@ -385,6 +385,9 @@ def test_measure_takes_a_list_and_names_who_failed(run, tmp_path: Path) -> None:
         "long.csv",
         "patients.csv",
     }
+    assert "earlier run" not in result.stderr
+    again = run("measure", table, "-o", tmp_path / "out")
+    assert f"note: of an earlier run, not written anew: {tmp_path / 'out' / 'long.csv'}" in again.stderr
     assert run("measure", table, "mask.nii.gz", "-o", tmp_path / "out").exit_code == 2
     assert run("measure", table).exit_code == 2
     assert run("measure", tmp_path / "anna").exit_code == 2

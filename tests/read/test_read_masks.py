@@ -497,6 +497,8 @@ def test_truth_may_be_given_as_file_or_folder(tmp_path: Path) -> None:
 
 def test_what_is_no_mask(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(ReadError, match=r"found a folder; needed a mask file"):
+        load_mask(tmp_path)
     with pytest.raises(ReadError, match=r"a.txt: found a file that is no mask"):
         load_mask(tmp_path / "a.txt")
     path = write_mr(tmp_path / "mr")[0]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lesionlab.pipeline.measured import Drawn
     from lesionlab.report import CohortEntry
 
+ON_REQUEST = ("long.csv", "ibsi_checklist.csv", "ibsi_checklist.html")
 MEASURED = ("lesions.csv", "patients.csv", "columns.csv", "long.csv", "ibsi_checklist.csv")
 """The tables of many patients."""
 Mask = Annotated[
@@ -193,9 +194,13 @@ def measure_many(title: str, pairs: list[Drawn], recipe: Recipe, how: tuple[Path
     out, long, as_json = how
     if out is None:
         raise typer.BadParameter("many patients need -o FOLDER", param_hint="--out")
+    earlier = {file: file.stat().st_mtime_ns for name in ON_REQUEST if (file := out / name).is_file()}
     with progress_bar() as progress:
         outcomes = pipeline.measure_cohort(pairs, recipe, progress=progress)
         pipeline.write_cohort_measurements(outcomes, out, title=title, long=long)
+    stale = [str(file) for file, written in earlier.items() if file.stat().st_mtime_ns == written]
+    if stale:
+        say(f"note: of an earlier run, not written anew: {', '.join(stale)}")
     tell_measured(outcomes, out, as_json)
 
 

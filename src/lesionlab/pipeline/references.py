@@ -19,6 +19,7 @@ from lesionlab.measure.references import Reference, References, blood_cylinder, 
 
 LABEL = re.compile(r"label:([1-9][0-9]*)")
 NEEDED = "x,y,z in mm (LPS), or label:N of the mask"
+UNSCORED = "not compared with the truth: a label of the mask is a reference region"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +67,19 @@ def references_of(
 def with_references(findings: Findings, recipe: Recipe, places: Places) -> Findings:
     """The findings measured again together with reference regions; unchanged where none is given.
 
-    Columns that stand beside those of the lesion table (kinetics, margins) are kept where the lesions are the
-    same, that is, unless a label of the mask became a reference region. Raises what `references_of` raises.
+    Columns that stand beside those of the lesion table (kinetics, margins) and scores against a truth are
+    kept where the lesions are the same, that is, unless a label of the mask became a reference region.
+    Raises what `references_of` raises.
     """
     if not (places.liver or places.blood):
         return findings
     case, old = findings.case, findings.lesions
     references, mask = references_of(case, findings.prediction.mask, places, recipe.biomarkers)
+    scores = findings.scores
     if mask is not findings.prediction.mask:
         new = measure(case, mask, recipe.biomarkers, recipe.radiomics, references=references)
+        if scores is not None:  # they took the region for lesions, and whether the truth holds it is unknown
+            scores, new = None, replace(new, notes=(*new.notes, UNSCORED))
     else:
         new = measure(case, mask, recipe.biomarkers, references=references)
         names = {column.name for column in new.columns}
@@ -88,7 +93,7 @@ def with_references(findings: Findings, recipe: Recipe, places: Places) -> Findi
             totals={**old.totals, **new.totals},
             notes=tuple(dict.fromkeys((*new.notes, *(note for note in old.notes if note not in lacking)))),
         )
-    return replace(findings, lesions=new, prediction=replace(findings.prediction, mask=mask))
+    return replace(findings, lesions=new, scores=scores, prediction=replace(findings.prediction, mask=mask))
 
 
 def numbers(subject: str, text: str) -> Sequence[float]:

@@ -57,7 +57,7 @@ def load_mask(path: Path, geometry: Geometry | None = None, *, names: Sequence[s
 def read_mask(path: Path, target: Target | None, *, names: Sequence[str] = ()) -> tuple[Volume, list[str]]:
     """As `load_mask`, with notes on what was united, moved or lost."""
     if not path.is_file():
-        raise ReadError(path, "no such file", "a mask file")
+        raise ReadError(path, "a folder" if path.is_dir() else "no such file", "a mask file")
     lower = path.name.lower()
     if lower.endswith(VOLUME_SUFFIXES):
         loaded = _placed(path, read_volume(path), target)

@@ -131,6 +131,7 @@ def _name_outliers(
             va="center",
             fontsize=7.5,
             color=canvas.QUIET,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.3},
             arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": canvas.QUIET},
         )
 
