@@ -22,7 +22,7 @@ from lesionlab.core.volume import Geometry, Volume
 from lesionlab.pipeline import Places, findings_of_mask, with_references
 from lesionlab.pipeline.response import Rules, Scan, compare, sul_factor
 from lesionlab.predict import load_bundle
-from lesionlab.read import load_volume
+from lesionlab.read import load_mask, load_volume
 from lesionlab.report.response import write_comparison
 
 RECIPE = find_recipe("pet-threshold")
@@ -185,8 +185,6 @@ def test_a_body_that_is_none(body):
 
 def test_a_label_becomes_the_liver_and_is_no_lesion(scans):
     mask = scans[0] / "truth.nii.gz"
-    from lesionlab.read import load_mask
-
     labels = load_mask(mask).array.copy()
     labels[phantoms.ball_mask(GRID, LIVER, 12.0)] = 2
     save_volume(Volume(labels, GRID, "1"), mask)
@@ -201,6 +199,21 @@ def test_a_label_becomes_the_liver_and_is_no_lesion(scans):
     point = ",".join(str(at) for at in LIVER)
     assert with_references(findings, RECIPE, Places(liver=point)).scores is findings.scores
     assert with_references(findings, RECIPE, Places()) is findings
+
+
+def test_a_liver_label_given_once_is_no_new_lesion_at_follow_up(scans):
+    for scan in scans:
+        labels = load_mask(scan / "truth.nii.gz").array.copy()
+        near = (
+            np.linalg.norm(GRID.to_world(np.indices(GRID.shape).transpose(1, 2, 3, 0)) - LIVER, axis=-1) < 12
+        )
+        labels[near & (labels == 0)] = 2
+        save_volume(Volume(labels, GRID, "1"), scan / "truth.nii.gz")
+    before, plain = Scan(scans[0], places=Places(liver="label:2"), body=BODY), Rules(align="none")
+    with pytest.raises(RecipeError, match=r"label:2 given for the baseline alone.*needed --liver twice"):
+        compare(before, Scan(scans[1], body=BODY), RECIPE, plain)
+    both = compare(before, Scan(scans[1], places=before.places, body=BODY), RECIPE, plain)
+    assert len(both.followup.lesions.rows) == 2
 
 
 def test_what_a_reference_gives_is_no_longer_said_to_lack_one(scans):

@@ -90,6 +90,7 @@ def compare(
     first = _findings(baseline, method, part(progress, 0.0, 0.4))
     second = _findings(followup, method, part(progress, 0.4, 0.7))
     recipe = method.recipe if isinstance(method, Bundle) else method
+    _require_labels_of_both(baseline.places, followup.places, second)
     progress("aligning", 0.7)
     aligned, channel = _aligned(first.case, second.case, rules.align)
     places, lost = _carried(baseline.places, followup.places, aligned.motion.inverse(), second.case.geometry)
@@ -166,6 +167,18 @@ def _carried(baseline: Places, followup: Places, back: Rigid, grid: Geometry) ->
                 lost.append(f"warning: the place of the {words}, carried over, is outside the follow-up scan")
         found[region] = there
     return Places(**found), lost
+
+
+def _require_labels_of_both(baseline: Places, followup: Places, second: Findings) -> None:
+    """Raise RecipeError where the baseline's reference label is in the follow-up's mask, a lesion there."""
+    for region in ("liver", "blood"):
+        label = LABEL.fullmatch(getattr(baseline, region).strip())
+        if label and not getattr(followup, region) and (second.prediction.mask.array == int(label[1])).any():
+            raise RecipeError(
+                f"{second.case.id}, {region} reference",
+                f"{label[0]} given for the baseline alone, and that label in this mask too",
+                f"--{region} twice, or it would be a new lesion here",
+            )
 
 
 def _measured(findings: Findings, places: Places, recipe: Recipe) -> tuple[Findings, References]:
