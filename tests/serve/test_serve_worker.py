@@ -19,9 +19,9 @@ from sqlalchemy.exc import OperationalError
 from lesionlab.serve import worker as worker_module
 from lesionlab.serve.jobs import Job, Order, Queue
 from lesionlab.serve.settings import ServeSettings
-from lesionlab.serve.supervisor import Supervisor, resident_gb
+from lesionlab.serve.supervisor import RECEIVER, WORKER, Supervisor, resident_gb
 from lesionlab.serve.worker import JobLost, Worker, _Lease
-from serve_phantoms import submit_study, until
+from serve_phantoms import free_port, listening, submit_study, until
 
 
 def state(queue: Queue, job: Job) -> str:
@@ -104,7 +104,7 @@ def test_a_job_that_takes_too_long_loses_its_lease(
     queue.submit(Order("examine", "a"))
     job = queue.claim("w", ("examine",), 60)
     assert job is not None
-    with _Lease(queue, job, minutes=0.0) as lease:
+    with _Lease(queue, job, 0.0, os.getppid()) as lease:
         assert lease.lost.wait(5)
         with pytest.raises(JobLost):
             lease.progress("still", 0.5)
@@ -156,12 +156,29 @@ def test_a_stopped_worker_puts_its_job_back(settings: ServeSettings, queue: Queu
     job = submit_study(settings, queue, pet_study)
     file = settings.data / "settings.json"
     file.write_text(settings.model_dump_json())
-    command = [sys.executable, "-m", "lesionlab.serve.worker", str(file), "w"]
+    command = [sys.executable, "-m", WORKER, str(file), "w", str(os.getpid())]
     process = subprocess.Popen(command)
     until(lambda: state(queue, job) == "running")
     process.terminate()
     assert process.wait(30) == 0
     assert state(queue, job) in ("waiting", "done")
+
+
+@pytest.mark.parametrize("module", [WORKER, RECEIVER])
+def test_a_process_whose_service_was_killed_while_it_started_ends(
+    settings: ServeSettings, queue: Queue, module: str
+) -> None:
+    file = settings.data / "settings.json"
+    node = settings.node.model_copy(update={"port": free_port()})
+    file.write_text(settings.model_copy(update={"node": node}).model_dump_json())
+    job = queue.submit(Order("examine", "a", {"source": "none", "bundle": "none"}))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    # the system has given it another parent by the time it could ask
+    process = subprocess.Popen([sys.executable, "-m", module, str(file), "w", str(gone.pid)])
+    assert process.wait(60) == 0
+    assert not listening(node.port)
+    assert state(queue, job) == "waiting"
 
 
 def test_a_worker_that_hangs_after_it_lost_its_job_is_ended(
@@ -174,7 +191,7 @@ def test_a_worker_that_hangs_after_it_lost_its_job_is_ended(
     queue.submit(Order("examine", "a"))
     job = queue.claim("w", ("examine",), 60)
     assert job is not None
-    with _Lease(queue, job, minutes=0.0):
+    with _Lease(queue, job, 0.0, os.getppid()):
         assert ended.wait(5)
 
 
@@ -195,6 +212,6 @@ def test_a_database_that_is_away_for_a_while_costs_no_lease(
     queue.submit(Order("examine", "a"))
     job = queue.claim("w", ("examine",), 60)
     assert job is not None
-    with _Lease(queue, job, minutes=1.0) as lease:
+    with _Lease(queue, job, 1.0, os.getppid()) as lease:
         until(lambda: len(tries) > 3, 5)
         assert not lease.lost.is_set()

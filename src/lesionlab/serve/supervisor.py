@@ -106,7 +106,7 @@ class Supervisor:
         seat.name = f"{seat.module.rpartition('.')[2]}-{os.getpid()}-{next(self.numbers)}"
         file = self.settings.data / SETTINGS_FILE
         seat.process = subprocess.Popen(
-            [sys.executable, "-m", seat.module, str(file), seat.name],
+            [sys.executable, "-m", seat.module, str(file), seat.name, str(os.getpid())],
             stdin=subprocess.DEVNULL,
         )
 

@@ -3,7 +3,10 @@
 Whatever the moment at which a worker is killed, the job is found again: results appear by one rename, and a
 job whose results are there is only marked done. Watching over workers is `supervisor.py`'s business.
 
-    python -m lesionlab.serve.worker SETTINGS.json NAME
+    python -m lesionlab.serve.worker SETTINGS.json NAME SERVICE
+
+SERVICE is the number of the service's process: a process that asks for its parent too late is told of
+whoever took in the orphan.
 """
 
 from __future__ import annotations
@@ -71,7 +74,7 @@ class Worker:
             return False
         began = time.monotonic()
         try:
-            with _Lease(self.queue, job, self.settings.limits.job_minutes) as lease:
+            with _Lease(self.queue, job, self.settings.limits.job_minutes, self.parent) as lease:
                 self._examine(job, lease.progress)
             # a loss of power must not take away results of a job that counts as done
             sync(self.store.results)
@@ -112,11 +115,11 @@ class Worker:
 class _Lease:
     """Renews a job's lease while it runs; `progress` notes how far it is and raises when the job is lost."""
 
-    def __init__(self, queue: Queue, job: Job, minutes: float) -> None:
+    def __init__(self, queue: Queue, job: Job, minutes: float, parent: int) -> None:
         self.queue, self.job = queue, job
         self.until = time.monotonic() + 60 * minutes
         self.message, self.share = "", 0.0
-        self.parent = os.getppid()
+        self.parent = parent
         self.lost, self.over = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._renew, daemon=True)
 
@@ -176,14 +179,15 @@ def deliveries(job: Job) -> list[Order]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a worker for the settings in a JSON file until SIGTERM."""
-    file, name = arguments
+    """Run a worker for the settings in a JSON file until SIGTERM, or until the service is gone."""
+    file, name, parent = arguments
     settings = ServeSettings.model_validate_json(Path(file).read_text(encoding="utf-8"))
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
     logging.getLogger("highdicom").setLevel(logging.WARNING)
     # whoever sends or looks is served first; an examination takes what is left
     os.nice(YIELDING)
     worker = Worker(settings, name)
+    worker.parent = int(parent)
 
     def stop(_: int, frame: FrameType | None) -> Any:
         worker.stopped.set()

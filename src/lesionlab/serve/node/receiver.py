@@ -3,7 +3,9 @@
 A receiver is a process of its own (several may share a port), so that a busy page or worker never slows
 it down. It decides nothing about a study; it only refuses what the service has no room for.
 
-    python -m lesionlab.serve.node.receiver SETTINGS.json NAME
+    python -m lesionlab.serve.node.receiver SETTINGS.json NAME SERVICE
+
+SERVICE is the number of the service's process, as for a worker.
 """
 
 from __future__ import annotations
@@ -235,13 +237,16 @@ def quiet(name: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Receive for the settings in a JSON file until SIGTERM, or until the service is gone."""
-    file, name = arguments
+    file, name, service = arguments
     settings = ServeSettings.model_validate_json(Path(file).read_text(encoding="utf-8"))
     quiet(name)
     sys.setswitchinterval(SWITCH_S)
-    receiver, parent, stopped = Receiver(settings), os.getppid(), threading.Event()
+    receiver, parent, stopped = Receiver(settings), int(service), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.getppid() != parent:
+        # the service was killed while we came up; another one's port this may be now
+        return 0
     try:
         receiver.start()
     except LesionLabError as error:
