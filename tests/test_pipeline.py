@@ -13,12 +13,13 @@ import pytest
 
 import phantoms
 from lesionlab import convert_cohort, examine, examine_cohort, find_recipe
-from lesionlab.core.errors import BundleError, ReadError, TrainingError, WriteError
+from lesionlab.core.errors import BundleError, DatasetError, ReadError, TrainingError, WriteError
 from lesionlab.core.files import jsonable, sha256_of, writing
 from lesionlab.core.tasks import Task, run_tasks, silent
 from lesionlab.pipeline import cohort, findings_again, findings_of_mask, is_one_case, kept
 from lesionlab.pipeline import patient as patient_module
 from lesionlab.pipeline.cohort import case_name, each_case
+from lesionlab.pipeline.datasets import require_labels
 from lesionlab.pipeline.files import converted_from, stamp
 from lesionlab.pipeline.kept import Examined, from_json, to_json
 from lesionlab.pipeline.record import Stopwatch, part
@@ -373,3 +374,12 @@ def test_part_maps_shares_and_names() -> None:
         inner(message, share)
     assert seen == [("P1: reading", 0.2), ("P1", pytest.approx(0.4)), ("P1: done", pytest.approx(0.6))]
     part(silent, 0.0, 1.0)("x", 0.5)
+
+
+def test_nnunets_own_labels_beside_the_cases_name_the_background_too(tmp_path: Path) -> None:
+    file = tmp_path / "dataset.json"
+    file.write_text(json.dumps({"labels": {"background": 0, "lesion": 1}}))
+    require_labels(tmp_path, find_recipe("pet-small"))
+    file.write_text(json.dumps({"labels": {"background": 0, "tumour": 1, "node": 2}}))
+    with pytest.raises(DatasetError, match="node = 2; needed those of recipe pet-small"):
+        require_labels(tmp_path, find_recipe("pet-small"))

@@ -60,6 +60,20 @@ def test_a_foreign_model_folder_gets_its_recipe_from_nnunets_files(copy):
     assert bundle.recipe.labels == {"lesion": 1}
 
 
+@pytest.mark.parametrize(
+    ("stated", "channel"),
+    [
+        *[("MRI", "mr"), ("T1 MR", "mr"), ("MR T1", "mr_t1"), ("Ultrasound", "us"), ("pre-contrast", "pre")],
+        *[("T2", "t2"), ("FDG", "suv"), ("FDG-PET", "suv"), ("b-value 800", "b_value_800")],
+    ],
+)
+def test_a_foreign_models_channel_is_what_a_file_of_its_name_is_read_as(copy, stated, channel):
+    (copy / "recipe.toml").unlink()
+    dataset = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps({**dataset, "channel_names": {"0": stated}}))
+    assert list(load_bundle(copy).recipe.channels) == [channel]
+
+
 def test_a_foreign_model_that_hides_its_channels_wants_them_named(copy):
     (copy / "recipe.toml").unlink()
     with pytest.raises(BundleError, match="--channels"):

@@ -118,7 +118,8 @@ def require_labels(source: Path, recipe: Recipe) -> None:
         labels = {str(name): int(number) for name, number in json.loads(file.read_text())["labels"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return  # another program's dataset.json
-    strange = {name: number for name, number in labels.items() if number not in recipe.labels.values()}
+    known = {0, *recipe.labels.values()}  # nnU-Net's file names the background too
+    strange = {name: number for name, number in labels.items() if number not in known}
     if strange:
         told = ", ".join(f"{name} = {number}" for name, number in labels.items())
         raise DatasetError(file, f"labels {told}", f"those of recipe {recipe.name}: {recipe.labels}")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lesionlab.core.channel_names import channel_of, words_of
 from lesionlab.core.errors import BundleError, RecipeError
 from lesionlab.core.files import digest_of, sha256_joined, write_text, writing
 from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
@@ -31,7 +32,6 @@ PLAN = ("plans.json", "dataset.json")
 MEMBERS = "members"
 """The folder of an ensemble's bundles."""
 HASHED_TOGETHER = 2
-SUV_NAMES = frozenset({"pet", "suv", "pt", "fdg", "fdg-pet"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +253,9 @@ def _labels(folder: Path, dataset: dict[str, Any]) -> dict[str, Any]:
 
 
 def _channel_name(stated: str) -> str:
-    name = stated.strip().lower()
-    return "suv" if name in SUV_NAMES else re.sub(r"[^a-z0-9]+", "_", name)
+    """The channel that a file of the stated name is read as, FDG as SUV."""
+    words = words_of(stated)
+    return "suv" if words == ["fdg"] else channel_of(words) or "_".join(words)
 
 
 def require_bundle_place(target: Path) -> None:

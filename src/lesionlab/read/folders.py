@@ -7,12 +7,12 @@ truth, gt mark contours, with the channel that they were drawn on (`pet_mask`).
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lesionlab.core.case import ChannelFacts
+from lesionlab.core.channel_names import channel_of, words_of
 from lesionlab.core.errors import ReadError
 from lesionlab.core.files import sha256_of
 from lesionlab.core.units import HOUNSFIELD, STORED, SUVBW
@@ -23,19 +23,6 @@ from lesionlab.read.stacks import PICTURE_SUFFIXES, STACK_SUFFIXES, TIFF_SUFFIXE
 
 IMAGE_SUFFIXES = VOLUME_SUFFIXES + STACK_SUFFIXES
 MASK_WORDS = frozenset({"mask", "masks", "seg", "segmentation", "label", "labels", "truth", "gt"})
-CHANNEL_WORDS = {
-    "suv": "suv",
-    "suvbw": "suv",
-    "pet": "suv",
-    "pt": "suv",
-    "ct": "ct",
-    "ctres": "ct",
-    "us": "us",
-    "bus": "us",
-    "ultrasound": "us",
-    "pa": "pa",
-    "photoacoustic": "pa",
-}
 UNITS = {"suv": SUVBW, "ct": HOUNSFIELD}
 
 
@@ -88,26 +75,11 @@ def stem_of(path: Path) -> str:
 
 def read_name(path: Path, root: Path) -> Named:
     """What the name says; the folders between the file and `root` may mark it as a mask, too."""
-    words = _words(stem_of(path))
-    above = [w for part in path.parent.relative_to(root).parts for w in _words(part)] if path != root else []
+    words = words_of(stem_of(path))
+    folders = path.parent.relative_to(root).parts if path != root else ()
+    above = [word for part in folders for word in words_of(part)]
     is_mask = not MASK_WORDS.isdisjoint(words) or not MASK_WORDS.isdisjoint(above)
-    return Named(path, _channel([w for w in words if w not in MASK_WORDS]), is_mask)
-
-
-def _words(name: str) -> list[str]:
-    return [w for w in re.split(r"[^a-z0-9]+", name.lower()) if w]
-
-
-def _channel(words: Sequence[str]) -> str:
-    for position in range(len(words) - 1, -1, -1):
-        word = words[position]
-        if word in CHANNEL_WORDS:
-            return CHANNEL_WORDS[word]
-        if word in ("mr", "mri"):
-            return "_".join(["mr", *words[position + 1 :]])
-        if re.fullmatch(r"pre|(post|sub)\d+", word):
-            return word
-    return ""
+    return Named(path, channel_of([w for w in words if w not in MASK_WORDS]), is_mask)
 
 
 def read_files(subject: Path, named: Sequence[Named]) -> tuple[dict[str, Loaded], list[str]]:
@@ -147,7 +119,7 @@ def _name_of(item: Named, loaded: Loaded, *, alone: bool) -> tuple[str, list[str
     if loaded.channel or item.channel:
         return loaded.channel or item.channel, []
     if not alone:
-        return "_".join(_words(stem_of(item.path))), []
+        return "_".join(words_of(stem_of(item.path))), []
     flat = (
         item.path.name.lower().endswith(PICTURE_SUFFIXES + TIFF_SUFFIXES)
         and loaded.volume.array.shape[0] == 1
