@@ -105,6 +105,8 @@ def test_a_converted_data_set_is_planned_with_its_own_folds(run: Run, tmp_path: 
     assert [len(fold["val"]) for fold in answer["folds"]] == [4, 4, 4]
     assert answer["folds"][0]["val"] == ["bus_0001-l", "bus_0001-r", "bus_0004-l", "bus_0004-r"]
     assert answer["patients"]["bus_0001-l"] == "BUS-BRA-1"
+    known = json.loads((tmp_path / "work" / "cases.json").read_text())
+    assert known["spacing_unknown"] == list(known["patients"])
     two = recipe_file(tmp_path / "two.toml", training={"folds": 2})
     result = run("plan", out, "-r", two, "-w", tmp_path / "two")
     assert "in 3 folds (the data set's own, not the recipe's 2): " in result.stdout
@@ -163,8 +165,12 @@ def test_patients_that_convert_noted_are_drawn_whole(run: Run, tmp_path: Path) -
     assert (scored["summary"]["cases"], scored["summary"]["intervals"]["patients"]) == (4, 3)
     run("evaluate", tmp_path / "one", cases, "-o", tmp_path / "scores", "--label", "all")
     assert json.loads((tmp_path / "scores" / "summary.json").read_text())["intervals"]["patients"] == 3
+    words = "pixel spacing unknown in all 4 cases: 1 mm was assumed, so mm and ml mean pixels there"
+    assert json.loads((tmp_path / "scores" / "summary.json").read_text())["spacing"] == words
+    assert words in (tmp_path / "scores" / "evaluation.html").read_text()
     result = run("compare", tmp_path / "one", tmp_path / "two", "--truth", cases, "-o", tmp_path / "compared")
     assert "4 cases of 3 patients" in result.stdout
+    assert words in result.stderr and words in (tmp_path / "compared" / "evaluation.html").read_text()
     table = tmp_path / "cases.csv"
     table.write_text("case,patient\nc0,a\nc1,a\nc2,a\nc3,b\n")
     told = run(

@@ -52,6 +52,7 @@ class Data:
     patients: Mapping[str, str]
     sources: Mapping[str, Mapping[str, str]]
     failed: Mapping[str, str]
+    spacing_unknown: frozenset[str] = frozenset({"a1", "x"})
 
 
 class FakeBench:
@@ -145,6 +146,7 @@ def test_only_folds_that_all_have_finished_are_compared(tmp_path: Path) -> None:
     done = [finished(run) for run in runs if (run.variant.name, run.fold, run.seed) != ("bad", 1, 2)]
     found = tabulate(bench, done, {})
     assert found.facts["test folds"] == "0 of 2 folds by patient"
+    assert found.facts["lengths"].startswith("pixel spacing unknown in 1 of 4 cases: 1 mm was assumed")
     assert found.rows[0]["dice"] == pytest.approx(0.8)
     with pytest.raises(DatasetError, match=r"no test fold .* \(1 failed; broken: no\)"):
         tabulate(bench, done[:1], {"broken": "no"})

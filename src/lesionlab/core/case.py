@@ -18,6 +18,14 @@ SPACING_UNKNOWN: Final = "pixel spacing unknown"
 """Part of the note that marks an image without pixel spacing, whose pixels then count as 1 mm."""
 
 
+def spacing_words(unknown: int, cases: int) -> str:
+    """What a table of many cases says where the pixel spacing of some is unknown; "" where it never is."""
+    if not unknown:
+        return ""
+    which = f"in {'all' if unknown == cases else f'{unknown} of'} {cases} cases"
+    return f"{SPACING_UNKNOWN} {which}: 1 mm was assumed, so mm and ml mean pixels there"
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelFacts:
     """What is known about the files behind one channel.

@@ -105,6 +105,7 @@ def _scores(summary: Mapping[str, Any] | None) -> list[str]:
         "",
         *(f"- {text}" for text in counts),
         *([f"- pooled over all voxels: {', '.join(pooled)}"] if pooled else []),
+        *([f"- {summary['spacing']}"] if summary.get("spacing") else []),
         *_interval_note(summary.get("intervals", {})),
         "",
         "| measure | mean | 95 % interval | median | cases |",

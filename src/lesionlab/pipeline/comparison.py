@@ -31,7 +31,7 @@ from lesionlab.evaluate.comparison import (
     number_of,
 )
 from lesionlab.evaluate.statistics import UNKNOWN
-from lesionlab.pipeline.evaluation import evaluate_files, split
+from lesionlab.pipeline.evaluation import evaluate_files, spacing_of, split
 from lesionlab.pipeline.files import filled_rows
 from lesionlab.pipeline.pairs import pairs_of, patients_of
 from lesionlab.report import ExtraSection, ModelResults, write_evaluation_page
@@ -107,7 +107,8 @@ def compare_files(
     ordered = replace(
         result, groups=tuple(sorted(result.groups, key=lambda one: _place(result, columns, one)))
     )
-    return Compared(ordered, scores, failed, _notes(result.cases, wanted.known.patients))
+    notes = _notes(result.cases, wanted.known.patients, next(iter(scores.values()), []))
+    return Compared(ordered, scores, failed, notes)
 
 
 def model_names(given: Sequence[str]) -> dict[str, Path]:
@@ -194,6 +195,7 @@ def write_page(found: Compared, path: Path) -> Path:
         for name, scores in found.scores.items()
     ]
     facts = {"missing and undefined": RULE, "files": "comparison.json and its tables beside this page"}
+    facts |= {"assumed": "; ".join(found.notes)} if found.notes else {}
     extras = [_tests_section(found.result), _groups_section(found.result)]
     title = "Comparison of " + ", ".join(found.result.models)
     return write_evaluation_page(
@@ -289,13 +291,15 @@ def _require_metrics(path: Path, scores: Sequence[Scores], tested: Sequence[str]
         raise DatasetError(path, f"none of {', '.join(tested)}", f"scores of one at least{own}")
 
 
-def _notes(cases: Sequence[str], patients: Mapping[str, str]) -> tuple[str, ...]:
-    """How many cases a table of patients does not name."""
+def _notes(cases: Sequence[str], patients: Mapping[str, str], scores: Sequence[Scores]) -> tuple[str, ...]:
+    """How many cases a table of patients does not name, and what lengths mean without a pixel spacing."""
+    lengths = (spacing_of(scores),) if spacing_of(scores) else ()
     alone = [case for case in cases if case not in patients] if patients else []
     if not alone:
-        return ()
+        return lengths
     which = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
-    return (f"{len(alone)} of {len(cases)} cases without a patient in --cases, each its own: {which}",)
+    told = f"{len(alone)} of {len(cases)} cases without a patient in --cases, each its own: {which}"
+    return (told, *lengths)
 
 
 def _place(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lesionlab.core.case import SPACING_UNKNOWN, spacing_words
 from lesionlab.core.errors import DatasetError, LesionLabError, WriteError
 from lesionlab.core.files import write_text
 from lesionlab.core.results import Scores
@@ -45,7 +46,7 @@ from lesionlab.evaluate import (
 from lesionlab.pipeline.checklists import checklists_of
 from lesionlab.pipeline.files import require_none_of
 from lesionlab.pipeline.loaded_pairs import Label, load_image, load_pair, load_probabilities
-from lesionlab.pipeline.pairs import NAMES, Pair, pairs_of, patient_of
+from lesionlab.pipeline.pairs import NAMES, Pair, pairs_of, patient_of, spacing_notes
 from lesionlab.report import (
     ModelResults,
     Pictured,
@@ -139,7 +140,7 @@ def evaluate_pair(pair: Pair, settings: Settings) -> CaseResult:
     missing = loaded.mask is None
     mask = loaded.truth.with_array(loaded.truth.array * 0) if loaded.mask is None else loaded.mask
     scores, matching = score_lesions(pair.case_id, mask, loaded.truth, rule=settings.rule)
-    notes = (*loaded.notes, *scores.notes)
+    notes = (*loaded.notes, *spacing_notes(pair.truth, pair.prediction), *scores.notes)
     if missing:
         notes = ("no prediction: scored as an empty one", *notes)
         scores = replace(scores, values={**scores.values, "prediction_missing": 1.0})
@@ -192,9 +193,16 @@ def _facts(outcomes: Sequence[Outcome[CaseResult]], settings: Settings) -> dict[
         "resampling": "nearest neighbour where grids differ" if settings.resampled else "none",
         "sensitivity_by_size": bins,
     }
+    if words := spacing_of([one.scores for one in done]):
+        facts["spacing"] = words
     if any(one.probed is not None for one in done):
         facts["probabilities"] = _probabilities(done)
     return facts
+
+
+def spacing_of(scores: Sequence[Scores]) -> str:
+    """What is to be said of lengths where cases' notes say that their pixel spacing is unknown; else ""."""
+    return spacing_words(sum(SPACING_UNKNOWN in "; ".join(one.notes) for one in scores), len(scores))
 
 
 def split(outcomes: Sequence[Outcome[Scores]]) -> tuple[list[Scores], dict[str, str]]:
@@ -270,6 +278,7 @@ def write_evaluation(
         "grids": f"resampling: {summary['resampling']}",
         "ignored": str(summary["ignored"]),
         "label": "the only one there is" if chosen.label is None else str(chosen.label),
+        **({"lengths": summary["spacing"]} if "spacing" in summary else {}),
         "files": "cases.csv, lesions.csv and summary.json beside this page",
     }
     model = model_results(title, outcomes, pairs, summary, chosen)

@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lesionlab.core.case import SPACING_UNKNOWN
 from lesionlab.core.errors import DatasetError, ReadError, reason
 from lesionlab.pipeline.cohort import SUFFIXES, cases_by_name, plain_id, require_single
 from lesionlab.pipeline.files import filled_rows
@@ -213,6 +215,19 @@ def patients_of(pairs: Sequence[Pair]) -> dict[str, str]:
 
 def patient_of(*masks: Path | None) -> str:
     """The patient that `convert` or `examine` noted beside the first of some masks; "" where none tells."""
+    found = [str(record["patient_id"]) for record in _records(masks) if record.get("patient_id")]
+    return found[0] if found else ""
+
+
+def spacing_notes(*masks: Path | None) -> tuple[str, ...]:
+    """What `convert` or `examine` noted beside masks of a pixel spacing that is unknown."""
+    notes = [str(note) for record in _records(masks) for note in record.get("notes") or ()]
+    return tuple(dict.fromkeys(note for note in notes if SPACING_UNKNOWN in note))[:1]
+
+
+def _records(masks: Sequence[Path | None]) -> list[dict[str, Any]]:
+    """The records of `examine` and `convert` beside masks, those of readers one folder up."""
+    found = []
     for mask in masks:
         if mask is None:
             continue
@@ -222,9 +237,9 @@ def patient_of(*masks: Path | None) -> str:
                 record = json.loads((folder / name).read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 continue
-            if isinstance(record, dict) and record.get("patient_id"):
-                return str(record["patient_id"])
-    return ""
+            if isinstance(record, dict):
+                found.append(record)
+    return found
 
 
 def case_id_of(path: Path) -> str:

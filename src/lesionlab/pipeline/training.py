@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lesionlab.core.case import Case
+from lesionlab.core.case import Case, spacing_words
 from lesionlab.core.errors import DatasetError, LesionLabError, ReadError, RecipeError, TrainingError
 from lesionlab.core.files import require_folder, write_json
 from lesionlab.core.recipe import Recipe
@@ -241,7 +241,8 @@ def finish(
     folds = [file.parent.name.removeprefix("fold_") for file in finished(model, whole=whole)]
     if scores and patients is None:
         patients = _patients_of_cases(Path(root), persons_of(record))
-    summary = summarise(scores, patients) if scores else None
+    lengths = spacing_words(len(record.get("spacing_unknown", ())), len(persons_of(record)))
+    summary = {**summarise(scores, patients), "spacing": lengths} if scores else None
     card = model_card(recipe, persons_of(record), folds, summary)
     earlier = workspace.model(recipe.steps[0]) if len(recipe.steps) > 1 else None
     bundle = write_bundle(model, recipe, card, Path(target), earlier=earlier, whole=whole)

@@ -211,7 +211,9 @@ def _gathered(
         write_json(workspace.preprocessed / "dataset_fingerprint.json", fingerprint.result(patients))
     write_json(workspace.raw / "dataset.json", dataset_json(recipe, len(patients)))
     write_json(splits, folds)
-    write_json(workspace.cases_file, _record(patients, with_lesion, settled, twins, official))
+    unknown = [name for name in patients if not seen[name].spacing_known]
+    record = _record(patients, with_lesion, settled, twins, official)
+    write_json(workspace.cases_file, {**record, "spacing_unknown": unknown})
     return Gathered(workspace, patients, folds, failed, settled.dropped, tuple(twins))
 
 
@@ -244,7 +246,7 @@ def _write_cases(
             _write_case(name, (*volumes, truth), workspace, save, trained is not None)
         fingerprint.add(name, [v.array for v in volumes], truth.array, volumes[0].geometry.spacing)
         bits = look(case.channels[case.reference].array)
-        seen[name] = Seen(name, case.patient_id, labels, case.diagnosis, bits)
+        seen[name] = Seen(name, case.patient_id, labels, case.diagnosis, bits, case.spacing_known)
     return seen
 
 

@@ -49,13 +49,14 @@ NAMED: Final = 4
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What is remembered of a case: name, patient, the labels in its truth, its diagnosis, and its hash."""
+    """What is remembered of a case: name, patient, labels in its truth, diagnosis, hash, known spacing."""
 
     name: str
     patient: str
     labels: frozenset[int]
     diagnosis: str
     bits: Bits
+    spacing_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

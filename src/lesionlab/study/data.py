@@ -97,7 +97,8 @@ class StudyData:
     """Gathered cases: where they are, whose they are, their folds, and a hash of all of it.
 
     Patients whose cases look the same, and were put together for that, are one. `source` is the mark of
-    the folder that the cases were read from, the contours of all readers included.
+    the folder that the cases were read from, the contours of all readers included. The pixel spacing of the
+    cases in `spacing_unknown` is not known.
     """
 
     workspace: Workspace
@@ -107,6 +108,7 @@ class StudyData:
     failed: Mapping[str, str]
     sha256: str
     source: str
+    spacing_unknown: frozenset[str] = frozenset()
 
 
 def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent) -> StudyData:
@@ -135,7 +137,8 @@ def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent
         raise DatasetError(study.settings.name, found_folds, f"folds = {len(folds)} in the study")
     persons = persons_of(cases)
     splits = splits_of(study, folds, persons, cases["with_lesion"])
-    return StudyData(workspace, persons, sources, splits, noted["failed"], noted["sha256"], mark)
+    unknown = frozenset(cases.get("spacing_unknown", ()))
+    return StudyData(workspace, persons, sources, splits, noted["failed"], noted["sha256"], mark, unknown)
 
 
 def _own_folds(study: Study) -> OwnFolds | None:

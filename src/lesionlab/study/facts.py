@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 
+from lesionlab.core.case import spacing_words
 from lesionlab.study.bench import Bench, Finished
 from lesionlab.study.load import Study
 
@@ -52,6 +53,12 @@ def _ensembles(study: Study) -> dict[str, str]:
     if not means:
         return {}
     return {"ensembles": f"mean probability of networks, whose costs are added: {'; '.join(means)}"}
+
+
+def lengths(unknown: Set[str], cases: Sequence[str]) -> dict[str, str]:
+    """What mm and ml mean where the pixel spacing of some of the cases is unknown."""
+    words = spacing_words(len(unknown & set(cases)), len(cases))
+    return {"lengths": words} if words else {}
 
 
 def left_out(bench: Bench, used: Mapping[str, Sequence[Finished]], some: Set[str]) -> dict[str, str]:

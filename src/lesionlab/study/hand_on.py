@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lesionlab.core.case import spacing_words
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Scores
@@ -60,7 +61,8 @@ def write_variant(
     recipe, scores = settled(bench, runs)
     patients = whose(bench, runs[0])
     words = [f"{one[0].variant.name}, seed {one[0].seed}" for one in groups.values()]
-    card = ensemble_card(recipe, patients, words, summarise(scores, patients))
+    lengths = spacing_words(len(bench.data(runs[0].recipe).spacing_unknown), len(patients))
+    card = ensemble_card(recipe, patients, words, {**summarise(scores, patients), "spacing": lengths})
     writers = [partial(write_network, bench, group) for group in groups.values()]
     write_ensemble(writers, recipe, card, target)
     shutil.copyfile(target / MEMBERS / "1" / TRAINING_FILE, target / TRAINING_FILE)

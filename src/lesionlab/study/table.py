@@ -20,7 +20,7 @@ from lesionlab.evaluate.comparison import thirds
 from lesionlab.evaluate.ranking import Ranking, against, pairwise_p, rank_stability
 from lesionlab.evaluate.statistics import subgroups
 from lesionlab.study.bench import Bench, Finished, Result, Run
-from lesionlab.study.facts import facts_of, left_out
+from lesionlab.study.facts import facts_of, left_out, lengths
 from lesionlab.study.groups import case_table
 from lesionlab.study.load import Study
 from lesionlab.study.scores import ALL
@@ -92,6 +92,7 @@ def tabulate(bench: Bench, finished: Sequence[Finished], failed: Mapping[str, st
     return StudyTable(
         facts={
             **facts_of(study, common, (cases, whose), [one for runs in used.values() for one in runs]),
+            **lengths(data.spacing_unknown, cases),
             **left_out(bench, used, set().union(*tested) - set(cases)),
         },
         rows=tuple(rows),
