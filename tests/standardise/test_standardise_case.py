@@ -103,6 +103,9 @@ def test_a_missing_channel_is_named_with_those_present() -> None:
     case = pet_case(np.ones(GRID.shape), GRID, mr=ramp(GRID, STORED))
     with pytest.raises(DatasetError, match=r"^P1: found channels suv, mr; needed channel ct \(recipe test\)"):
         standardise(case, recipe("suv", "ct"))
+    unnamed = Case("P1", "P1", {"image": ramp(GRID, STORED)}, "image")
+    with pytest.raises(DatasetError, match=r"recipe test\); a file is the channel .*: NAME_suv\.nii\.gz$"):
+        standardise(unnamed, recipe("suv"))
 
 
 @pytest.mark.parametrize("what", ["channel ct", "truth"])

@@ -36,10 +36,11 @@ def standardise(case: Case, recipe: Recipe) -> Case:
         case = with_suv(case, recipe.suv)
     missing = [name for name in recipe.channels if name not in case.channels]
     if missing:
+        named = f"; a file is the channel that its name says: NAME_{missing[0]}.nii.gz"
         raise DatasetError(
             case.id,
             f"channels {', '.join(case.channels)}",
-            f"channel {', '.join(missing)} (recipe {recipe.name})",
+            f"channel {', '.join(missing)} (recipe {recipe.name}){named * ('image' in case.channels)}",
         )
     grid = case.channels[recipe.reference].geometry
     channels: dict[str, Volume] = {}
