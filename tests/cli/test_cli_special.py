@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,25 @@ def test_an_ultrasound_picture(tmp_path: Path) -> None:
     record = json.loads(run(*words, "--json").stdout)
     assert record["lesions"][0]["height"] == pytest.approx(4.0)
     assert record["units"]["height"] == "mm"
+
+
+def test_pixels_and_millimetres_in_one_cohort_keep_their_units(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for file, level in (("us.png", 90), ("mask.png", 255)):
+            picture = np.zeros((60, 60), np.uint8)
+            picture[20:30, 20:40] = level
+            Image.fromarray(picture).save(tmp_path / name / file)
+    (tmp_path / "b" / "us.json").write_text('{"spacing_mm": [1.0, 0.1, 0.1]}')
+    (tmp_path / "cases.csv").write_text("image,mask\na/us.png,a/mask.png\nb/us.png,b/mask.png\n")
+    told = run("measure", tmp_path / "cases.csv", "-r", "ultrasound-measure", "-o", tmp_path / "out").stdout
+    with (tmp_path / "out" / "columns.csv").open(encoding="utf-8") as file:
+        units = [row["unit"] for row in csv.DictReader(file) if row["name"] == "area"]
+    assert sorted(units) == ["mm2", "{pixels}"]
+    _, first, second = (re.split(r"  +", line) for line in told.splitlines()[:3])
+    # case, lesions, then volume, max, Dmax and Dmax_edge in pixels, then volume, Dmax and Dmax_edge in mm
+    assert first == ["a", "1", "200", "90", "-", "-", "-", "-", "-"]
+    assert second == ["b", "1", "-", "90", "-", "-", "0.002", "-", "-"]
 
 
 @pytest.fixture

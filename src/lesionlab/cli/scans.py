@@ -320,15 +320,15 @@ def _tell_cohort(
 
 
 def cohort_table(entries: Sequence[CohortEntry]) -> str:
-    """A row per patient: lesions, totals, and Dice where any patient came with a truth."""
-    columns = list(dict.fromkeys(column for entry in entries for column, _ in entry.headline))
+    """A row per patient: lesions, totals by their units, and Dice where any patient came with a truth."""
+    columns = {(column.name, column.unit): column for entry in entries for column, _ in entry.headline}
     scored = ["dice"] if any("dice" in entry.scores for entry in entries) else []
     rows: list[list[object]] = []
     for entry in entries:
-        values = {column.name: value for column, value in entry.headline}
-        totals = [values.get(column.name) for column in columns]
+        values = {(column.name, column.unit): value for column, value in entry.headline}
+        totals = [values.get(key) for key in columns]
         rows.append([entry.case_id, len(entry.rows), *totals, *(entry.scores.get(name) for name in scored)])
-    return table(["case", "lesions", *map(with_unit, columns), *scored], rows)
+    return table(["case", "lesions", *map(with_unit, columns.values()), *scored], rows)
 
 
 def tell_paths(outcomes: Sequence[Outcome[Path]], as_json: bool) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lesionlab.report.cohort_tables import LESIONS, CohortEntry, union, write_cohort_tables
+from lesionlab.report.cohort_tables import LESIONS, CohortEntry, by_unit, write_cohort_tables
 from lesionlab.report.folder import filled
 from lesionlab.report.html import (
     MISSING,
@@ -185,7 +185,7 @@ def _value(value: Any) -> str:
 def _patients(done: Sequence[CohortEntry]) -> Html:
     if not done:
         return tag("section", tag("h2", "Patients"), tag("p", "None examined."))
-    totals = union([column for column, _ in entry.headline] for entry in done)
+    totals = by_unit([column for column, _ in entry.headline] for entry in done)
     totals = tuple(column for column in totals if column.name.lower() not in COUNT_NAMES)
     known = list(dict.fromkeys(name for entry in done for name in entry.scores))
     metrics = [name for name in SCORES_SHOWN if name in known] or known[: len(SCORES_SHOWN)]
@@ -194,9 +194,9 @@ def _patients(done: Sequence[CohortEntry]) -> Html:
     head += [metric_words(name) for name in metrics]
     rows = []
     for entry in done:
-        values = {column.name: value for column, value in entry.headline}
+        values = {(column.name, column.unit): value for column, value in entry.headline}
         cells: list[object] = [_link(entry), len(entry.rows)]
-        cells += [number(values.get(c.name, math.nan), c.unit) for c in totals]
+        cells += [number(values.get((c.name, c.unit), math.nan), c.unit) for c in totals]
         cells += [metric_value(name, entry.scores.get(name, math.nan)) for name in metrics]
         rows.append(cells)
     hidden = len(known) - len(metrics)
@@ -235,8 +235,8 @@ def _grid(done: Sequence[CohortEntry]) -> Html:
 
 def _origin(done: Sequence[CohortEntry]) -> Html:
     columns = {
-        "patient": (LESIONS, *union([column for column, _ in entry.headline] for entry in done)),
-        "lesion": union(entry.columns for entry in done),
+        "patient": (LESIONS, *by_unit([column for column, _ in entry.headline] for entry in done)),
+        "lesion": by_unit(entry.columns for entry in done),
     }
     words = (
         "Each patient's page and run.json name versions, hashes, timings and conversions. All numbers are in "

@@ -85,7 +85,11 @@ def write_cohort_tables(
     tables.write_csv(folder / "lesions.csv", tables.lesion_head(lesion_columns), rows)
     head = ["case_id", "patient_id", "page", "error", "lesions", *(c.name for c in totals), *metrics]
     tables.write_csv(folder / "patients.csv", head, [_row(e, totals, metrics) for e in entries])
-    columns = tables.column_rows({"lesions": lesion_columns, "patients": (LESIONS, *totals)})
+    meanings = {
+        "lesions": by_unit(entry.columns for entry in done),
+        "patients": (LESIONS, *by_unit([column for column, _ in entry.headline] for entry in done)),
+    }
+    columns = tables.column_rows(meanings)
     tables.write_csv(folder / "columns.csv", tables.COLUMNS_HEAD, columns)
     write_json(folder / "cohort.json", _record(entries, title, summary))
     answers = ibsi_checklist.merged([entry.checklist for entry in done if entry.checklist])
@@ -127,6 +131,11 @@ def long_rows(entries: Iterable[CohortEntry]) -> list[list[object]]:
 def union(groups: Iterable[Iterable[Column]]) -> tuple[Column, ...]:
     """Every column once, by name, in order of first appearance."""
     return tuple({column.name: column for group in groups for column in group}.values())
+
+
+def by_unit(groups: Iterable[Iterable[Column]]) -> tuple[Column, ...]:
+    """As `union`, a name with several units once for each: images of unknown pixel size count pixels."""
+    return tuple({(column.name, column.unit): column for group in groups for column in group}.values())
 
 
 def _row(entry: CohortEntry, totals: Sequence[Column], metrics: Sequence[str]) -> list[object]:
