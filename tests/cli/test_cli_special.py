@@ -63,6 +63,14 @@ def test_kinetics_with_maps(dce: Path) -> None:
         "upslope",
         "auc",
     } <= names
+    assert "earlier run" not in out.stderr
+    (dce / "maps" / "drawn.nii.gz").touch()
+    fewer = run(
+        *("measure", dce / "scan", dce / "lesions.nii.gz", "-r", "dce-measure", "--maps", dce / "maps")
+    )
+    (line,) = (line for line in fewer.stderr.splitlines() if "earlier run" in line)
+    stale = [dce / "maps" / f"{name}.nii.gz" for name in ("auc", "time_to_peak", "upslope")]
+    assert line == f"note: of an earlier run, not written anew: {', '.join(map(str, stale))}"
     curve = sitk.GetArrayFromImage(sitk.ReadImage(str(dce / "maps" / "curve_type.nii.gz")))
     assert set(np.unique(curve)) == {0, 2, 3}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 ON_REQUEST = ("long.csv", "ibsi_checklist.csv", "ibsi_checklist.html")
 MEASURED = ("lesions.csv", "patients.csv", "columns.csv", "long.csv", "ibsi_checklist.csv")
 """The tables of many patients."""
+MAP = re.compile(
+    r"(pe_(post\d+|peak)|ser|signal_change|curve_type|enhancing|time_to_peak|upslope|auc|margin)\.nii\.gz"
+)
 Mask = Annotated[
     Path,
     typer.Argument(
@@ -164,7 +168,8 @@ def measure(
     if out is not None:
         pipeline.write_lesions(findings, out)
     if maps is not None:
-        pipeline.write_maps(findings, chosen, maps, specimen=specimen)
+        written = pipeline.write_maps(findings, chosen, maps, specimen=specimen)
+        _tell_earlier(f for f in maps.glob("*.nii.gz") if MAP.fullmatch(f.name) and f not in written)
     if as_json:
         answer_json(patient_record(findings))
     else:
@@ -198,10 +203,15 @@ def measure_many(title: str, pairs: list[Drawn], recipe: Recipe, how: tuple[Path
     with progress_bar() as progress:
         outcomes = pipeline.measure_cohort(pairs, recipe, progress=progress)
         pipeline.write_cohort_measurements(outcomes, out, title=title, long=long)
-    stale = [str(file) for file, written in earlier.items() if file.stat().st_mtime_ns == written]
+    _tell_earlier(file for file, written in earlier.items() if file.stat().st_mtime_ns == written)
+    tell_measured(outcomes, out, as_json)
+
+
+def _tell_earlier(files: Iterable[Path]) -> None:
+    """Name the files that this run would write under other settings, and that an earlier one left."""
+    stale = sorted(map(str, files))
     if stale:
         say(f"note: of an earlier run, not written anew: {', '.join(stale)}")
-    tell_measured(outcomes, out, as_json)
 
 
 def drawn_pairs(image: Path, mask: Path | None) -> list[Drawn] | None:
