@@ -14,6 +14,10 @@ from typer.testing import Result
 
 import dataset_phantoms
 from lesionlab.core.recipe import dump_recipe, parse_recipe
+from lesionlab.core.workspace import open_workspace
+from lesionlab.evaluate.quality import training_lesions
+from lesionlab.pipeline.quality import remember_training, training_of
+from lesionlab.read import load_mask
 
 Run = Callable[..., Result]
 
@@ -181,6 +185,18 @@ def test_patients_that_convert_noted_are_drawn_whole(run: Run, tmp_path: Path) -
     assert run("convert", "stacks", dataset_phantoms.stacks(tmp_path / "s"), "-o", stacks).exit_code == 0
     answer = json.loads(run("observers", stacks, "-o", tmp_path / "readers", "--json").stdout)
     assert (answer["cases"], {pair["patients"] for pair in answer["pairs"]}) == (3, {2})
+
+
+def test_a_bundle_remembers_the_truths_of_resized_pictures_as_they_were(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("convert", "bus-bra", dataset_phantoms.bus_bra(tmp_path / "src"), "-o", out).exit_code == 0
+    assert run("plan", out, "-r", recipe_file(tmp_path / "us.toml"), "-w", tmp_path / "work").exit_code == 0
+    remember_training(open_workspace(tmp_path / "work")[0], tmp_path / "bundle")
+    found = training_of(tmp_path / "bundle")
+    assert found is not None
+    drawn = training_lesions(load_mask(file) for file in sorted(out.glob("*/truth.nii.gz")))
+    np.testing.assert_allclose(found.volumes_ml, drawn.volumes_ml, rtol=0.05)
+    np.testing.assert_allclose(found.positions, drawn.positions, atol=0.01)
 
 
 def test_copies_stop_a_plan_until_told_how(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError
-from lesionlab.core.inputs import network_input
+from lesionlab.core.inputs import network_input, network_place
 from lesionlab.core.recipe import Recipe, parse_recipe
 from lesionlab.core.units import ONE, SUVBW
 from lesionlab.core.volume import Geometry, Volume
@@ -43,3 +43,16 @@ def test_a_missing_channel_is_named() -> None:
     wanted = parse_recipe({"name": "r", "reference": "ct", "channels": {"ct": {}}}, "r")
     with pytest.raises(BundleError, match="c: found channels suv; needed channel 'ct'"):
         network_input(CASE, wanted)
+
+
+def test_resized_slices_keep_their_extent_in_the_patient() -> None:
+    turned = (0.0, 0.6, 0.8, 0.0, -0.8, 0.6, 1.0, 0.0, 0.0)
+    given = Geometry((3, 40, 50), (5.0, 0.5, 0.4), (10.0, -20.0, 30.0), turned)
+    case = Case("c", "c", {"suv": Volume(np.zeros(given.shape), given, SUVBW)}, "suv")
+    assert network_place(case, recipe()) is None
+    found = network_place(case, recipe().changed(standardise={"size": [16, 100]}))
+    assert found is not None and found.shape == (3, 16, 100) and found.direction == turned
+    for corner in ((-0.5, -0.5, -0.5), (2.5, 39.5, 49.5), (-0.5, 39.5, -0.5)):
+        share = (np.array(corner) + 0.5) / given.shape
+        there = found.to_world(share * np.array(found.shape) - 0.5)
+        np.testing.assert_allclose(there, given.to_world(corner), atol=1e-9)

@@ -43,6 +43,18 @@ def network_grid(case: Case, recipe: Recipe) -> Geometry:
     return case.geometry if size is None else fit_geometry(case.geometry, size)
 
 
+def network_place(case: Case, recipe: Recipe) -> Geometry | None:
+    """Where the pixels of `network_grid` lie in the patient, where slices are resized for it; else None."""
+    size = recipe.standardise.size
+    if size is None:
+        return None
+    shape = (case.geometry.shape[0], *size)
+    shares = np.array(case.geometry.shape) / shape
+    z, y, x = (np.array(case.geometry.spacing) * shares).tolist()
+    first = case.geometry.to_world((shares - 1.0) / 2.0).tolist()
+    return Geometry(shape, (z, y, x), (first[0], first[1], first[2]), case.geometry.direction)
+
+
 class NetworkArrays(Sequence[FloatArray]):
     """The arrays of `network_input`, each made anew when asked for, so that no second copy of a case is held.
 

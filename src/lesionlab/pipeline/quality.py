@@ -12,6 +12,7 @@ from pathlib import Path
 from lesionlab.core.errors import ReadError, reason
 from lesionlab.core.files import write_json, writing
 from lesionlab.core.tasks import Outcome, Progress, Task, run_tasks, silent
+from lesionlab.core.volume import Geometry, Volume
 from lesionlab.core.workspace import Workspace
 from lesionlab.evaluate import probabilities_of
 from lesionlab.evaluate.quality import Quality, TrainingLesions, quality, training_lesions
@@ -24,10 +25,18 @@ TRAINING_FILE = "training_lesions.json"
 
 
 def remember_training(workspace: Workspace, bundle: Path) -> None:
-    """Write what the training truths of a planned workspace looked like into a bundle's folder."""
+    """Write what the training truths of a planned workspace looked like into a bundle's folder.
+
+    Where slices were resized for the network, volume and position are those in the patient.
+    """
     record = json.loads(workspace.cases_file.read_text(encoding="utf-8"))
-    truths = (workspace.raw / "labelsTr" / f"{name}.nii.gz" for name in record["patients"])
-    write_json(bundle / TRAINING_FILE, training_lesions(load_mask(path) for path in truths).record())
+    places = record.get("places", {})
+
+    def truth(name: str) -> Volume:
+        drawn = load_mask(workspace.raw / "labelsTr" / f"{name}.nii.gz")
+        return Volume(drawn.array, Geometry(**places[name]), drawn.unit) if name in places else drawn
+
+    write_json(bundle / TRAINING_FILE, training_lesions(map(truth, record["patients"])).record())
 
 
 def training_of(bundle: Path) -> TrainingLesions | None:

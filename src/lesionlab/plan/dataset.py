@@ -19,7 +19,7 @@ from lesionlab.core.case import Case
 from lesionlab.core.errors import BundleError, DatasetError, GeometryError, RecipeError
 from lesionlab.core.files import write_json, write_text
 from lesionlab.core.grid import require_same_grid
-from lesionlab.core.inputs import network_input, network_truth
+from lesionlab.core.inputs import network_input, network_place, network_truth
 from lesionlab.core.recipe import Recipe, dump_recipe, load_recipe
 from lesionlab.core.splits import OfficialFolds, Split
 from lesionlab.core.tasks import Progress, silent
@@ -36,7 +36,7 @@ from lesionlab.plan.folds import (
     require_lesion_free,
     require_lesions,
 )
-from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, settle
+from lesionlab.plan.leaks import Seen, Settled, Twin, find_twins, look, places_of, settle
 
 SaveVolume = Callable[[Volume, Path], None]
 DRAWN = "drawn by patient"
@@ -211,9 +211,8 @@ def _gathered(
         write_json(workspace.preprocessed / "dataset_fingerprint.json", fingerprint.result(patients))
     write_json(workspace.raw / "dataset.json", dataset_json(recipe, len(patients)))
     write_json(splits, folds)
-    unknown = [name for name in patients if not seen[name].spacing_known]
     record = _record(patients, with_lesion, settled, twins, official)
-    write_json(workspace.cases_file, {**record, "spacing_unknown": unknown})
+    write_json(workspace.cases_file, {**record, **places_of([seen[name] for name in patients])})
     return Gathered(workspace, patients, folds, failed, settled.dropped, tuple(twins))
 
 
@@ -246,7 +245,8 @@ def _write_cases(
             _write_case(name, (*volumes, truth), workspace, save, trained is not None)
         fingerprint.add(name, [v.array for v in volumes], truth.array, volumes[0].geometry.spacing)
         bits = look(case.channels[case.reference].array)
-        seen[name] = Seen(name, case.patient_id, labels, case.diagnosis, bits, case.spacing_known)
+        told = (case.patient_id, labels, case.diagnosis, bits, case.spacing_known)
+        seen[name] = Seen(name, *told, network_place(case, recipe))
     return seen
 
 

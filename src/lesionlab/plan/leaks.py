@@ -23,7 +23,7 @@ and benchmarking of perceptual image hash functions).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.fit import fit
+from lesionlab.core.volume import Geometry
 
 Bits = NDArray[np.int8]
 SIDE: Final = 64
@@ -49,7 +50,10 @@ NAMED: Final = 4
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What is remembered of a case: name, patient, labels in its truth, diagnosis, hash, known spacing."""
+    """What is remembered of a case: name, patient, labels in its truth, diagnosis, hash.
+
+    `place` is where the pixels of its raw file lie in the patient where its slices were resized.
+    """
 
     name: str
     patient: str
@@ -57,6 +61,15 @@ class Seen:
     diagnosis: str
     bits: Bits
     spacing_known: bool = True
+    place: Geometry | None = None
+
+
+def places_of(cases: Sequence[Seen]) -> dict[str, Any]:
+    """What cases.json keeps of sizes: cases without a known spacing, and the place of resized ones."""
+    return {
+        "spacing_unknown": [one.name for one in cases if not one.spacing_known],
+        "places": {one.name: asdict(one.place) for one in cases if one.place is not None},
+    }
 
 
 @dataclass(frozen=True, slots=True)
