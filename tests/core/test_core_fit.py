@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,3 +63,19 @@ def test_nothing_to_resize_and_impossible_sizes():
     assert weights(5, 5).tolist() == np.eye(5).tolist()
     with pytest.raises(GeometryError, match="two axes of at least one pixel"):
         fit(np.ones((4, 0)), (2, 2))
+
+
+def test_the_same_bits_with_any_number_of_threads():
+    """A study knows its data by their content: another machine's threads must not train it all anew."""
+    code = (
+        "import hashlib, numpy as np; from lesionlab.core.fit import fit;"
+        "image = np.random.default_rng(3).uniform(0, 1, (2, 531, 765)).astype(np.float32);"
+        "print(hashlib.sha256(fit(image, (320, 320)).tobytes()).hexdigest())"
+    )
+    hashes = set()
+    for threads in ("1", "2", "3"):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        hashes.add(done.stdout)
+    assert len(hashes) == 1

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionlab.core.errors import GeometryError
+from lesionlab.core.resize import Bands, apply_bands, blocks_of
 from lesionlab.core.volume import Geometry, Volume
 
 Size = tuple[int, int]
@@ -29,8 +30,11 @@ def fit(array: NDArray[Any], size: Size) -> NDArray[np.float32]:
     values = array.astype(np.float32, copy=False)
     if array.shape[-2:] == tuple(size):
         return values
-    rows, columns = (weights(old, new) for old, new in zip(array.shape[-2:], size, strict=True))
-    return np.asarray(rows @ values @ columns.T, dtype=np.float32)
+    rows, columns = (_bands(old, new) for old, new in zip(array.shape[-2:], size, strict=True))
+    out = np.empty((*array.shape[:-2], *size), np.float32)
+    for place in np.ndindex(array.shape[:-2]):
+        apply_bands(np.ascontiguousarray(values[place]), out[place], rows, columns)
+    return out
 
 
 def fit_labels(labels: NDArray[Any], size: Size) -> NDArray[Any]:
@@ -75,3 +79,8 @@ def weights(old: int, new: int) -> NDArray[np.float32]:
     distance = np.abs(np.arange(old) + 0.5 - np.clip(centres, 0.5, old - 0.5)[:, None])
     matrix = np.clip(1.0 - distance / step, 0.0, None)
     return np.asarray(matrix / matrix.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+@lru_cache(maxsize=256)
+def _bands(old: int, new: int) -> Bands:
+    return None if old == new else blocks_of(weights(old, new))

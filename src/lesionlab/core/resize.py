@@ -156,7 +156,12 @@ def bands(size: int, wanted: int, order: int) -> Bands:
     matrix = matrix.astype(np.float32)
     rows = np.arange(wanted)
     matrix[rows, matrix.argmax(axis=1)] += (1.0 - matrix.sum(axis=1, dtype=np.float64)).astype(np.float32)
-    edges = [*range(0, wanted, BLOCK), wanted]
+    return blocks_of(matrix)
+
+
+def blocks_of(matrix: Array) -> tuple[Block, ...]:
+    """A matrix (outputs, inputs) in blocks of rows that leave out the columns where it is zero."""
+    edges = [*range(0, len(matrix), BLOCK), len(matrix)]
     blocks = []
     for start, stop in pairwise(edges):
         used = np.flatnonzero(matrix[start:stop].any(axis=0))
@@ -264,9 +269,16 @@ def resized_plane(plane: Array, shape: Sequence[int], order: int) -> Array:
 
 
 def _resize_plane(plane: Array, out: Array, order: int) -> None:
-    """Resize one contiguous plane (y, x) into `out`, unclipped; the axis that shrinks more goes first."""
+    """Resize one contiguous plane (y, x) into `out`, unclipped."""
     rows = bands(plane.shape[0], out.shape[0], order)
-    columns = bands(plane.shape[1], out.shape[1], order)
+    apply_bands(plane, out, rows, bands(plane.shape[1], out.shape[1], order))
+
+
+def apply_bands(plane: Array, out: Array, rows: Bands, columns: Bands) -> None:
+    """`rows @ plane @ columns.T` of a contiguous float32 plane (y, x) into `out`.
+
+    The axis that shrinks more goes first. The same bits with any number of threads.
+    """
     if rows is None and columns is None:
         out[...] = plane
     elif columns is None:
