@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lesionlab.core.errors import BundleError, RecipeError, TrainingError
-from lesionlab.core.recipe import dump_recipe, load_recipe
+from lesionlab.core.recipe import dump_recipe, load_recipe, parse_recipe
 from lesionlab.core.registry import find_recipe
 from lesionlab.core.workspace import open_workspace
 from lesionlab.networks.efficientnet_lite import GROUPS, EfficientNetLiteUNet
@@ -163,6 +163,23 @@ def test_the_card_says_where_weights_started() -> None:
     started = tiny_recipe().changed(training={"start_from": "/somewhere/lite0.pth"})
     assert "weights at the start: `lite0.pth`" in model_card(started, {}, ["0"], None)
     assert "weights at the start: random" in model_card(tiny_recipe(), {}, ["0"], None)
+
+
+def test_the_card_says_what_stock_nnunet_does_not_do() -> None:
+    channels = {
+        "suv": {"normalisation": "fixed", "clip": [0.0, 50.0], "divide_by": 2.0, "curve": "log"},
+        "ct": {"normalisation": "ct"},
+    }
+    recipe = parse_recipe({"name": "x", "reference": "suv", "channels": channels}, "x")
+    card = model_card(recipe, {}, ["0"], None)
+    assert "`suv`: clipped to 0 to 50, divided by 2, then ln(1 + x), the same for every patient" in card
+    assert "stock nnU-Net wants files that have it: the scaling of `suv`\n" in card
+    resized = recipe.changed(standardise={"size": [64, 32]}, network={"configuration": "2d"})
+    assert "the scaling of `suv`, slices resized to 64 x 32 (rows, columns)\n" in model_card(
+        resized, {}, ["0"], None
+    )
+    plain = parse_recipe({"name": "x", "reference": "ct", "channels": {"ct": {"normalisation": "ct"}}}, "x")
+    assert "stock nnU-Net" not in model_card(plain, {}, ["0"], None)
 
 
 def test_single_features_train_in_float32_within_bfloat16() -> None:

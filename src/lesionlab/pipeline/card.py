@@ -61,6 +61,7 @@ def _card(recipe: Recipe, training: Sequence[str], summary: Mapping[str, Any] | 
         "## Input and output",
         "",
         *(f"- channel `{name}`: {_scaling(recipe, name)}" for name in recipe.channels),
+        *_made_before(recipe),
         f"- masks on the grid of `{recipe.reference}`; labels "
         + ", ".join(f"{number} = {label}" for label, number in recipe.labels.items()),
         "",
@@ -88,9 +89,21 @@ def _scaling(recipe: Recipe, name: str) -> str:
     channel = recipe.channels[name]
     if channel.normalisation == "fixed":
         clip = "" if channel.clip is None else f"clipped to {channel.clip[0]:g} to {channel.clip[1]:g}, "
-        return f"{clip}divided by {channel.divide_by:g}, the same for every patient"
+        curve = ", then ln(1 + x)" if channel.curve == "log" else ""
+        return f"{clip}divided by {channel.divide_by:g}{curve}, the same for every patient"
     words = {"ct": "nnU-Net's CT scheme", "zscore": "z-score of each case", "none": "as it is"}
     return words[channel.normalisation]
+
+
+def _made_before(recipe: Recipe) -> list[str]:
+    """What becomes of a scan before nnU-Net's plan begins, which stock nnU-Net does not do; [] if nothing."""
+    size = recipe.standardise.size
+    slices = [] if size is None else [f"slices resized to {size[0]} x {size[1]} (rows, columns)"]
+    fixed = [f"`{name}`" for name, channel in recipe.channels.items() if channel.normalisation == "fixed"]
+    done = [*([f"the scaling of {', '.join(fixed)}"] if fixed else []), *slices]
+    told = [f"- {text}" for text in slices]
+    stock = f"- LesionLab does this itself; stock nnU-Net wants files that have it: {', '.join(done)}"
+    return [*told, stock] if done else []
 
 
 def _scores(summary: Mapping[str, Any] | None) -> list[str]:
