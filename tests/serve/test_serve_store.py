@@ -42,6 +42,21 @@ def test_another_content_replaces_the_first_and_is_news(store: Store) -> None:
     assert store.study("1.2.3").digest == second.digest
 
 
+def test_what_is_put_back_replaces_nothing_that_came_since(store: Store) -> None:
+    store.put_instance("1.2", "1.2.1", b"first")
+    first = store.study("1.2")
+    store.put_instance("1.2", "1.2.2", b"just now")
+    assert first is not None
+    # a kill between the two steps of deleting it
+    first.folder.rename(store.trash / f"1.2~{first.digest}")
+    store.put_instance("1.2", "1.2.1", b"put right")
+    store.sweep()
+    study = store.study("1.2")
+    assert study is not None
+    assert [file.read_bytes() for file in study.files] == [b"put right", b"just now"]
+    assert list(store.trash.iterdir()) == []
+
+
 def test_what_a_full_disk_keeps_from_being_replaced_stays(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

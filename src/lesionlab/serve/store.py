@@ -211,9 +211,11 @@ class Store:
         folder = self.study_folder(study_uid)
         folder.mkdir(exist_ok=True)
         for file in aside.iterdir():
-            file.replace(folder / file.name)
+            # what came there since is the newer one
+            if not (folder / file.name).exists():
+                file.replace(folder / file.name)
         sync(folder)
-        aside.rmdir()
+        self.discard(aside)
         return True
 
     def sweep(self) -> None:
