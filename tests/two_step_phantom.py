@@ -143,7 +143,7 @@ def two_channel_case() -> Case:
     ct = (lumps - random.normal(0, 0.5, geometry.shape)) * body
     channels = {
         "suv": Volume(suv.astype(np.float32), geometry, SUVBW),
-        "nonorm_ct": Volume(ct.astype(np.float32), geometry, ONE),
+        "ct": Volume(ct.astype(np.float32), geometry, ONE),
     }
     return Case("two", "two", channels, "suv")
 

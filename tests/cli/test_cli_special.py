@@ -113,6 +113,18 @@ def test_an_ultrasound_picture(tmp_path: Path) -> None:
     assert record["units"]["height"] == "mm"
 
 
+def test_a_network_for_pictures_counts_pixels_too(tmp_path: Path) -> None:
+    """Without the ultrasound columns as well: nobody knows the ml of a picture without a pixel size."""
+    drawn = np.zeros((60, 80), np.uint8)
+    drawn[20:40, 30:60] = 255
+    Image.fromarray(drawn // 2 + 20).save(tmp_path / "image.png")
+    Image.fromarray(drawn).save(tmp_path / "mask.png")
+    words = ("measure", tmp_path / "image.png", tmp_path / "mask.png", "-r", "ultrasound-2d", "--json")
+    record = json.loads(run(*words).stdout)
+    assert record["lesions"][0]["volume"] == record["totals"]["volume"] == 600.0
+    assert {record["units"][name] for name in ("volume", "diameter_3d", "Dmax")} == {"{pixels}"}
+
+
 def test_pixels_and_millimetres_in_one_cohort_keep_their_units(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -132,11 +132,11 @@ def test_several_mistakes_are_told_at_once() -> None:
         ({"labels": {"a": 1, "b": 1}}, "labels must be numbered 1, 2"),
         ({"optional_channels": ["suv"]}, "repeats a channel"),
         ({"channels": {}}, "channels"),
-        ({"channels": {"suv": {"curve": "log"}}}, "curve need normalisation 'fixed', found 'zscore'"),
-        ({"channels": {"suv": {"clip": [0, 50]}}}, "curve need normalisation 'fixed', found 'zscore'"),
+        ({"channels": {"suv": {"curve": "log"}}}, "curve need normalisation 'fixed': 'zscore'"),
+        ({"channels": {"suv": {"clip": [0, 50]}}}, "curve need normalisation 'fixed': 'zscore'"),
         (
             {"channels": {"suv": {"normalisation": "none", "divide_by": 5}}},
-            "curve need normalisation 'fixed', found 'none'",
+            "curve need normalisation 'fixed': 'none'",
         ),
         (
             {"channels": {"suv": {"curve": "log", "normalisation": "fixed", "clip": [-2, 9]}}},

@@ -9,7 +9,8 @@ from lesionlab.core.results import Column, LesionTable
 from lesionlab.core.settings import UltrasoundSettings
 from lesionlab.core.units import STORED
 from lesionlab.core.volume import Geometry, Volume
-from lesionlab.measure.ultrasound import boundary_points, in_pixels, ultrasound, ultrasound_columns
+from lesionlab.measure.added import in_pixels
+from lesionlab.measure.ultrasound import boundary_points, ultrasound, ultrasound_columns
 
 SETTINGS = UltrasoundSettings(margin_mm=1.0, ring_mm=3.0, posterior_mm=4.0)
 SPACING = (0.2, 0.1)
@@ -192,14 +193,18 @@ def test_the_boundary_lies_between_pixels() -> None:
 
 
 def test_a_table_without_spacing_says_pixels() -> None:
-    columns = (Column("volume", "ml", "v"), Column("d", "mm", "d"), Column("g", "{stored}/mm", "g"))
+    columns = (
+        *(Column("volume", "ml", "v"), Column("TLG", "g", "t")),
+        *(Column("d", "mm", "d"), Column("g", "{stored}/mm", "g")),
+    )
     total = (Column("volume", "ml", "v"), Column("n", "1", "n"))
     labels = picture()[1]
     table = LesionTable(
-        columns, ({"volume": 0.5, "d": 3.0, "g": 1.0},), total, {"volume": 0.5, "n": 1}, labels
+        columns, ({"volume": 0.5, "TLG": 2.0, "d": 3.0, "g": 1.0},), total, {"volume": 0.5, "n": 1}, labels
     )
     found = in_pixels(table)
-    assert [c.unit for c in found.columns] == ["{pixels}", "{pixels}", "{stored}/{pixels}"]
-    assert found.rows == ({"volume": 500.0, "d": 3.0, "g": 1.0},)
+    units = [c.unit for c in found.columns]
+    assert units == ["{pixels}", "g/ml.{pixels}", "{pixels}", "{stored}/{pixels}"]
+    assert found.rows == ({"volume": 500.0, "TLG": 2000.0, "d": 3.0, "g": 1.0},)
     assert found.totals == {"volume": 500.0, "n": 1}
     assert [c.unit for c in found.total_columns] == ["{pixels}", "1"]

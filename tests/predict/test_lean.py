@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 def scan(tmp_path_factory):
     case, where = two_channel_case(), tmp_path_factory.mktemp("scan")
     save_volume(case.channels["suv"], where / "suv.nii.gz")
-    save_volume(case.channels["nonorm_ct"], where / "ct.nii.gz")
+    save_volume(case.channels["ct"], where / "ct.nii.gz")
     return where
 
 

@@ -187,12 +187,13 @@ def test_only_the_largest_lesions_are_pictured_and_the_rest_is_named(
 
 
 def test_many_notes_are_cut_on_top_and_whole_at_the_end(make_findings: MakeFindings, tmp_path: Path) -> None:
-    notes = (*(f"note number {n}" for n in range(20)), "SUVbw warning: look here")
+    unknown = "us: pixel spacing unknown: 1 mm assumed"
+    notes = (*(f"note number {n}" for n in range(20)), "SUVbw warning: look here", unknown)
     text = text_of(parsed(write_findings(make_findings(notes=notes), tmp_path / "out")))
-    assert text.count("note number 6") == 2
-    assert text.count("note number 7") == 1
-    assert text.index("SUVbw warning: look here") < text.index("note number 0")
-    assert "13 more under" in text
+    assert text.count("note number 5") == 2
+    assert text.count("note number 6") == 1
+    assert text.index("SUVbw warning: look here") < text.index(unknown) < text.index("note number 0")
+    assert "14 more under" in text
 
 
 def test_an_oblique_grid_says_so(make_findings: MakeFindings, tmp_path: Path) -> None:

@@ -73,9 +73,7 @@ class ChannelSettings(Settings):
             raise ValueError(f"clip {list(self.clip)} needs its lower end below its upper end")
         scale = {"clip": self.clip, "divide_by": self.divide_by, "curve": self.curve}
         if self.normalisation != "fixed" and scale != {"clip": None, "divide_by": 1.0, "curve": "linear"}:
-            raise ValueError(
-                f"clip, divide_by and curve need normalisation 'fixed', found {self.normalisation!r}"
-            )
+            raise ValueError(f"clip, divide_by, curve need normalisation 'fixed': {self.normalisation!r}")
         if self.curve == "log" and (self.clip is None or self.clip[0] <= -self.divide_by):
             raise ValueError("curve 'log' needs a clip whose lower end is above -divide_by")
         return self

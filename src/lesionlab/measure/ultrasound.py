@@ -7,8 +7,7 @@ measured in the slice (z) where the lesion is largest. Texture belongs to `ibsi/
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +15,7 @@ import scipy  # ndimage is loaded where it is first used
 from numpy.typing import NDArray
 
 from lesionlab.core import units
-from lesionlab.core.results import Column, LesionTable
+from lesionlab.core.results import Column
 from lesionlab.core.settings import UltrasoundSettings
 from lesionlab.core.volume import Volume
 from lesionlab.measure.added import Added, together
@@ -249,30 +248,3 @@ def posterior(
         notes.append("the tissue beside the posterior band is black: posterior_ratio is undefined")
     ratio = band_mean / side_mean if side_mean != 0 else math.nan
     return {"posterior_difference": band_mean - side_mean, "posterior_ratio": ratio}
-
-
-def in_pixels(table: LesionTable) -> LesionTable:
-    """A table measured as if a pixel were 1 mm, with the truth in its units: lengths and areas in pixels.
-
-    For images whose spacing is not known: mm and mm2 become {pixels}, ml the number of pixels.
-    """
-
-    def unit(old: str) -> str:
-        return units.PIXELS if old in LENGTHS else old.replace(units.MILLIMETRE, units.PIXELS)
-
-    def relabel(columns: Sequence[Column]) -> tuple[Column, ...]:
-        return tuple(replace(c, unit=unit(c.unit)) for c in columns)
-
-    volumes = {c.name for c in (*table.columns, *table.total_columns) if c.unit == units.MILLILITRE}
-    rows = tuple({k: v * 1000.0 if k in volumes else v for k, v in row.items()} for row in table.rows)
-    totals = {k: v * 1000.0 if k in volumes else v for k, v in table.totals.items()}
-    return replace(
-        table,
-        columns=relabel(table.columns),
-        rows=rows,
-        total_columns=relabel(table.total_columns),
-        totals=totals,
-    )
-
-
-LENGTHS: Final = (units.MILLIMETRE, units.SQUARE_MILLIMETRE, units.MILLILITRE)

@@ -195,15 +195,15 @@ def _measured(
     """Measure, score and record."""
     with watch.stage("measure"):
         progress("measuring", 0.85)
-        lesions = measure(case, prediction.mask, bundle.recipe.biomarkers, bundle.recipe.radiomics)
-        lesions = with_special(case, lesions, bundle.recipe, paths.specimen).named(bundle.recipe.labels)
+        found = measure(case, prediction.mask, bundle.recipe.biomarkers, bundle.recipe.radiomics)
+        lesions = with_special(case, found, bundle.recipe, paths.specimen).named(bundle.recipe.labels)
     scores = None
     if case.truth is not None:
         with watch.stage("evaluate"):
             progress("comparing with the truth", 0.95)
             drawn, truth = without_ignored(prediction.mask, case.truth, bundle.recipe.ignored)
             case = replace(case, truth=truth)
-            ours = lesions if drawn is prediction.mask else measure(case, drawn, bundle.recipe.biomarkers)
+            ours = found if drawn is prediction.mask else measure(case, drawn, bundle.recipe.biomarkers)
             scores = merge_scores(
                 score_case(case.id, drawn, truth),
                 score_biomarkers(ours, measure(case, truth, bundle.recipe.biomarkers)),

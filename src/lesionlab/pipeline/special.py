@@ -13,10 +13,10 @@ from lesionlab.core.errors import RecipeError
 from lesionlab.core.recipe import Recipe
 from lesionlab.core.results import Findings, LesionTable
 from lesionlab.core.volume import Volume
-from lesionlab.measure.added import join
+from lesionlab.measure.added import in_pixels, join
 from lesionlab.measure.kinetics import kinetic_maps, kinetics
 from lesionlab.measure.margin import margin
-from lesionlab.measure.ultrasound import in_pixels, ultrasound
+from lesionlab.measure.ultrasound import ultrasound
 from lesionlab.pipeline.files import mask_on
 from lesionlab.report import save_volume
 from lesionlab.standardise.dce import phases_of
@@ -27,8 +27,8 @@ def with_special(
 ) -> LesionTable:
     """The lesion table with what the recipe asks for besides: kinetics, ultrasound; margins of a specimen.
 
-    `specimen` is a mask file on the reference grid. On an image without known pixel spacing, the columns of
-    ultrasound and margins, and all lengths beside them, are in pixels. Raises DatasetError for phases or a
+    `specimen` is a mask file on the reference grid. On an image without known pixel spacing all
+    lengths, areas and volumes are in pixels. Raises DatasetError for phases or a
     specimen that are not there, GeometryError for a specimen on another grid.
     """
     known = case.spacing_known
@@ -43,9 +43,7 @@ def with_special(
     if recipe.biomarkers.ultrasound:
         image = case.channels[recipe.biomarkers.channel or case.reference]
         table = join(table, ultrasound(image, table.labels, recipe.ultrasound, known=known))
-    if not known and (recipe.biomarkers.ultrasound or specimen is not None):
-        table = in_pixels(table)
-    return table
+    return table if known else in_pixels(table)
 
 
 def special_maps(findings: Findings, recipe: Recipe, specimen: str | Path | None = None) -> dict[str, Volume]:

@@ -48,7 +48,7 @@ def predict_parts(
     parts = parts_of(bundle)
     if not parts:
         return predict_steps(case, bundle, device=device, progress=progress, probability=probability)
-    count, notes = len(parts), [_words(bundle, parts)]
+    count, notes = len(parts), list[Sequence[str]]()
     mean = np.zeros((len(bundle.recipe.predicted_labels), *case.geometry.shape), np.float32)
     for number, part in enumerate(parts):
 
@@ -60,16 +60,26 @@ def predict_parts(
             raise BundleError(part.folder or bundle.name, "no probabilities", "networks in an ensemble")
         for total, chance in zip(mean, (found.probability, *found.others), strict=True):
             total += chance.array / np.float32(count)
-        notes += [f"{'bundle' if bundle.members else 'size'} {number + 1}: {note}" for note in found.notes]
+        notes.append(found.notes)
     reference = case.channels[case.reference]
     wanted = len(mean) if probability == "every" else int(probability)
     volumes = [reference.with_array(one, ONE) for one in mean[:wanted]]
     return Prediction(
         mask=reference.with_array(likeliest(mean, bundle.recipe.prediction), ONE),
         probability=volumes[0] if volumes else None,
-        notes=tuple(notes),
+        notes=(_words(bundle, parts), *_told("bundle" if bundle.members else "size", notes)),
         others=tuple(volumes[1:]),
     )
+
+
+def _told(kind: str, notes: Sequence[Sequence[str]]) -> list[str]:
+    """The notes of all parts, each once: `each size: NOTE` where all have it, else `size 2: NOTE`."""
+    told = []
+    for note in dict.fromkeys(note for one in notes for note in one):
+        numbers = [str(number) for number, one in enumerate(notes, start=1) if note in one]
+        which = f"each {kind}" if len(numbers) == len(notes) else f"{kind} {', '.join(numbers)}"
+        told.append(f"{which}: {note}")
+    return told
 
 
 def _words(bundle: Bundle, parts: Sequence[Bundle]) -> str:

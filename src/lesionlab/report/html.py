@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
-from lesionlab.core.units import GRAM, HOUNSFIELD, MILLILITRE, MILLIMETRE, ONE, STORED, SUVBW
+from lesionlab.core.units import GRAM, HOUNSFIELD, MILLILITRE, MILLIMETRE, ONE, PIXELS, STORED, SUVBW
 
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """Characters that no XML document may hold, and controls that no page should."""
@@ -101,7 +101,7 @@ def document(title: str, *body: object) -> Html:
 
 def unit_words(unit: str) -> str:
     """A UCUM unit as people write it; the count unit is empty."""
-    return UNIT_WORDS.get(unit, unit)
+    return UNIT_WORDS.get(unit, unit.replace(PIXELS, "pixels"))
 
 
 def number(value: float, unit: str = ONE) -> str:

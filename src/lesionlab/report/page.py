@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from lesionlab.core.case import SPACING_UNKNOWN
 from lesionlab.core.files import jsonable
 from lesionlab.core.results import Column, Findings, LesionTable
 from lesionlab.report import display, ibsi_checklist, tables
@@ -136,16 +137,20 @@ def _head(findings: Findings) -> Html:
 
 
 def _notes(findings: Findings) -> Html:
-    """Notes of the run, warnings first, single lesions last, as many as fit above the pictures."""
+    """Notes of the run, warnings and unknown units first, single lesions last, as many as fit above."""
     scored = () if findings.scores is None else findings.scores.notes
     weighty = (*findings.prediction.notes, *findings.case.notes, *scored, *findings.lesions.notes)
-    notes = sorted(dict.fromkeys(weighty), key=lambda note: "warning" not in note.lower())
+    notes = sorted(dict.fromkeys(weighty), key=lambda note: not _weighty(note))
     if not notes:
         return Html("")
     shown = notes[:NOTES_ON_TOP]
     rest = len(notes) - len(shown)
     more = tag("p", f"{rest} more under “Where every number comes from”.") if rest else Html("")
     return tag("section", tag("h2", "Notes"), tag("div", listing(shown), more, class_="notes"))
+
+
+def _weighty(note: str) -> bool:
+    return "warning" in note.lower() or SPACING_UNKNOWN in note
 
 
 def _overview(findings: Findings) -> Html:
