@@ -207,6 +207,13 @@ def test_a_recipe_is_frozen() -> None:
         recipe.training.epochs = 3  # type: ignore[misc]
 
 
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    """Editors on Windows write one."""
+    file = tmp_path / "small.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + dump_recipe(Recipe.model_validate(SMALL)).encode())
+    assert load_recipe(file).name == "small"
+
+
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"absent\.toml: found No such file.*needed a readable recipe file"):
         load_recipe(tmp_path / "absent.toml")

@@ -84,6 +84,11 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ({"routes": [{"name": "a", "bundle": "b"}] * 2}, "routes need names that differ"),
         ({"routes": [{"name": "a", "bundle": "b", "description": "("}]}, "no regular expression"),
         ({"destinations": {"w": {"kind": "dicomweb"}}}, "needs url"),
+        ({"destinations": {"w": {"kind": "dicom", "url": "http://a/b"}}}, "'dicom' makes no use of url"),
+        (
+            {"sources": {"w": {"kind": "dicomweb", "url": "http://a/b", "port": 4242, "tls": True}}},
+            "'dicomweb' makes no use of port, tls",
+        ),
         ({"device": "gpu"}, "device: 'gpu' is none of auto, cpu"),
         ({"limits": {"job_minutes": float("inf")}}, "limits.job_minutes = 'inf'; needed a finite number"),
     ],

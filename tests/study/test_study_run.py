@@ -260,8 +260,10 @@ def test_an_ensemble_is_the_mean_probability_of_its_members_and_costs_what_they_
     )
     assert set(record["recipes"]) == {"SUVbw 4", "does not fit", *TRAINED}
     with (place / "work" / "table" / "cases.csv").open(newline="") as file:
-        seeds = {row["seed"] for row in csv.DictReader(file) if row["variant"] == "both"}
-    assert seeds == {""}
+        rows = [row for row in csv.DictReader(file) if row["variant"] == "both"]
+    assert {row["seed"] for row in rows} == {""}
+    patients = bench.data(runs["both"].recipe).patients
+    assert {row["case"]: row["patient"] for row in rows} == dict(patients)
 
 
 def test_a_variant_and_an_ensemble_become_bundles_that_predict_as_the_study_did(

@@ -357,7 +357,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe from a TOML file; RecipeError when it is missing, not TOML, or not a recipe."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(path, str(error.strerror or error), "a readable recipe file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -197,7 +197,12 @@ def _single_plots(model: ModelResults) -> list[Html]:
     parts = []
     if panels:
         parts.append(
-            picture(drawing.histograms(panels), "Histograms of scores", "Number of cases by value.", PX)
+            picture(
+                drawing.histograms(panels),
+                "Histograms of scores",
+                "Number of cases by value; red: the median.",
+                PX,
+            )
         )
     volumes, dice = column(model.scores, "truth_ml"), column(model.scores, "dice")
     bins = list(model.summary.get("sensitivity_by_size") or [])

@@ -93,7 +93,7 @@ def histograms(panels: Mapping[str, ArrayLike]) -> bytes:
             axes.hist(values, bins=bins, color=canvas.TRUTH, alpha=0.6, edgecolor="white", linewidth=0.6)
             middle = float(np.median(values))
             axes.axvline(middle, color=canvas.REFINED, linewidth=1.4)
-            axes.set_title(f"median {middle:.3g}", fontsize=8.5, loc="right", color=canvas.REFINED)
+            axes.set_title(f"{middle:.3g}", fontsize=8.5, loc="right", color=canvas.REFINED)
         axes.set_title(title, fontsize=9.5, loc="left")
         axes.locator_params(axis="y", integer=True, nbins=5)
         axes.locator_params(axis="x", nbins=5)

@@ -102,6 +102,11 @@ class Peer(ServiceSettings):
     def _consistent(self) -> Self:
         if self.kind == "dicomweb" and not re.match(r"https?://", self.url):
             raise ValueError("kind 'dicomweb' needs url = 'http...'")
+        others = ["url", "headers"] if self.kind == "dicom" else ["host", "port", "ae_title", "tls"]
+        usual = type(self).model_fields
+        idle = [k for k in others if getattr(self, k) != usual[k].get_default(call_default_factory=True)]
+        if idle:
+            raise ValueError(f"kind {self.kind!r} makes no use of {', '.join(idle)}")
         return self
 
 
@@ -209,7 +214,7 @@ class ServeSettings(ServiceSettings):
 def load_settings(path: Path) -> ServeSettings:
     """Read a service's TOML; ServeError when it is missing, not TOML, or has a bad or unknown key."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ServeError(path, str(error.strerror or error), "a readable settings file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -66,7 +66,7 @@ def report_study(
             if one.value is not None
         ]
         table = tabulate(bench, finished, failed)
-        _write(study, table, finished, out)
+        _write(bench, table, finished, out)
         note(f"table written to {out}")
     return table
 
@@ -80,7 +80,8 @@ def kept_outcome(bench: Bench, run: Run) -> Outcome[dict[str, Any]]:
     return Outcome("run", value, None, 0.0, reused=value is not None)
 
 
-def _write(study: Study, table: StudyTable, finished: Sequence[Finished], out: Path) -> None:
+def _write(bench: Bench, table: StudyTable, finished: Sequence[Finished], out: Path) -> None:
+    study = bench.study
     title = study.settings.description or study.settings.name
     write_study(out, title, {field.name: getattr(table, field.name) for field in fields(table)})
     record = table_record(table)
@@ -91,10 +92,10 @@ def _write(study: Study, table: StudyTable, finished: Sequence[Finished], out: P
     )
     names = list(next(iter(finished[0].scores["cases"].values()))[ALL]) if finished else []
     rows = [
-        [one.run.variant.name, one.run.seed, one.run.fold, case, label, *(values.get(n) for n in names)]
-        for one in finished
-        for case, labels in one.scores["cases"].items()
+        [run.variant.name, run.seed, run.fold, case, whose.get(case), label, *(values.get(n) for n in names)]
+        for run, whose, scores in ((f.run, bench.data(f.run.recipe).patients, f.scores) for f in finished)
+        for case, labels in scores["cases"].items()
         for label, values in labels.items()
     ]
     with writing(out / "cases.csv") as temporary:
-        write_csv(temporary, ["variant", "seed", "fold", "case", "label", *names], rows)
+        write_csv(temporary, ["variant", "seed", "fold", "case", "patient", "label", *names], rows)

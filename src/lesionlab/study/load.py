@@ -98,7 +98,7 @@ def load_study(path: str | Path, data: str | Path | None = None) -> Study:
     file = find_study(path)
     folder = Path.cwd() if str(path) in STUDIES else file.parent
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(file, str(error.strerror or error), "a readable study file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
