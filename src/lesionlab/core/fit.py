@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionlab.core.banded import Bands, apply_bands, blocks_of
 from lesionlab.core.errors import GeometryError
-from lesionlab.core.resize import Bands, apply_bands, blocks_of
 from lesionlab.core.volume import Geometry, Volume
 
 Size = tuple[int, int]

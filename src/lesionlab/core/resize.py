@@ -12,42 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import scipy  # ndimage is loaded where it is first used
 
+from lesionlab.core.banded import Array, Bands, Block, apply_bands, blocks_of, product, unchanged
 from lesionlab.core.errors import GeometryError
 
-Array = np.ndarray[Any, Any]
 ORDERS = (0, 1, 3)
 ANISOTROPY = 3.0
 """nnU-Net resizes across slices apart from their plane at more than 3 times the smallest spacing."""
 NEGLIGIBLE = 2e-8
 """Spline weights below this are dropped: they decay by 0.268 a voxel, and float32 rounds at 6e-8."""
-BLOCK = 32
-"""Outputs of one product: with fewer, less is multiplied by zeros; with more, BLAS works faster."""
-SMALL_PRODUCT = 1 << 18
-"""Multiplications of one product. OpenBLAS starts threads above this, which for matrices as thin as these
-cost more than they bring, ten times more when a network computes beside; `workers` are the better threads."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Outputs `start:stop` of an axis as `weights` (outputs, inputs) of its inputs `first:last`."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-    weights: Array
-
-
-Bands = tuple[Block, ...] | None
-"""An axis as its blocks of outputs; None where it keeps its size."""
 
 
 def resize(
@@ -159,17 +137,6 @@ def bands(size: int, wanted: int, order: int) -> Bands:
     return blocks_of(matrix)
 
 
-def blocks_of(matrix: Array) -> tuple[Block, ...]:
-    """A matrix (outputs, inputs) in blocks of rows that leave out the columns where it is zero."""
-    edges = [*range(0, len(matrix), BLOCK), len(matrix)]
-    blocks = []
-    for start, stop in pairwise(edges):
-        used = np.flatnonzero(matrix[start:stop].any(axis=0))
-        first, last = int(used[0]), int(used[-1]) + 1
-        blocks.append(Block(start, stop, first, last, matrix[start:stop, first:last].copy()))
-    return tuple(blocks)
-
-
 def _resize_volume(source: Array, out: Array, order: int, workers: int) -> None:
     """Resize one channel into `out`, clipped to its range."""
     across = bands(source.shape[0], out.shape[0], order)
@@ -216,7 +183,7 @@ class _AcrossFirst:
         slab = np.ascontiguousarray(source[block.first : block.last], np.float32)
         if block.weights.size:
             flat = np.empty((block.stop - block.start, slab[0].size), np.float32)
-            _product(block.weights, slab.reshape(slab.shape[0], -1), flat)
+            product(block.weights, slab.reshape(slab.shape[0], -1), flat)
             slab = flat.reshape(-1, *source.shape[1:])
         for plane, result in zip(slab, out, strict=True):
             _resize_plane(plane, result, self.order)
@@ -244,7 +211,7 @@ class _AcrossLast:
         self.begin, self.end = block.first, block.last
         planes = self.room[:count]
         if block.weights.size:
-            _product(block.weights, planes.reshape(count, -1), out.reshape(len(out), -1))
+            product(block.weights, planes.reshape(count, -1), out.reshape(len(out), -1))
         else:
             out[...] = planes
 
@@ -272,47 +239,6 @@ def _resize_plane(plane: Array, out: Array, order: int) -> None:
     """Resize one contiguous plane (y, x) into `out`, unclipped."""
     rows = bands(plane.shape[0], out.shape[0], order)
     apply_bands(plane, out, rows, bands(plane.shape[1], out.shape[1], order))
-
-
-def apply_bands(plane: Array, out: Array, rows: Bands, columns: Bands) -> None:
-    """`rows @ plane @ columns.T` of a contiguous float32 plane (y, x) into `out`.
-
-    The axis that shrinks more goes first. The same bits with any number of threads.
-    """
-    if rows is None and columns is None:
-        out[...] = plane
-    elif columns is None:
-        _rows(plane, out, rows)
-    elif rows is None:
-        _rows(plane.T, out.T, columns)
-    elif out.shape[0] * plane.shape[1] <= plane.shape[0] * out.shape[1]:
-        between = np.empty((out.shape[0], plane.shape[1]), np.float32)
-        _rows(plane, between, rows)
-        _rows(between.T, out.T, columns)
-    else:
-        between = np.empty((plane.shape[0], out.shape[1]), np.float32)
-        _rows(plane.T, between.T, columns)
-        _rows(between, out, rows)
-
-
-def _rows(source: Array, out: Array, axis: Bands) -> None:
-    for block in axis or ():
-        _product(block.weights, source[block.first : block.last], out[block.start : block.stop])
-
-
-def _product(weights: Array, source: Array, out: Array) -> None:
-    """`weights @ source` into `out`, a few columns at a time."""
-    columns = source.shape[1]
-    pieces = -(-columns * weights.size // SMALL_PRODUCT)
-    for part in range(pieces):
-        piece = slice(part * columns // pieces, (part + 1) * columns // pieces)
-        np.matmul(weights, source[:, piece], out=out[:, piece])
-
-
-def unchanged(size: int) -> tuple[Block, ...]:
-    """Blocks without weights: planes that stand for themselves."""
-    edges = [*range(0, size, BLOCK), size]
-    return tuple(Block(a, b, a, b, np.empty((0, 0), np.float32)) for a, b in pairwise(edges))
 
 
 def value_range(array: Array) -> tuple[Any, Any]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lesionlab.core.resize import Array, checked_shape, coordinates, nearest_index
+from lesionlab.core.banded import Array
+from lesionlab.core.resize import checked_shape, coordinates, nearest_index
 
 SLAB = 32
 """Planes that are worked on at once."""

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lesionlab.core.resize import Array, bands, filler, nearest_index, resized_plane, unchanged
+from lesionlab.core.banded import Array, unchanged
+from lesionlab.core.resize import bands, filler, nearest_index, resized_plane
 
 
 class Planes(Protocol):

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from lesionlab.core.resize import BLOCK, Array, Block, bands, nearest_index
+from lesionlab.core.banded import BLOCK, Array, Block
+from lesionlab.core.resize import bands, nearest_index
 
 Box = tuple[slice, slice, slice]
 Needed = Callable[[Array], Array]

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lesionlab.core.banded import BLOCK
 from lesionlab.core.errors import MemoryNeedError
-from lesionlab.core.resize import BLOCK
 from lesionlab.predict.engine import PIECE
 
 FLOAT = 4

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lesionlab.core.resize import BLOCK
+from lesionlab.core.banded import BLOCK
 from lesionlab.predict.channels import Box, Channel, FloatArray
 
 
