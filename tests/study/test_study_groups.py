@@ -68,3 +68,9 @@ name = "SUVbw 4"
     (tmp_path / "study.toml").write_text(text.replace("folds = 2", "folds = 3"))
     with pytest.raises(DatasetError, match=r"2 folds by Device.*folds = 2 in the study"):
         run_study(load_study(tmp_path / "study.toml"), tmp_path / "work", device="cpu")
+    shipped = text.replace("folds = 2", "folds = 3").replace(
+        f'name = "{found.settings.name}"', 'name = "petct"'
+    )
+    (tmp_path / "study.toml").write_text(shipped)
+    with pytest.raises(DatasetError, match=r"folds = 2 in a copy of .*petct\.toml"):
+        run_study(load_study(tmp_path / "study.toml"), tmp_path / "work", device="cpu")

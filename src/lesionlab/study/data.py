@@ -20,6 +20,7 @@ from lesionlab.core.case import Case
 from lesionlab.core.errors import DatasetError
 from lesionlab.core.files import jsonable, sha256_of, write_json, write_text
 from lesionlab.core.recipe import Recipe, dump_recipe
+from lesionlab.core.registry import STUDIES, find_study
 from lesionlab.core.tasks import Progress, silent
 from lesionlab.core.workspace import Workspace, persons_of
 from lesionlab.pipeline.datasets import check_dataset, convert_dataset
@@ -133,8 +134,9 @@ def gather(study: Study, recipe: Recipe, root: Path, progress: Progress = silent
     folds, by = noted["folds"], study.settings.folds_by
     if len(folds) != study.settings.folds:
         whence = "that the data set comes with" if by is None else f"by {by.column}"
-        found_folds = f"{len(folds)} folds {whence}"
-        raise DatasetError(study.settings.name, found_folds, f"folds = {len(folds)} in the study")
+        name, found_folds = study.settings.name, f"{len(folds)} folds {whence}"
+        file = f"a copy of {find_study(name)}" if name in STUDIES else "the study"
+        raise DatasetError(name, found_folds, f"folds = {len(folds)} in {file}")
     persons = persons_of(cases)
     splits = splits_of(study, folds, persons, cases["with_lesion"])
     unknown = frozenset(cases.get("spacing_unknown", ()))
