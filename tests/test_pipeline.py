@@ -133,6 +133,7 @@ def test_case_names() -> None:
     assert case_name(root / "p1", root) == "p1"
     assert case_name(root / "p1" / "2024-01-02", root) == "p1-2024-01-02"
     assert case_name(root / "scan one.nii.gz", root) == "scan_one"
+    assert case_name(root / "Jose\u0301", root) == case_name(root / "Jos\u00e9", root) == "Jos\u00e9"
     assert case_name(root, root) == "study"
     assert case_name(root / "3.25 T", root) == "3.25_T"
     here = Path.cwd().name

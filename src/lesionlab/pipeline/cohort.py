@@ -6,6 +6,7 @@ Case ids come from the patients' places under the root, so that they are known b
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -55,8 +56,11 @@ def case_name(path: Path, root: Path) -> str:
 
 
 def plain_id(name: str) -> str:
-    """A name as the id of a case, which is the name of a folder too: of spaces and signs, one underscore."""
-    plain = re.sub(r"[^\w.-]+", "_", name)
+    """A name as the id of a case, which is the name of a folder too: of spaces and signs, one underscore.
+
+    Accents count as part of their letter, also where a file system (macOS) keeps them apart.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name))
     return plain if plain.strip(".") else "case"
 
 
