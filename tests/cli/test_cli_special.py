@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import phantoms
 from lesionlab.cli import app
 from lesionlab.core.volume import Geometry, Volume
+from lesionlab.pipeline import maps_in
 from lesionlab.report import save_volume
 
 BALLS = (((30.0, 22.0, 20.0), 8.0, "washout"), ((14.0, 22.0, 20.0), 6.0, "plateau"))
@@ -63,6 +64,7 @@ def test_kinetics_with_maps(dce: Path) -> None:
         "upslope",
         "auc",
     } <= names
+    assert {file.name.removesuffix(".nii.gz") for file in maps_in(dce / "maps")} == names
     assert "earlier run" not in out.stderr
     (dce / "maps" / "drawn.nii.gz").touch()
     fewer = run(
@@ -123,6 +125,21 @@ def test_a_network_for_pictures_counts_pixels_too(tmp_path: Path) -> None:
     record = json.loads(run(*words).stdout)
     assert record["lesions"][0]["volume"] == record["totals"]["volume"] == 600.0
     assert {record["units"][name] for name in ("volume", "diameter_3d", "Dmax")} == {"{pixels}"}
+
+
+def test_a_liver_beside_lesions_in_pixels_leaves_them_in_pixels(tmp_path: Path) -> None:
+    """Measured a second time, with the reference region: TLG is SUVmean times the number of pixels."""
+    suv, mask = np.full((80, 80), 2.0, np.float32), np.zeros((80, 80), np.uint8)
+    mask[4:12, 4:12] = 1
+    suv[mask > 0] = 8.0
+    for name, array in (("suv", suv), ("mask", mask)):
+        Image.fromarray(array).save(tmp_path / f"{name}.tif")
+    words = ("measure", tmp_path / "suv.tif", tmp_path / "mask.tif", "-r", "pet-threshold", "--json")
+    for liver in ((), ("--liver", "50,50,0")):
+        record = json.loads(run(*words, *liver).stdout)
+        assert (record["totals"]["TMTV"], record["totals"]["TLG"]) == (64.0, 512.0)
+        units = record["units"]
+        assert (units["MTV"], units["TLG"], units["diameter_3d"]) == ("{pixels}", "g/ml.{pixels}", "{pixels}")
 
 
 def test_pixels_and_millimetres_in_one_cohort_keep_their_units(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +26,7 @@ from lesionlab.cli.terminal import Debug, Json, answer, answer_json, progress_ba
 
 if TYPE_CHECKING:
     from lesionlab.core.recipe import Recipe
+    from lesionlab.core.results import Findings
     from lesionlab.core.tasks import Outcome
     from lesionlab.pipeline.measured import Drawn
     from lesionlab.report import CohortEntry
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 ON_REQUEST = ("long.csv", "ibsi_checklist.csv", "ibsi_checklist.html")
 MEASURED = ("lesions.csv", "patients.csv", "columns.csv", "long.csv", "ibsi_checklist.csv")
 """The tables of many patients."""
-MAP = re.compile(
-    r"(pe_(post\d+|peak)|ser|signal_change|curve_type|enhancing|time_to_peak|upslope|auc|margin)\.nii\.gz"
-)
 Mask = Annotated[
     Path,
     typer.Argument(
@@ -146,7 +143,6 @@ def measure(
     `lesionlab measure cases.csv -r pet-radiomics -o measured/`
     """
     from lesionlab import pipeline
-    from lesionlab.report.tables import all_notes, patient_record
 
     pairs = drawn_pairs(image, mask)
     chosen = pipeline.named(pipeline.recipe_of(recipe), names)
@@ -169,13 +165,20 @@ def measure(
         pipeline.write_lesions(findings, out)
     if maps is not None:
         written = pipeline.write_maps(findings, chosen, maps, specimen=specimen)
-        _tell_earlier(f for f in maps.glob("*.nii.gz") if MAP.fullmatch(f.name) and f not in written)
+        _tell_earlier(set(pipeline.maps_in(maps)) - set(written))
+    _tell_measured_one(findings, as_json)
+
+
+def _tell_measured_one(findings: Findings, as_json: bool) -> None:
+    """The lesions of one scan, and every note: there is no page that would hold them."""
+    from lesionlab.report.tables import all_notes, patient_record
+
     if as_json:
         answer_json(patient_record(findings))
-    else:
-        tell_findings(findings)
-        for note in all_notes(findings):  # there is no page that would hold them
-            say(f"note: {note}")
+        return
+    tell_findings(findings)
+    for note in all_notes(findings):
+        say(f"note: {note}")
 
 
 def _refuse_for_many(given: bool) -> None:

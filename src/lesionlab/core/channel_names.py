@@ -10,6 +10,7 @@ CHANNEL_WORDS = {
     "suvbw": "suv",
     "pet": "suv",
     "pt": "suv",
+    "fdg": "suv",
     "ct": "ct",
     "ctres": "ct",
     "us": "us",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from lesionlab.pipeline.pairs import listed_pairs, pairs_of
     from lesionlab.pipeline.patient import examine, findings_again, findings_of_mask, open_standardised
     from lesionlab.pipeline.references import Places, with_references
-    from lesionlab.pipeline.special import write_maps
+    from lesionlab.pipeline.special import maps_in, write_maps
     from lesionlab.pipeline.suv import SuvResult, suv_file, suv_of
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "is_one_case",
     "listed",
     "listed_pairs",
+    "maps_in",
     "measure_cohort",
     "model_results",
     "named",
@@ -110,6 +111,7 @@ _HOMES = {
     "is_one_case": "lesionlab.pipeline.cohort",
     "listed": "lesionlab.pipeline.measured",
     "listed_pairs": "lesionlab.pipeline.pairs",
+    "maps_in": "lesionlab.pipeline.special",
     "measure_cohort": "lesionlab.pipeline.measured",
     "model_results": "lesionlab.pipeline.evaluation",
     "named": "lesionlab.pipeline.measured",

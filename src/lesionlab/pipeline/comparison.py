@@ -293,7 +293,7 @@ def _require_metrics(path: Path, scores: Sequence[Scores], tested: Sequence[str]
 
 def _notes(cases: Sequence[str], patients: Mapping[str, str], scores: Sequence[Scores]) -> tuple[str, ...]:
     """How many cases a table of patients does not name, and what lengths mean without a pixel spacing."""
-    lengths = (spacing_of(scores),) if spacing_of(scores) else ()
+    lengths = (words,) if (words := spacing_of(scores)) else ()
     alone = [case for case in cases if case not in patients] if patients else []
     if not alone:
         return lengths

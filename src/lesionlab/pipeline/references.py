@@ -15,6 +15,7 @@ from lesionlab.core.recipe import BiomarkerSettings, Recipe
 from lesionlab.core.results import Findings
 from lesionlab.core.volume import Volume
 from lesionlab.measure import clinic, measure
+from lesionlab.measure.added import in_pixels
 from lesionlab.measure.references import Reference, References, blood_cylinder, labelled, liver_sphere
 
 LABEL = re.compile(r"label:([1-9][0-9]*)")
@@ -78,10 +79,12 @@ def with_references(findings: Findings, recipe: Recipe, places: Places) -> Findi
     scores = findings.scores
     if mask is not findings.prediction.mask:
         new = measure(case, mask, recipe.biomarkers, recipe.radiomics, references=references)
+        new = new if case.spacing_known else in_pixels(new)
         if scores is not None:  # they took the region for lesions, and whether the truth holds it is unknown
             scores, new = None, replace(new, notes=(*new.notes, UNSCORED))
     else:
         new = measure(case, mask, recipe.biomarkers, references=references)
+        new = new if case.spacing_known else in_pixels(new)
         names = {column.name for column in new.columns}
         totals = {column.name for column in new.total_columns}
         lacking = clinic.totals(old.rows, recipe.biomarkers, References())[1]  # what they no longer lack

@@ -5,6 +5,7 @@ Here the stages meet (phases from `standardise`, values from `measure`); nothing
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +22,20 @@ from lesionlab.pipeline.files import mask_on
 from lesionlab.report import save_volume
 from lesionlab.standardise.dce import phases_of
 
+MAP = re.compile(
+    r"(pe_(post\d+|peak)|ser|signal_change|curve_type|enhancing|time_to_peak|upslope|auc|margin)\.nii\.gz"
+)
+"""The files of `special_maps`."""
+
 
 def with_special(
     case: Case, table: LesionTable, recipe: Recipe, specimen: str | Path | None = None
 ) -> LesionTable:
     """The lesion table with what the recipe asks for besides: kinetics, ultrasound; margins of a specimen.
 
-    `specimen` is a mask file on the reference grid. On an image without known pixel spacing all
-    lengths, areas and volumes are in pixels. Raises DatasetError for phases or a
-    specimen that are not there, GeometryError for a specimen on another grid.
+    `specimen` is a mask file on the reference grid. On an image without known pixel spacing all lengths,
+    areas and volumes are in pixels. Raises DatasetError for phases or a specimen that are not there,
+    GeometryError for a specimen on another grid.
     """
     known = case.spacing_known
     if recipe.biomarkers.kinetics:
@@ -71,3 +77,8 @@ def write_maps(
         found = "neither biomarkers.kinetics nor a specimen"
         raise RecipeError(recipe.name, found, "a recipe or a specimen mask that maps come from")
     return [save_volume(volume, Path(folder) / f"{name}.nii.gz") for name, volume in maps.items()]
+
+
+def maps_in(folder: Path) -> list[Path]:
+    """The maps that `write_maps` left in a folder, now or earlier."""
+    return [file for file in folder.glob("*.nii.gz") if MAP.fullmatch(file.name)]

@@ -253,9 +253,9 @@ def _labels(folder: Path, dataset: dict[str, Any]) -> dict[str, Any]:
 
 
 def _channel_name(stated: str) -> str:
-    """The channel that a file of the stated name is read as, FDG as SUV."""
+    """The channel that a file of the stated name is read as."""
     words = words_of(stated)
-    return "suv" if words == ["fdg"] else channel_of(words) or "_".join(words)
+    return channel_of(words) or "_".join(words)
 
 
 def require_bundle_place(target: Path) -> None:
